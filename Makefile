@@ -1,0 +1,51 @@
+# The names of the workflow; `make` lists them. Everything happens in .venv, made by scripts/setup.sh.
+
+BIN := .venv/bin
+# Generated files of a test run; the stages' times are among them.
+BUILD := build
+export STAGE_LOG := $(BUILD)/stages.txt
+
+LINT := $(BIN)/ruff check .
+TYPES := $(BIN)/mypy
+IMPORTS := $(BIN)/lint-imports --no-logo
+# Colour is asked for here because the stage wrapper stands between pytest and the terminal.
+PYTEST := $(BIN)/pytest $(shell [ -t 1 ] && echo --color=yes)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint types imports train clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | while IFS='|' read -r name text; do \
+		printf '  make %-9s %s\n' "$$name" "$$text"; done
+
+setup: ## Debian packages and .venv with everything but training
+	@scripts/setup.sh all
+
+run: ## set up the simulator alone and run the default workload
+	@scripts/setup.sh core
+	@$(BIN)/archsim run workloads/spikingformer.yaml
+
+test: ## set up everything; lint, types, import rules, tests
+	@mkdir -p $(BUILD) && rm -f $(STAGE_LOG)
+	@scripts/stage.sh setup scripts/setup.sh all
+	@scripts/stage.sh lint $(LINT)
+	@scripts/stage.sh types $(TYPES)
+	@scripts/stage.sh imports $(IMPORTS)
+	@scripts/stage.sh --last tests $(PYTEST) $(ARGS)
+
+lint: setup ## style and likely bugs (ruff)
+	@$(LINT)
+
+types: setup ## static types, strict on contracts and mapping (mypy)
+	@$(TYPES)
+
+imports: setup ## rules between the layers (import-linter)
+	@$(IMPORTS)
+
+train: ## install torch, train the workload's network, write its artefact
+	@scripts/setup.sh train
+	@$(BIN)/python -m workloads.training.spikingformer
+
+clean: ## remove generated files and caches, keep .venv
+	@rm -rf $(BUILD) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	@find archsim rtl mapping workloads tests scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
