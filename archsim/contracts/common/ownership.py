@@ -1,0 +1,67 @@
+"""Which banks an instruction owns between its start and its end."""
+
+from collections.abc import Mapping
+
+from archsim.contracts import dma, sequencer
+
+Bank = tuple[str, int, str, int]
+"""A bank: ("core", core, memory, number) or ("attention", 0, memory, number)."""
+
+
+def core_banks(mask: int, memory: str, number: int = 0) -> list[Bank]:
+    """The bank ``number`` of a memory in every core of a mask."""
+    return [("core", core, memory, number) for core in range(mask.bit_length()) if mask >> core & 1]
+
+
+def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
+    """Banks of the decoded instruction ``fields`` in the queue of ``engine``; of a gang, those of this member."""
+    opcode = fields["opcode"]
+    if opcode in (sequencer.LOAD, sequencer.STORE):
+        double = fields["memory"] in (dma.WEIGHT, dma.PARAM, dma.SPIKE_IN)
+        return core_banks(fields["cores"], dma.MEMORIES[fields["memory"]], fields["bank"] if double else 0)
+    if opcode == sequencer.COPY:
+        return _copy_banks(fields)
+    if opcode in (sequencer.SYNAPSE, sequencer.PLANES):
+        return _core_banks(engine - sequencer.CORE0, fields)
+    if opcode == sequencer.HALT:
+        return []
+    return _attend_banks(fields)
+
+
+def _copy_banks(fields: Mapping[str, int]) -> list[Bank]:
+    if fields["source"] == sequencer.ATTENTION:
+        source: Bank = ("attention", 0, "out", fields["source_bank"])
+    else:
+        source = ("core", fields["source"] - sequencer.CORE0, "spike_out", fields["source_bank"])
+    targets = core_banks(fields["cores"], "spike_in", fields["bank"])
+    return [source, *(targets or [("attention", 0, "spikes", fields["bank"])])]
+
+
+def _core_banks(core: int, fields: Mapping[str, int]) -> list[Bank]:
+    own = 1 << core
+    if fields["opcode"] == sequencer.PLANES:
+        return core_banks(own, "reduce") + core_banks(own, "spike_out", fields["out_bank"])
+    used = core_banks(own, "weight", fields["weight_bank"])
+    if fields["gang"] & -fields["gang"] == own:
+        used += core_banks(own, "spike_in", fields["in_bank"])
+    if not fields["psum_out"]:
+        used += core_banks(own, "param", fields["param_bank"])
+    if fields["psum_in"] or fields["psum_out"]:
+        used += core_banks(own, "psum")
+    if fields["residual_in"] or fields["residual_out"]:
+        used += core_banks(own, "residual")
+    if fields["reduce"]:
+        used += core_banks(own, "reduce")
+    if fields["spike_out"]:
+        used += core_banks(own, "spike_out", fields["out_bank"])
+    return used
+
+
+def _attend_banks(fields: Mapping[str, int]) -> list[Bank]:
+    opcode = fields["opcode"]
+    keys: list[Bank] = [("attention", 0, "spikes", 2), ("attention", 0, "spikes", 3)]
+    counts: list[Bank] = [("attention", 0, "counts", 0)]
+    out: list[Bank] = [("attention", 0, "spikes", fields["q_bank"]), ("attention", 0, "out", fields["out_bank"])]
+    if opcode == sequencer.ATTEND_KV:
+        return keys + counts
+    return out + (counts if opcode == sequencer.ATTEND_Q else keys)

@@ -1,0 +1,68 @@
+"""DMA engine: moves rows between DRAM and the banks, in order, one instruction at a time.
+
+LOAD requests bursts from DRAM and writes each row into one bank of every core of a mask. STORE reads rows of one core and sends
+them to DRAM (posted: it ends when the last beat is sent). A row starts on a beat of its own; rows of fewer bytes than the bank's are
+filled with zeros.
+"""
+
+from collections.abc import Sequence
+
+from archsim.contracts.common.layout import Field
+
+WEIGHT, PARAM, SPIKE_IN, RESIDUAL, PSUM, REDUCE = 0, 1, 2, 3, 4, 5
+"""Memories of a core that DMA reaches."""
+
+MEMORIES = ("weight", "param", "spike_in", "residual", "psum", "reduce")
+"""Their names, by number."""
+
+TRANSFER_FIELDS = (
+    Field("dram_address", 32),  # byte address, a multiple of the bus width
+    Field("memory", 3),
+    Field("cores", 32),  # cores that take the rows (LOAD), or the one that gives them (STORE), a bit each
+    Field("bank", 1),
+    Field("row", 20),
+    Field("rows", 20),
+    Field("row_bytes", 10),  # bytes of a row in DRAM
+)
+"""Fields of LOAD and STORE."""
+
+LOAD_OVERHEAD = 2
+"""Cycles from the last beat to the end of LOAD: assemble and write the row, end."""
+
+STORE_OVERHEAD = 3
+"""Cycles of STORE besides one per beat: read the first row, hold it, end."""
+
+
+def row_beats(row_bytes: int, bus_bytes: int) -> int:
+    """Beats of a row."""
+    return -(-row_bytes // bus_bytes)
+
+
+def load_cycles(beats: int, burst_beats: int, outstanding: int, latencies: Sequence[int]) -> int:
+    """Law of LOAD: duration in cycles.
+
+    Args:
+        beats: beats of the whole transfer (1 or more).
+        burst_beats: beats of a full burst.
+        outstanding: bursts that may be requested before the first of them has ended.
+        latencies: cycles from request to first beat, burst by burst; cyclic.
+
+    Burst k is requested one cycle after burst k-1 and after the end of burst k-outstanding; its beats follow those of burst
+    k-1 without overtaking, one a cycle.
+    """
+    ends: list[int] = []
+    request, end = 0, 0
+    count = -(-beats // burst_beats)
+    for burst in range(count):
+        request += 1
+        if burst >= outstanding:
+            request = max(request, ends[burst - outstanding] + 1)
+        first = max(request + latencies[burst % len(latencies)], end + 1)
+        end = first + min(burst_beats, beats - burst * burst_beats) - 1
+        ends.append(end)
+    return end + LOAD_OVERHEAD
+
+
+def store_cycles(beats: int) -> int:
+    """Law of STORE: duration in cycles."""
+    return beats + STORE_OVERHEAD

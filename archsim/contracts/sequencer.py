@@ -1,0 +1,80 @@
+"""Sequencer: one in-order instruction queue per engine, one semaphore per ordered pair of engines.
+
+An instruction is a header (opcode; producers to wait for; consumers to post to) and the fields of its opcode. Timing:
+
+* the first instruction of a queue is ready in cycle DECODE; each other one DECODE cycles after the end of the one before;
+* it starts in the first cycle from then on in which the semaphore (producer, this engine) is above 0 for each producer in ``wait``
+  (and, for a SYNAPSE of a gang, every member of the gang is at that point too); each of them falls by 1 then;
+* when it ends in cycle t, the semaphore (this engine, consumer) rises by 1 for each consumer in ``post``, visible from t + 1 on.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+
+from archsim.contracts import attention, core, dma, multicast
+from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.layout import Field, Layout
+
+DMA, MULTICAST, ATTENTION, CORE0 = 0, 1, 2, 3
+"""Engine numbers; core c is engine CORE0 + c."""
+
+MAX_ENGINES = 35
+"""Three engines and at most 32 cores."""
+
+DECODE = 3
+"""Cycles from the end of an instruction to the first cycle in which the next may start: read, decode, wait."""
+
+SEMAPHORE_BITS = 8
+"""Bits of a semaphore; the simulator checks that a program never exceeds it."""
+
+HEADER = (Field("opcode", 4), Field("wait", MAX_ENGINES), Field("post", MAX_ENGINES))
+"""Header of every instruction; ``wait`` and ``post`` have a bit per engine."""
+
+HALT, LOAD, STORE, COPY, SYNAPSE, PLANES, ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE = range(10)
+"""Opcodes; COPY is the multicast instruction. 0 (an empty program row) ends the queue."""
+
+OPCODES = (
+    "HALT", "LOAD", "STORE", "COPY", "SYNAPSE", "PLANES", "ATTEND_KV", "ATTEND_Q", "ATTEND_SCORES", "ATTEND_GATE",
+)  # fmt: skip
+"""Names of the opcodes, by number."""
+
+_FIELDS: dict[int, tuple[Field, ...]] = {
+    HALT: (), LOAD: dma.TRANSFER_FIELDS, STORE: dma.TRANSFER_FIELDS, COPY: multicast.MULTICAST_FIELDS,
+    SYNAPSE: core.SYNAPSE_FIELDS, PLANES: core.PLANES_FIELDS, ATTEND_KV: attention.ATTEND_FIELDS,
+    ATTEND_Q: attention.ATTEND_FIELDS, ATTEND_SCORES: attention.ATTEND_FIELDS, ATTEND_GATE: attention.ATTEND_FIELDS,
+}  # fmt: skip
+
+
+@cache
+def layout(opcode: int) -> Layout:
+    """Bits of an instruction with this opcode, the header lowest. Raises ArchsimError for an unknown opcode."""
+    if opcode not in _FIELDS:
+        raise ArchsimError(f"instruction: opcode must be in 0..{len(OPCODES) - 1}, given {opcode}")
+    return Layout.of(OPCODES[opcode], HEADER + _FIELDS[opcode])
+
+
+INSTRUCTION_BYTES = 8 * -(-max(layout(opcode).width for opcode in _FIELDS) // 64)
+"""Bytes of a program memory row: the longest instruction, in whole 64-bit words."""
+
+
+def engine_name(engine: int) -> str:
+    """``dma``, ``multicast``, ``attention`` or ``core N``."""
+    return ("dma", "multicast", "attention")[engine] if engine < CORE0 else f"core {engine - CORE0}"
+
+
+def encode(opcode: int, fields: Mapping[str, int], wait: int = 0, post: int = 0) -> bytes:
+    """An instruction as INSTRUCTION_BYTES bytes, little-endian; raises ArchsimError when a field does not fit."""
+    word = layout(opcode).pack({"opcode": opcode, "wait": wait, "post": post, **fields})
+    return word.to_bytes(INSTRUCTION_BYTES, "little")
+
+
+def decode(row: bytes) -> dict[str, int]:
+    """The fields of an instruction, header included; raises ArchsimError for an unknown opcode."""
+    word = int.from_bytes(row, "little")
+    values = layout(word & 15).unpack(word)
+    return {name: value for name, value in values.items() if isinstance(value, int)}
+
+
+def start(ready: int, posted: int) -> int:
+    """Law: start of an instruction that is ready in cycle ``ready`` and whose last semaphore was posted in ``posted``."""
+    return max(ready, posted + 1)

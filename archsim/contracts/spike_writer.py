@@ -1,0 +1,59 @@
+"""Spike writer: stores granules of spikes in the output bank, or the OR of 3x3 windows of them.
+
+Without pooling a granule (P spikes of one block and lane) accepted in cycle t is written in t. With pooling (3x3 windows, stride 2,
+padding 1) no map before the pool is ever stored: a running OR over three columns and a line buffer over three rows of a tile give
+the pooled granule at odd columns and odd rows and at the last ones. Tiles span the whole width; a tile may begin with the
+row above its first pooled row (``first_odd``), which it then only adds in.
+
+Timing: never stalls. ``DONE`` cycles after the acceptance of its last granule the instruction is done (``POOL_DONE`` with pooling).
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.sram import SramParams
+
+BANKS = 2
+"""Output spike banks of a core."""
+
+DONE = 1
+"""Cycles from the acceptance of the last granule to the end of the instruction."""
+
+POOL_DONE = 3
+"""The same with pooling: one cycle for the columns, one for the rows."""
+
+
+@dataclass(frozen=True)
+class SpikeWriterParams:
+    """Sizes of a spike writer: lanes, P spikes per granule, blocks per word, rows of a bank, entries of the line buffer."""
+
+    lanes: int
+    neurons: int
+    blocks: int
+    rows: int
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if min(self.lanes, self.neurons, self.blocks) < 1 or self.rows < 2:
+            raise ArchsimError(f"spike writer: lanes, neurons, blocks of 1 or more and 2 rows required, given {self}")
+
+    @cached_property
+    def bank(self) -> SramParams:
+        """One output spike bank: a row holds L words, written P bits at a time."""
+        return SramParams(self.rows, self.neurons, self.lanes * self.blocks)
+
+
+def pooled_size(size: int) -> int:
+    """Rows or columns after a 3x3 window with stride 2 and padding 1."""
+    return (size + 1) // 2
+
+
+def emits(index: int, size: int) -> bool:
+    """Whether a pooled row (column) is complete with row (column) ``index`` of ``size``."""
+    return index % 2 == 1 or index == size - 1
+
+
+def pooled_rows(height: int, first_odd: int) -> int:
+    """Pooled rows of a tile of ``height`` rows that begins with an odd row (1) or an even one (0)."""
+    return (height - first_odd + 1) // 2
