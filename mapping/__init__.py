@@ -1,0 +1,1 @@
+"""From a trained network to a program: import, quantise, partition, place, schedule."""

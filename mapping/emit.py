@@ -1,0 +1,114 @@
+"""Emit instructions in an order that would be right if they ran one after another; the semaphores follow.
+
+Each bank has one owner at a time: an instruction that touches a bank waits for the last one that did, unless it is known to have
+ended anyway. What is known travels with the semaphores, so a wait that another one implies is left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts import sequencer
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.ownership import Bank, banks
+
+Clock = dict[int, int]
+"""Instructions per engine that have surely ended."""
+
+
+@dataclass
+class Instruction:
+    """An instruction with its semaphores and its note; ``known`` is the clock at its end."""
+
+    opcode: int
+    fields: dict[str, int]
+    note: dict[str, Any]
+    known: Clock
+    wait: int = 0
+    post: int = 0
+
+
+@dataclass
+class Emitter:
+    """Collects the queues of a program."""
+
+    chip: ChipParams
+    queues: dict[int, list[Instruction]] = field(default_factory=dict)
+    _owners: dict[Bank, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Give every engine a queue."""
+        self.queues = {engine: [] for engine in range(sequencer.CORE0 + self.chip.cores)}
+
+    def emit(
+        self, engines: Sequence[int], opcode: int, fields: Mapping[str, int], notes: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Append an instruction to ``engines`` (several: a gang in lockstep), with a note for each."""
+        added = []
+        merged: Clock = {}
+        for engine, note in zip(engines, notes, strict=True):
+            instruction = Instruction(opcode, {**fields, **note.get("fields", {})}, dict(note), {})
+            instruction.note.pop("fields", None)
+            self._wait(engine, instruction)
+            for other, count in instruction.known.items():
+                merged[other] = max(count, merged.get(other, 0))
+            added.append((engine, instruction))
+        for engine, _ in added:
+            merged[engine] = len(self.queues[engine]) + 1
+        for engine, instruction in added:
+            instruction.known = dict(merged)
+            self.queues[engine].append(instruction)
+            for bank in self._banks(engine, instruction):
+                self._owners[bank] = engine, len(self.queues[engine]) - 1
+
+    @staticmethod
+    def _banks(engine: int, instruction: Instruction) -> list[Bank]:
+        return banks(engine, {"opcode": instruction.opcode, **instruction.fields})
+
+    def _wait(self, engine: int, instruction: Instruction) -> None:
+        """Set the semaphores that ``instruction`` waits for, and what it knows at its start."""
+        queue = self.queues[engine]
+        known = dict(queue[-1].known) if queue else {}
+        needed: dict[int, int] = {}
+        for bank in self._banks(engine, instruction):
+            owner, index = self._owners.get(bank, (engine, -1))
+            if owner != engine and index >= known.get(owner, 0):
+                needed[owner] = max(index, needed.get(owner, -1))
+        waited: list[int] = []
+        for owner, index in sorted(needed.items()):
+            later = [other for other in needed if other > owner]
+            if any(self.queues[other][needed[other]].known.get(owner, 0) > index for other in (*waited, *later)):
+                continue  # implied: that instruction knew of this one's end, or ends with it in one gang
+            waited.append(owner)
+            instruction.wait |= 1 << owner
+            self.queues[owner][index].post |= 1 << engine
+        for owner, index in needed.items():
+            for other, count in self.queues[owner][index].known.items():
+                known[other] = max(count, known.get(other, 0))
+        instruction.known = known
+
+    def rows(self) -> dict[int, NDArray[np.uint8]]:
+        """Program memories: uint8 [instructions + 1, INSTRUCTION_BYTES], ended by HALT.
+
+        Raises ArchsimError when a queue is longer than the chip's program memory.
+        """
+        result = {}
+        for engine, queue in self.queues.items():
+            if len(queue) + 1 > self.chip.queue_rows:
+                raise ArchsimError(
+                    f"program: the queue of {sequencer.engine_name(engine)} needs {len(queue) + 1} rows, but queue_rows is "
+                    f"{self.chip.queue_rows}; use a chip with longer queues or larger buffers"
+                )
+            words = [sequencer.encode(entry.opcode, entry.fields, entry.wait, entry.post) for entry in queue]
+            words.append(sequencer.encode(sequencer.HALT, {}))
+            data = np.frombuffer(b"".join(words), np.uint8)
+            result[engine] = data.reshape(len(words), sequencer.INSTRUCTION_BYTES).copy()
+        return result
+
+    def notes(self) -> dict[str, list[dict[str, Any]]]:
+        """Notes per engine and instruction, for ``Program.notes``."""
+        return {str(engine): [entry.note for entry in queue] for engine, queue in self.queues.items()}

@@ -1,0 +1,271 @@
+"""Quantise: integer weights, thresholds, biases and shifts; and the proof that nothing can overflow.
+
+A layer that feeds a neuron directly keeps the scale of each channel in its threshold and bias: nothing is rescaled. A layer that
+joins a residual stream has a power of two as each channel's scale, and a shift that brings it to the stream's exponent;
+half a unit of the shift goes into the bias. Rounding is floor everywhere else.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts import neuron
+from archsim.contracts.common.errors import ArchsimError
+from mapping.ir import IMAGE, LIF, Attention, Classifier, Map, Network, Synapse, output_shape
+
+THRESHOLD_LIMIT = 1 << 15
+"""Greatest threshold of a channel in raw units: caps the scale of channels with nearly no weight, whose threshold explodes."""
+
+ATTENTION_SHIFT = -1
+"""The attention unit's neurons take twice the count, so that the published scale 1/8 and threshold 1/2 give threshold 8."""
+
+HEAD_MARGIN = 2.0
+"""Room above the greatest classifier operand seen in recorded runs before it saturates."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """Bits of weights, of the image's planes and of the classifier's operand, and of membranes."""
+
+    weight_bits: int = 8
+    image_bits: int = 8
+    head_bits: int = 11
+    membrane_bits: int = 24
+
+
+@dataclass(frozen=True)
+class IntSynapse:
+    """A layer in integers.
+
+    Attributes:
+        name, source, stride, padding, stream, opens, spikes, pool, reduce: as in :class:`mapping.ir.Synapse`.
+        weight: int8 [Cout, Cin, kh, kw].
+        bias, threshold: int64 [Cout], raw units of the accumulator (bias) and of the membrane (threshold).
+        shift: int64 [Cout], to the right (negative: left), applied to sum + bias.
+        kind: neuron kind of the contract.
+        planes: bits of the operand when it is made of bit planes (two's complement), 0 for spikes.
+        shape: of the sums, before any pool.
+    """
+
+    name: str
+    source: str
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int64]
+    threshold: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    kind: int
+    shape: Map
+    stride: int = 1
+    padding: int = 0
+    stream: str | None = None
+    opens: bool = False
+    spikes: str | None = None
+    pool: bool = False
+    reduce: bool = False
+    planes: int = 0
+
+
+@dataclass(frozen=True)
+class IntAttention:
+    """Spike attention in integers: the neurons take ``count >> shift``."""
+
+    name: str
+    q: str
+    k: str
+    v: str
+    spikes: str
+    heads: int
+    threshold: int
+    shift: int
+
+
+@dataclass(frozen=True)
+class IntPlanes:
+    """Bit planes of a layer's reduction: ``planes`` bits of ``sum >> right_shift``, saturated."""
+
+    name: str
+    source: str
+    spikes: str
+    planes: int
+    right_shift: int
+
+
+IntLayer = IntSynapse | IntAttention | IntPlanes
+
+
+@dataclass(frozen=True)
+class IntNetwork:
+    """A network in integers; the definition that simulator and reference both follow.
+
+    Attributes:
+        name, timesteps: as in the float network.
+        maps: shapes of the spike maps; the image's and the classifier operand's too.
+        layers: in order; the last is the classifier.
+        image_scale: normalised pixels are multiplied by it and rounded to ``precision.image_bits``.
+        precision: bits.
+        bounds: per layer, the least number of bits that holds every sum and membrane, as proven from the weights.
+    """
+
+    name: str
+    timesteps: int
+    maps: dict[str, Map]
+    layers: tuple[IntLayer, ...]
+    image_scale: float
+    precision: Precision
+    bounds: dict[str, int]
+
+    def quantise_image(self, image: NDArray[np.float64]) -> NDArray[np.int64]:
+        """A normalised image [height, width] or [channels, height, width] as integers [positions, channels]."""
+        channels = image.reshape(self.maps[IMAGE].channels, -1).T
+        half = 1 << (self.precision.image_bits - 1)
+        return np.clip(np.rint(channels * self.image_scale), -half, half - 1).astype(np.int64)
+
+
+class _Bounds:
+    """Least and greatest values of streams and operands, from the weights; refuses what could overflow."""
+
+    def __init__(self, precision: Precision) -> None:
+        self.limit, self.bits = 1 << (precision.membrane_bits - 1), precision.membrane_bits
+        self.streams: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        self.layers: dict[str, int] = {}
+
+    def require(self, layer: str, what: str, *values: NDArray[np.int64]) -> None:
+        """Note the bits that ``values`` need; raises ArchsimError when that is more than the chip has."""
+        greatest = max(int(max(value.max(), -value.min() - 1)) for value in values)
+        bits = greatest.bit_length() + 1
+        self.layers[layer] = max(bits, self.layers.get(layer, 0))
+        if greatest >= self.limit:
+            raise ArchsimError(
+                f"layer '{layer}': its {what} can reach {greatest}, which needs {bits} bits, but membrane_bits is {self.bits}; "
+                "use a chip with wider membranes, fewer weight bits, or split the layer"
+            )
+
+    def synapse(self, layer: IntSynapse, sums: int) -> None:
+        """Prove a layer: accumulator, biased sum, stream, membrane; ``sums``: positions x steps of a reduction."""
+        weight = layer.weight.astype(np.int64).reshape(len(layer.weight), -1)
+        low, high = np.minimum(weight, 0).sum(1), np.maximum(weight, 0).sum(1)
+        if layer.planes:
+            # Every prefix of the planes is a smaller operand of the same form, so the whole one bounds them all.
+            half = 1 << (layer.planes - 1)
+            low, high = low * (half - 1) - high * half, high * (half - 1) - low * half
+        self.require(layer.name, "accumulator", low, high)
+        low, high = low + layer.bias, high + layer.bias
+        self.require(layer.name, "biased sum", low, high, layer.bias)
+        left, right = np.maximum(-layer.shift, 0), np.maximum(layer.shift, 0)
+        low, high = (low << left) >> right, (high << left) >> right
+        if layer.stream:
+            if not layer.opens:
+                low, high = low + self.streams[layer.stream][0], high + self.streams[layer.stream][1]
+            self.streams[layer.stream] = low, high
+        self.require(layer.name, "membrane", low, high, layer.threshold)
+        if layer.reduce:
+            self.require(layer.name, "reduction", low * sums, high * sums)
+
+
+def quantise(network: Network, precision: Precision) -> IntNetwork:
+    """Integers for a network.
+
+    Raises ArchsimError when a sum or membrane could overflow, or an operator has no integer form on the chip.
+    """
+    maps, bounds = network.maps(), _Bounds(precision)
+    image_scale = ((1 << (precision.image_bits - 1)) - 1) / network.image_limit
+    exponent = _stream_exponent(network, precision)
+    layers: list[IntLayer] = []
+    for layer in network.layers:
+        if isinstance(layer, Synapse):
+            shape = output_shape(layer, maps[layer.source])
+            scale = image_scale if layer.source == IMAGE else 1.0
+            integer = _synapse(layer, shape, scale, exponent, precision)
+            bounds.synapse(integer, shape.positions * network.timesteps)
+            layers.append(integer)
+        elif isinstance(layer, Attention):
+            threshold = layer.threshold / layer.scale * 2.0**-ATTENTION_SHIFT
+            if threshold != round(threshold):
+                raise ArchsimError(
+                    f"layer '{layer.name}': threshold / scale must be a multiple of 1/2 to be exact on counts, "
+                    f"given {layer.threshold} / {layer.scale}"
+                )
+            layers.append(
+                IntAttention(
+                    layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT
+                )
+            )
+        else:
+            source = layers[-1]
+            if not isinstance(source, IntSynapse) or not source.reduce:
+                raise ArchsimError(f"layer '{layer.name}': the classifier must follow the layer whose results are reduced")
+            parts = _classifier(layer, network, source.shape, exponent, precision)
+            maps[parts[0].spikes] = Map(1, 1, source.shape.channels)
+            bounds.synapse(parts[1], 1)
+            layers.extend(parts)
+    return IntNetwork(
+        network.name, network.timesteps, maps, tuple(layers), image_scale, precision, bounds.layers
+    )  # fmt: skip
+
+
+def _powers(weight: NDArray[np.float64], weight_bits: int) -> NDArray[np.int64]:
+    """Greatest exponent per output channel that keeps the rounded weights within ``weight_bits`` bits."""
+    top = (1 << (weight_bits - 1)) - 1
+    greatest = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1), 2.0**-20)
+    return np.floor(np.log2((top + 0.49) / greatest)).astype(np.int64)
+
+
+def _stream_exponent(network: Network, precision: Precision) -> int:
+    """Exponent of the residual stream: the median of its layers' own, so that shifts are small."""
+    powers = [
+        _powers(layer.weight, precision.weight_bits)
+        for layer in network.layers
+        if isinstance(layer, Synapse) and layer.stream
+    ]
+    return int(np.median(np.concatenate(powers))) if powers else 0
+
+
+def _synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precision: Precision) -> IntSynapse:
+    """One layer; ``operand``: scale of its input (1 for spikes)."""
+    top = (1 << (precision.weight_bits - 1)) - 1
+    channels = len(layer.weight)
+    kind = neuron.NONE if layer.neuron is None else neuron.LIF if layer.neuron == LIF else neuron.IF_ZERO
+    if layer.stream:
+        if operand != 1.0:
+            raise ArchsimError(f"layer '{layer.name}': an analog layer that opens a stream is not supported; add a neuron")
+        power = np.minimum(_powers(layer.weight, precision.weight_bits), exponent + neuron.SHIFT_LIMIT)
+        power = np.maximum(power, exponent - neuron.SHIFT_LIMIT)
+        factor, shift = 2.0**power, power - exponent
+        half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
+        bias = np.rint(layer.bias * factor).astype(np.int64) + half
+        threshold = np.full(channels, round(layer.threshold * 2.0**exponent))
+    else:
+        greatest = np.maximum(np.abs(layer.weight).reshape(channels, -1).max(1), 1e-30)
+        factor = np.minimum(top / greatest, THRESHOLD_LIMIT / (layer.threshold * operand))
+        shift = np.zeros(channels, np.int64)
+        bias = np.rint(layer.bias * factor * operand).astype(np.int64)
+        threshold = np.rint(layer.threshold * factor * operand).astype(np.int64)
+    weight = np.rint(layer.weight * factor[:, None, None, None])
+    return IntSynapse(
+        layer.name, layer.source, np.clip(weight, -top - 1, top).astype(np.int8), bias, threshold, shift, kind, shape,
+        layer.stride, layer.padding, layer.stream, layer.opens, layer.spikes, layer.pool, layer.reduce,
+        precision.image_bits if layer.source == IMAGE else 0,
+    )  # fmt: skip
+
+
+def _classifier(
+    layer: Classifier, network: Network, source: Map, exponent: int, precision: Precision
+) -> tuple[IntPlanes, IntSynapse]:
+    """Bit planes of the reduction, and the classifier on them; one scale for all classes, so that they compare."""
+    top = (1 << (precision.weight_bits - 1)) - 1
+    count = source.positions * network.timesteps
+    greatest = network.head_limit * HEAD_MARGIN * count * 2.0**exponent
+    right_shift = max(0, int(np.ceil(np.log2(max(greatest, 1.0)))) - (precision.head_bits - 1))
+    factor = top / np.abs(layer.weight).max()
+    operand = count * 2.0**exponent / 2.0**right_shift
+    channels = len(layer.weight)
+    planes = IntPlanes(f"{layer.name}.planes", layer.source, f"{layer.name}.input", precision.head_bits, right_shift)
+    # Floor loses half a unit of each operand on average; the bias gives it back.
+    weight = np.rint(layer.weight * factor)
+    bias = np.rint(layer.bias * factor * operand + 0.5 * weight.sum(1) * (right_shift > 0)).astype(np.int64)
+    zeros = np.zeros(channels, np.int64)
+    return planes, IntSynapse(
+        layer.name, planes.spikes, weight.astype(np.int8)[:, :, None, None], bias, zeros, zeros, neuron.NONE,
+        Map(1, 1, channels), planes=precision.head_bits,
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""Integer reference: the quantised network as plain NumPy matrix products, independent of chip, program and kernels."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from mapping.ir import IMAGE
+from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
+
+
+@dataclass
+class ReferenceRun:
+    """Every value of one image.
+
+    Attributes:
+        spikes: bool [T, positions, channels] by map, after any pool.
+        inputs: membrane inputs int64 [T, positions, channels] by layer (stream values where it joins a stream).
+        potentials: membrane potentials before the reset, of the same shape, of layers that fire.
+        operand: int64 [channels], the classifier's.
+        logits: int64 [classes].
+    """
+
+    spikes: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    inputs: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    potentials: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    operand: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    logits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
+    """Run a quantised image int64 [positions, channels] through the network."""
+    result, streams = ReferenceRun(), {}
+    sums = np.zeros(0, np.int64)
+    for layer in network.layers:
+        if isinstance(layer, IntAttention):
+            _attention(layer, result)
+        elif isinstance(layer, IntPlanes):
+            half = 2 ** (layer.planes - 1)
+            result.operand = np.clip(sums // 2**layer.right_shift, -half, half - 1)
+        elif layer.planes and layer.source != IMAGE:
+            result.logits = layer.weight[:, :, 0, 0].astype(np.int64) @ result.operand + layer.bias
+        else:
+            y = _sums(layer, network, result, image)
+            if layer.stream:
+                streams[layer.stream] = y = y if layer.opens else y + streams[layer.stream]
+            result.inputs[layer.name] = y
+            if layer.reduce:
+                sums = y.sum(axis=(0, 1))
+            if layer.spikes:
+                fired, result.potentials[layer.name] = _lif(y, layer.threshold)
+                result.spikes[layer.spikes] = _pool(fired, layer) if layer.pool else fired
+    return result
+
+
+def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Scaled sums [T, positions, Cout] of a layer: one matrix product per time step over unfolded windows."""
+    source = network.maps[layer.source]
+    operand = image[None] if layer.source == IMAGE else result.spikes[layer.source].astype(np.int64)
+    maps = operand.reshape(len(operand), source.height, source.width, source.channels)
+    pad = layer.padding
+    padded = np.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    windows = sliding_window_view(padded, layer.weight.shape[2:], axis=(1, 2))
+    windows = windows[:, :: layer.stride, :: layer.stride]
+    columns = windows.reshape(len(operand), layer.shape.positions, -1)  # [T, positions, Cin * kh * kw]
+    sums = columns @ layer.weight.reshape(len(layer.weight), -1).astype(np.int64).T + layer.bias
+    scaled = np.where(layer.shift < 0, sums * 2 ** np.maximum(-layer.shift, 0), sums // 2 ** np.maximum(layer.shift, 0))
+    return np.repeat(scaled, network.timesteps, axis=0) if len(scaled) == 1 else scaled
+
+
+def _lif(inputs: NDArray[np.int64], threshold: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """LIF with tau 2 and hard reset over axis 0; returns spikes and potentials."""
+    v = np.zeros(inputs.shape[1:], np.int64)
+    spikes, potentials = np.zeros(inputs.shape, np.bool_), np.zeros(inputs.shape, np.int64)
+    for t, y in enumerate(inputs):
+        potentials[t] = np.floor_divide(v + y, 2)
+        spikes[t] = potentials[t] >= threshold
+        v = np.where(spikes[t], 0, potentials[t])
+    return spikes, potentials
+
+
+def _pool(spikes: NDArray[np.bool_], layer: IntSynapse) -> NDArray[np.bool_]:
+    """OR over 3x3 windows, stride 2, padding 1."""
+    shape = layer.shape
+    maps = spikes.reshape(len(spikes), shape.height, shape.width, -1)
+    windows = sliding_window_view(np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))
+    pooled = windows[:, ::2, ::2].any(axis=(4, 5))
+    return np.asarray(pooled.reshape(len(spikes), -1, shape.channels))
+
+
+def _attention(layer: IntAttention, result: ReferenceRun) -> None:
+    """(Q K^T) V per head and time step, then the LIF."""
+    q, k, v = (result.spikes[name].astype(np.int64) for name in (layer.q, layer.k, layer.v))
+    steps, tokens, channels = q.shape
+    q, k, v = (x.reshape(steps, tokens, layer.heads, -1).transpose(0, 2, 1, 3) for x in (q, k, v))
+    counts = (q @ k.transpose(0, 1, 3, 2)) @ v
+    y = counts.transpose(0, 2, 1, 3).reshape(steps, tokens, channels) * 2**-layer.shift
+    result.inputs[layer.name] = y
+    fired, result.potentials[layer.name] = _lif(y, np.full(channels, layer.threshold))
+    result.spikes[layer.spikes] = fired

@@ -1,0 +1,110 @@
+"""Tile: a piece of a layer's output positions, and the fields of the SYNAPSE instruction that computes it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from archsim.contracts import neuron
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.spike_fetch import ADDRESS_BITS
+from mapping.ir import IMAGE, Map
+from mapping.partition import Chunk
+from mapping.place import Region
+from mapping.quantise import IntNetwork, IntSynapse
+
+UNIT = "unit"
+"""Source of a :func:`unit_layer`, which stands for no map of the network."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Stored positions ``first .. end - 1`` of a layer, computed by gang number ``gang``.
+
+    Attributes:
+        gang, first, end: see above.
+        range_first: first stored position of the gang's range.
+        y, x, height, width: rectangle before the pool, with the row above the first pooled row if there is one.
+        first_odd: the rectangle begins with that row.
+        input_position: raster number of (y, x) before the pool.
+        psum_first: positions before the pool of the gang's tiles before this one in the same pass.
+    """
+
+    gang: int
+    first: int
+    end: int
+    range_first: int
+    y: int
+    x: int
+    height: int
+    width: int
+    first_odd: int
+    input_position: int
+    psum_first: int = 0
+
+
+def is_pointwise(layer: IntSynapse) -> bool:
+    """Whether positions are independent, so that the map can be taken as one column of positions."""
+    return layer.weight.shape[2:] == (1, 1) and layer.stride == 1 and not layer.padding and not layer.pool
+
+
+def output_tile(layer: IntSynapse, gang: int, first: int, end: int, range_first: int) -> Tile:
+    """The tile of stored positions ``first .. end - 1``: whole rows, or a piece of one row."""
+    if is_pointwise(layer):
+        return Tile(gang, first, end, range_first, first, 0, end - first, 1, 0, first)
+    width = layer.shape.width
+    if layer.pool:
+        pooled = (width + 1) // 2
+        top, bottom = first // pooled, end // pooled
+        y = max(0, 2 * top - 1)
+        height = min(2 * bottom, layer.shape.height) - y
+        return Tile(gang, first, end, range_first, y, 0, height, width, int(top > 0), y * width)
+    y, x = divmod(first, width)
+    if end - first < width:
+        return Tile(gang, first, end, range_first, y, x, 1, end - first, 0, first)
+    return Tile(gang, first, end, range_first, y, 0, (end - first) // width, width, 0, first)
+
+
+def unit_layer(chip: ChipParams, planes: int) -> IntSynapse:
+    """A layer that adds words of ``planes``-bit operands channel by channel: unit weights, no neuron."""
+    zeros = np.zeros(chip.columns, np.int64)
+    weight = np.eye(chip.columns, dtype=np.int8)[:, :, None, None]
+    shape = Map(1, 1, chip.columns)
+    return IntSynapse("unit", UNIT, weight, zeros, zeros, zeros, neuron.NONE, shape, planes=planes)
+
+
+def synapse_fields(
+    chip: ChipParams, network: IntNetwork, layer: IntSynapse, tile: Tile, chunk: Chunk, region: Region
+) -> dict[str, int]:
+    """Fields that follow from the layer, the tile and the input map; the scheduler adds cores, banks and residual."""
+    source = layer.shape if layer.source == UNIT else network.maps[layer.source]
+    pointwise = is_pointwise(layer)
+    classifier = bool(layer.planes) and layer.source != IMAGE
+    steps = network.timesteps
+    x_stride = region.slices * region.words
+    y_stride = x_stride if pointwise else source.width * x_stride
+    in_y = tile.y * layer.stride - layer.padding + chunk.kernel_first
+    in_x = tile.x * layer.stride - layer.padding
+    origin = region.base + in_y * y_stride + in_x * x_stride + chunk.channel_first // chip.columns
+    height, width = (source.positions, 1) if pointwise else (source.height, source.width)
+    fields = {
+        "in_bank": region.bank, "in_origin": origin % (1 << ADDRESS_BITS), "in_y": in_y, "in_x": in_x,
+        "in_height": height, "in_width": width, "y_stride": y_stride, "x_stride": x_stride,
+        "slice_stride": region.words, "slices": region.slices, "words": -(-chunk.channels // chip.columns),
+        "planes": int(bool(layer.planes)), "signed": int(bool(layer.planes)), "kernel_height": chunk.kernel_rows,
+        "kernel_width": layer.weight.shape[3], "stride": layer.stride, "out_height": tile.height,
+        "out_width": tile.width, "weight_base": 0, "tap_rows": chunk.channels,
+    }  # fmt: skip
+    if classifier:
+        # The parts of the operand lie side by side; every part meets the same weights.
+        fields |= {"in_width": region.positions, "kernel_width": region.positions, "tap_rows": 0}
+    replay = bool(layer.planes) and not classifier
+    total = 1 if classifier else steps
+    slices = chip.slices(steps)
+    return fields | {
+        "blocks": -(-min(chip.columns, layer.shape.channels) // chip.neurons),
+        "steps": total if layer.planes else chip.lanes_used(steps), "replay": int(replay), "neuron": layer.kind,
+        "spike_out": int(layer.spikes is not None), "reduce": int(layer.reduce),
+        "reduce_first": int(tile.first == tile.range_first), "pool": int(layer.pool), "pool_first_odd": tile.first_odd,
+        "psum_base": tile.psum_first * total * chip.blocks, "psum_position": total * chip.blocks, "psum_step": chip.blocks,
+        "out_base": 0, "out_position": slices, "out_slice": 1,
+    }  # fmt: skip
