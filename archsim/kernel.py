@@ -1,0 +1,187 @@
+"""The event simulation: instructions start when their queue and their semaphores allow, and last as long as their unit's law says."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts import sequencer
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.program import Program
+from archsim.memories import Memories
+from archsim.results import (
+    NOT_WAITING,
+    RECORD,
+    WAIT_ATTENTION,
+    WAIT_CORE,
+    WAIT_DMA,
+    WAIT_MULTICAST,
+)
+from archsim.tensors import Capture
+from archsim.units import attention, core, dma, multicast
+
+_WAITS = {sequencer.DMA: WAIT_DMA, sequencer.MULTICAST: WAIT_MULTICAST, sequencer.ATTENTION: WAIT_ATTENTION}
+
+
+@dataclass
+class _Queue:
+    """An engine's instructions, how far it is, and the cycle in which it is ready for the next."""
+
+    instructions: list[dict[str, int]]
+    next: int = 0
+    ready: int = sequencer.DECODE
+    posts: dict[int, list[int]] = field(default_factory=dict)
+    takes: dict[int, list[int]] = field(default_factory=dict)
+
+    @property
+    def head(self) -> dict[str, int] | None:
+        """The instruction that waits to start."""
+        return self.instructions[self.next] if self.next < len(self.instructions) else None
+
+    def post_of(self, producer: int) -> int | None:
+        """Cycle of the oldest post of ``producer`` that has not been taken."""
+        posts, taken = self.posts.get(producer, ()), len(self.takes.get(producer, ()))
+        return posts[taken] if taken < len(posts) else None
+
+
+def decode(program: Program) -> dict[int, list[dict[str, int]]]:
+    """The instructions of every queue up to its HALT. Raises ArchsimError for a queue without one or a bad opcode."""
+    queues = {}
+    for engine, rows in program.queues.items():
+        instructions = [sequencer.decode(row.tobytes()) for row in rows]
+        halts = [number for number, entry in enumerate(instructions) if entry["opcode"] == sequencer.HALT]
+        if not halts:
+            raise ArchsimError(f"program: the queue of {sequencer.engine_name(engine)} has no HALT; map the network again")
+        queues[engine] = instructions[: halts[0]]
+    return queues
+
+
+class Simulation:
+    """One run of a program for one image.
+
+    Args:
+        chip: the chip.
+        queues: decoded instructions per engine.
+        memories: contents at the start, DRAM with weights and image; changed by the run.
+        capture: takes the outputs of instructions, and gives those of a trace.
+    """
+
+    def __init__(
+        self, chip: ChipParams, queues: dict[int, list[dict[str, int]]], memories: Memories, capture: Capture
+    ) -> None:
+        self.chip, self.memories, self.capture = chip, memories, capture
+        self.queues = {engine: _Queue(instructions) for engine, instructions in queues.items()}
+        self.records: list[tuple[int, ...]] = []
+
+    def run(self) -> NDArray[np.void]:
+        """Run every queue to its end; returns the records in order of start.
+
+        Raises ArchsimError when instructions wait for each other for ever, or a semaphore overflows.
+        """
+        pending = deque(self.queues)
+        while pending:
+            engine = pending.popleft()
+            while (woken := self._step(engine)) is not None:
+                pending.extend(woken)
+        stuck = [engine for engine, queue in self.queues.items() if queue.head]
+        if stuck:
+            places = ", ".join(f"{sequencer.engine_name(e)} at instruction {self.queues[e].next}" for e in stuck)
+            raise ArchsimError(f"program: deadlock, these queues wait for semaphores that nobody posts: {places}")
+        self._check_semaphores()
+        records = np.array(self.records, RECORD)
+        return records[np.lexsort((records["engine"], records["start"]))]
+
+    def _check_semaphores(self) -> None:
+        """Raise ArchsimError if a semaphore would have exceeded its bits at any time."""
+        for consumer, queue in self.queues.items():
+            for producer, posts in queue.posts.items():
+                taken = np.searchsorted(queue.takes.get(producer, []), posts, side="right")
+                if np.max(np.arange(1, len(posts) + 1) - taken) >= 1 << sequencer.SEMAPHORE_BITS:
+                    raise ArchsimError(
+                        f"program: semaphore {sequencer.engine_name(producer)} -> {sequencer.engine_name(consumer)} "
+                        f"exceeds {sequencer.SEMAPHORE_BITS} bits; the consumer must wait for it more often"
+                    )
+
+    def _members(self, engine: int, head: dict[str, int]) -> list[int]:
+        """Engines that execute this instruction together, the leader first."""
+        if head["opcode"] != sequencer.SYNAPSE:
+            return [engine]
+        return [sequencer.CORE0 + core for core in range(self.chip.cores) if head["gang"] >> core & 1]
+
+    def _step(self, engine: int) -> list[int] | None:
+        """Start the next instruction of ``engine`` if it can; returns the engines to look at, or None if it cannot."""
+        head = self.queues[engine].head
+        if head is None:
+            return None
+        members = self._members(engine, head)
+        start, ready, cause = 0, self.queues[engine].ready, NOT_WAITING
+        for member in members:
+            queue = self.queues[member]
+            other = queue.head
+            if other is None or other["opcode"] != head["opcode"] or other.get("gang") != head.get("gang"):
+                return None
+            posts = {producer: queue.post_of(producer) for producer in _bits(other["wait"])}
+            if None in posts.values():
+                return None
+            if queue.ready > start:
+                start, cause = queue.ready, NOT_WAITING if queue.ready <= ready else WAIT_CORE
+            for producer, posted in posts.items():
+                visible = sequencer.start(0, posted)
+                if visible > start:
+                    start, cause = visible, _WAITS.get(producer, WAIT_CORE)
+        return self._execute(members, start, cause)
+
+    def _execute(self, members: list[int], start: int, cause: int) -> list[int]:
+        """Run the head instruction of ``members`` from cycle ``start``; returns the engines that it may have woken."""
+        heads = [self.queues[member].instructions[self.queues[member].next] for member in members]
+        cycles, counts = self._dispatch(members, heads)
+        end, woken = start + cycles, list(members)
+        for member, head, counters in zip(members, heads, counts, strict=True):
+            queue = self.queues[member]
+            for producer in _bits(head["wait"]):
+                queue.takes.setdefault(producer, []).append(start)
+            layer = self.capture.layer(member, queue.next)
+            mask = sum(1 << (engine - sequencer.CORE0) for engine in members if engine >= sequencer.CORE0)
+            waited = cause if start > queue.ready else NOT_WAITING
+            self.records.append(
+                (member, queue.next, head["opcode"], layer, mask, queue.ready, start, end, waited, *counters.tolist())
+            )
+            for consumer in _bits(head["post"]):
+                self.queues[consumer].posts.setdefault(member, []).append(end)
+                woken.append(consumer)
+            queue.next += 1
+            queue.ready = end + sequencer.DECODE
+        return woken
+
+    def _dispatch(self, members: list[int], heads: list[dict[str, int]]) -> tuple[int, NDArray[np.int64]]:
+        """Arithmetic and duration of an instruction; counters int64 [members, COUNTERS]."""
+        head, chip, memories, capture = heads[0], self.chip, self.memories, self.capture
+        engine, index, opcode = members[0], self.queues[members[0]].next, head["opcode"]
+        if opcode == sequencer.SYNAPSE:
+            places = [(member, self.queues[member].next) for member in members]
+            cores = [memories.cores[member - sequencer.CORE0] for member in members]
+            traces = capture.replay(places)
+            cycles, counts, recordings = core.synapse(heads, chip, cores, traces, capture.potentials)
+            capture.synapse(places, head, cores, recordings)
+            return cycles, counts
+        if opcode == sequencer.PLANES:
+            memory, traces = memories.cores[engine - sequencer.CORE0], capture.replay([(engine, index)])
+            cycles, counts = core.planes(head, chip, memory, traces and traces[0])
+            capture.planes(engine, index, head, memory)
+        elif opcode == sequencer.LOAD:
+            cycles, counts = dma.load(head, chip, memories)
+        elif opcode == sequencer.STORE:
+            cycles, counts = dma.store(head, chip, memories)
+        elif opcode == sequencer.COPY:
+            cycles, counts = multicast.copy(head, chip, memories)
+        else:
+            traces = capture.replay([(engine, index)])
+            cycles, counts = attention.attend(opcode, head, chip, memories.attention, traces and traces[0])
+            capture.attend(engine, index, head, memories.attention)
+        return cycles, counts[None]
+
+
+def _bits(mask: int) -> list[int]:
+    return [bit for bit in range(mask.bit_length()) if mask >> bit & 1]

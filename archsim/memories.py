@@ -1,0 +1,130 @@
+"""Contents of the chip's memories during a run, and how DRAM bytes become rows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts import dma
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.neuron import param_layout
+
+
+@dataclass
+class CoreMemory:
+    """The memories of one core.
+
+    Attributes:
+        weight: int8 [2 banks, weight_rows, M].
+        param: int32 [2 banks, param_rows, 3, P]: bias, threshold, shift.
+        spike_in: uint64 [2 banks, spike_in_rows, L], channel c of a word in bit c.
+        spike_out: uint64 [2 banks, spike_out_rows, L].
+        residual, psum, reduce: int32 [rows, P].
+    """
+
+    weight: NDArray[np.int8]
+    param: NDArray[np.int32]
+    spike_in: NDArray[np.uint64]
+    spike_out: NDArray[np.uint64]
+    residual: NDArray[np.int32]
+    psum: NDArray[np.int32]
+    reduce: NDArray[np.int32]
+
+    @classmethod
+    def empty(cls, chip: ChipParams) -> "CoreMemory":
+        """Memories of a core of ``chip``, all 0."""
+        return cls(
+            weight=np.zeros((2, chip.weight_rows, chip.columns), np.int8),
+            param=np.zeros((2, chip.param_rows, 3, chip.neurons), np.int32),
+            spike_in=np.zeros((2, chip.spike_in_rows, chip.lanes), np.uint64),
+            spike_out=np.zeros((2, chip.spike_out_rows, chip.lanes), np.uint64),
+            residual=np.zeros((chip.residual_rows, chip.neurons), np.int32),
+            psum=np.zeros((chip.psum_rows, chip.neurons), np.int32),
+            reduce=np.zeros((chip.reduce_rows, chip.neurons), np.int32),
+        )
+
+
+@dataclass
+class AttentionMemory:
+    """The memories of the attention unit.
+
+    Attributes:
+        spikes: uint64 [4 banks (Q0, Q1, K, V), attention_rows, L].
+        out: uint64 [2 banks, attention_rows, L].
+        counts: int32 [count_rows, M].
+    """
+
+    spikes: NDArray[np.uint64]
+    out: NDArray[np.uint64]
+    counts: NDArray[np.int32]
+
+    @classmethod
+    def empty(cls, chip: ChipParams) -> "AttentionMemory":
+        """Memories of the attention unit of ``chip``, all 0."""
+        return cls(
+            spikes=np.zeros((4, chip.attention_rows, chip.lanes), np.uint64),
+            out=np.zeros((2, chip.attention_rows, chip.lanes), np.uint64),
+            counts=np.zeros((chip.count_rows, chip.columns), np.int32),
+        )
+
+
+@dataclass
+class Memories:
+    """Every memory of a chip: the cores', the attention unit's, and DRAM (uint8 [bytes])."""
+
+    cores: list[CoreMemory]
+    attention: AttentionMemory
+    dram: NDArray[np.uint8]
+
+    @classmethod
+    def empty(cls, chip: ChipParams, dram: NDArray[np.uint8]) -> "Memories":
+        """Memories of ``chip``, all 0, with a copy of ``dram``."""
+        return cls([CoreMemory.empty(chip) for _ in range(chip.cores)], AttentionMemory.empty(chip), dram.copy())
+
+
+def row_format(chip: ChipParams, memory: int) -> tuple[int, int]:
+    """Bits of an element and elements of a row of a DMA memory (the row's fields lie packed, lowest first)."""
+    if memory == dma.WEIGHT:
+        return chip.weight_bits, chip.columns
+    if memory == dma.SPIKE_IN:
+        return chip.columns, chip.lanes
+    return chip.membrane_bits, chip.neurons
+
+
+def rows_from_bytes(chip: ChipParams, memory: int, data: NDArray[np.uint8]) -> NDArray[np.int64] | NDArray[np.uint64]:
+    """Rows of a memory from DRAM bytes [rows, bytes]; missing bytes are 0.
+
+    Returns the rows in the shape in which the memory holds them, int64 (uint64 for spikes).
+    """
+    bits = np.unpackbits(data, axis=1, bitorder="little")
+    if memory == dma.PARAM:
+        layout = param_layout(chip.neurons, chip.membrane_bits)
+        bits = _fit(bits, layout.width)
+        parts = np.split(bits, [layout.offsets["threshold"], layout.offsets["shift"]], axis=1)
+        return np.stack([_integers(part, chip.neurons, signed=True) for part in parts], axis=1)
+    width, count = row_format(chip, memory)
+    bits = _fit(bits, width * count)
+    if memory == dma.SPIKE_IN:
+        packed = np.zeros((len(bits), count, 64), np.uint8)
+        packed[:, :, :width] = bits.reshape(len(bits), count, width)
+        return np.packbits(packed, axis=2, bitorder="little").view("<u8")[:, :, 0]
+    return _integers(bits, count, signed=True)
+
+
+def rows_to_bytes(width: int, rows: NDArray[np.int32], row_bytes: int) -> NDArray[np.uint8]:
+    """Rows of two's-complement integers [rows, elements] as bytes [rows, row_bytes], ``width`` bits an element."""
+    bits = (rows[:, :, None].astype(np.int64) >> np.arange(width)) & 1
+    data = np.packbits(bits.reshape(len(rows), -1).astype(np.uint8), axis=1, bitorder="little")
+    return np.pad(data, ((0, 0), (0, max(0, row_bytes - data.shape[1]))))[:, :row_bytes]
+
+
+def _fit(bits: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    return np.pad(bits, ((0, 0), (0, max(0, width - bits.shape[1]))))[:, :width]
+
+
+def _integers(bits: NDArray[np.uint8], count: int, signed: bool) -> NDArray[np.int64]:
+    width = bits.shape[1] // count
+    powers = np.int64(1) << np.arange(width, dtype=np.int64)
+    if signed:
+        powers[-1] = -powers[-1]
+    return bits.reshape(len(bits), count, width).astype(np.int64) @ powers

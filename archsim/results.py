@@ -1,0 +1,120 @@
+"""What a run returns: one record per instruction and image, with every counter of the units."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.program import Program
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A figure that units count: its name, unit and meaning."""
+
+    name: str
+    unit: str
+    description: str
+
+
+COUNTERS = (
+    Counter("groups", "groups", "accumulator groups handed over"),
+    Counter("words", "words", "spike words that the encoder took"),
+    Counter("empty_words", "words", "of these, words without a spike (one cycle each)"),
+    Counter("events", "events", "weight (or count) rows added, one cycle each"),
+    Counter("shifts", "cycles", "cycles that doubled the accumulators between bit planes"),
+    Counter("lane_events", "events", "set bits: events summed over the lanes that spiked"),
+    Counter("additions", "additions", "lane additions in columns that carry a channel; the sparse work done"),
+    Counter("stall_cycles", "cycles", "cycles in which finished sums waited for the neuron unit"),
+    Counter("fill_cycles", "cycles", "cycles of an instruction outside its words, shifts and stalls"),
+    Counter("granules", "granules", "blocks of P neurons processed"),
+    Counter("spikes", "spikes", "spikes stored (after the pool)"),
+    Counter("popcounts", "words", "AND-popcounts of a word pair"),
+    Counter("gates", "words", "AND of a word pair (Hadamard form)"),
+    Counter("spike_reads", "rows", "rows read from input spike banks, the attention unit's included"),
+    Counter("spike_writes", "granules", "granules written to output spike banks"),
+    Counter("weight_reads", "rows", "rows read from weight banks"),
+    Counter("param_reads", "rows", "rows read from parameter banks"),
+    Counter("psum_reads", "rows", "rows read from partial-sum banks"),
+    Counter("psum_writes", "rows", "rows written to partial-sum banks"),
+    Counter("residual_reads", "rows", "rows read from residual banks"),
+    Counter("residual_writes", "rows", "rows written to residual banks"),
+    Counter("reduce_reads", "rows", "rows read from reduction banks"),
+    Counter("reduce_writes", "rows", "rows written to reduction banks"),
+    Counter("v_reads", "rows", "rows read from the membranes kept between slices"),
+    Counter("v_writes", "rows", "rows written to the membranes kept between slices"),
+    Counter("count_reads", "rows", "rows read from the count memory"),
+    Counter("count_writes", "rows", "rows written to the count memory"),
+    Counter("copied_rows", "rows", "rows that the multicast read from an output bank"),
+    Counter("copied_row_writes", "rows", "rows that the multicast wrote, all destinations"),
+    Counter("dram_bytes", "bytes", "bytes moved between DRAM and the chip"),
+    Counter("loaded_weight_rows", "rows", "rows written to weight banks by DMA, all cores"),
+    Counter("loaded_param_rows", "rows", "rows written to parameter banks by DMA, all cores"),
+    Counter("loaded_spike_rows", "rows", "rows written to input spike banks by DMA, all cores"),
+)
+"""Every counter, in the order of the record's fields."""
+
+NOT_WAITING, WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_CORE = range(5)
+"""``waited_for``: the kind of engine whose semaphore (or gang member) let the instruction start last."""
+
+RECORD = np.dtype(
+    [(name, np.int64) for name in ("engine", "index", "opcode", "layer", "cores", "ready", "start", "end", "waited_for")]
+    + [(counter.name, np.int64) for counter in COUNTERS]
+)
+"""One instruction: engine and index in its queue, opcode, layer number (see Program.notes["layers"]), bit mask of the cores
+that it occupied, cycle in which its queue was ready for it, start, end, and its counters. A gang's instruction stands once per
+member; ``words``, ``empty_words``, ``events``, ``shifts``, ``lane_events``, ``spike_reads`` count in the leader's record only for
+energy and conservation, ``additions`` in each."""
+
+
+@dataclass(frozen=True)
+class ImageRun:
+    """One image on the chip: total cycles, integer logits [classes], records [instructions] of dtype RECORD."""
+
+    cycles: int
+    logits: NDArray[np.int64]
+    records: NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Comparison with the integer reference: values compared and differing, by kind (spikes, membranes, logits)."""
+
+    compared: dict[str, int]
+    differing: dict[str, int]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A whole run.
+
+    Attributes:
+        workload: name of the workload.
+        mode: ``execute`` or ``trace``.
+        program: the program that ran (its chip included); ``program.notes["layers"]`` is a list of
+            ``{"name", "kind", "macs", "operand"}``: dense multiply-adds of all time steps, and whether the operand is
+            ``spikes`` or ``planes``.
+        images: one entry per image.
+        labels: int64 [images], or None when the workload has none.
+        accuracy: fraction of images whose largest logit is the label (execute mode), or None.
+        accuracy_float: the float network's, from the artefact's manifest, or None.
+        check: comparison with the integer reference if it was asked for.
+        provenance: versions, hashes, seeds, command: what a reader needs to repeat the run.
+    """
+
+    workload: str
+    mode: str
+    program: Program
+    images: list[ImageRun]
+    labels: NDArray[np.int64] | None
+    accuracy: float | None
+    accuracy_float: float | None
+    check: CheckResult | None
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def chip(self) -> ChipParams:
+        """The chip that the program was made for."""
+        return self.program.chip

@@ -1,0 +1,146 @@
+"""Outputs of instructions as tensors: captured from a run, or given to it by a trace.
+
+A spike map is canonical as bool [T, positions, channels]; on a chip it is words uint64 [positions, slices, channel words, L].
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts import sequencer
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.spike_writer import pooled_rows
+from archsim.memories import AttentionMemory, CoreMemory
+from archsim.units.core import Recording
+
+
+def to_words(chip: ChipParams, spikes: NDArray[np.bool_]) -> NDArray[np.uint64]:
+    """Spikes bool [T, positions, channels] as words uint64 [positions, slices, channel words, L]; missing bits are 0."""
+    steps, positions, channels = spikes.shape
+    lanes, words = chip.lanes_used(steps), -(-channels // chip.columns)
+    padded = np.zeros((steps, positions, words * chip.columns), np.bool_)
+    padded[:, :, :channels] = spikes
+    bits = padded.reshape(steps // lanes, lanes, positions, words, chip.columns).transpose(2, 0, 3, 1, 4)
+    wide = np.zeros((*bits.shape[:4], 64), np.bool_)
+    wide[..., : chip.columns] = bits
+    packed = np.packbits(wide, axis=-1, bitorder="little").view("<u8")[..., 0]
+    result = np.zeros((positions, steps // lanes, words, chip.lanes), np.uint64)
+    result[..., :lanes] = packed
+    return result
+
+
+def from_words(chip: ChipParams, words: NDArray[np.uint64], steps: int, channels: int) -> NDArray[np.bool_]:
+    """The inverse of :func:`to_words`: bool [T, positions, channels]."""
+    lanes = chip.lanes_used(steps)
+    positions, slices, count, _ = words.shape
+    data = np.ascontiguousarray(words[..., :lanes])[..., None].view(np.uint8)
+    bits = np.unpackbits(data, axis=-1, bitorder="little")[..., : chip.columns]
+    spikes = bits.transpose(1, 3, 0, 2, 4).reshape(slices * lanes, positions, count * chip.columns)
+    return spikes[:, :, :channels].astype(np.bool_)
+
+
+@dataclass
+class Capture:
+    """Collects the outputs of a run, or replays those of a trace.
+
+    Attributes:
+        chip: the chip.
+        notes: ``Program.notes``: ``tensors`` gives the shape of each map, ``instructions`` the place of each output.
+        trace: words per tensor to replay (trace mode), or None (execute mode).
+        potentials: whether to record membrane inputs and potentials.
+        words: per tensor, the words that were stored.
+        inputs, levels: per layer, membrane inputs and potentials, int32 [T, positions before the pool, channels].
+    """
+
+    chip: ChipParams
+    notes: Mapping[str, Any]
+    trace: Mapping[str, NDArray[np.uint64]] | None = None
+    potentials: bool = False
+    words: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
+    inputs: dict[str, NDArray[np.int32]] = field(default_factory=dict)
+    levels: dict[str, NDArray[np.int32]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Allocate the tensors."""
+        for name, shape in self.notes["tensors"].items():
+            size = (shape["positions"], shape["slices"], shape["words"], self.chip.lanes)
+            self.words[name] = np.zeros(size, np.uint64)
+
+    def _note(self, engine: int, index: int) -> dict[str, Any]:
+        return self.notes["instructions"][str(engine)][index]
+
+    def layer(self, engine: int, index: int) -> int:
+        """Layer number of an instruction."""
+        return int(self._note(engine, index)["layer"])
+
+    def replay(self, places: Sequence[tuple[int, int]]) -> list[NDArray[np.uint64]] | None:
+        """Rows that the instructions at ``places`` (engine, index) store in trace mode; None in execute mode.
+
+        A map that the instruction does not write comes as one row of zeros, which is never stored.
+        """
+        if self.trace is None:
+            return None
+        traces = []
+        for engine, index in places:
+            note = self._note(engine, index)
+            rows = np.zeros((1, self.chip.lanes), np.uint64)
+            if note.get("tensor"):
+                words = self.trace[note["tensor"]][note["position"] : note["position"] + note["positions"]]
+                rows = words[:, :, note["word"] : note["word"] + note["words"]].reshape(-1, self.chip.lanes)
+            traces.append(np.ascontiguousarray(rows))
+        return traces
+
+    def _store(self, note: Mapping[str, Any], rows: NDArray[np.uint64]) -> None:
+        """Keep rows [positions, slices, words, L] of a tensor."""
+        part = slice(note["position"], note["position"] + note["positions"])
+        self.words[note["tensor"]][part, :, note["word"] : note["word"] + note["words"]] = rows
+
+    def synapse(
+        self, places: Sequence[tuple[int, int]], head: Mapping[str, int], memories: Sequence[CoreMemory],
+        recordings: Sequence[Recording],
+    ) -> None:
+        """Take the outputs of a SYNAPSE instruction."""  # fmt: skip
+        for (engine, index), memory in zip(places, memories, strict=True):
+            note = self._note(engine, index)
+            if head["spike_out"]:
+                slices = self.words[note["tensor"]].shape[1]
+                rows = head["out_base"] + np.arange(note["positions"])[:, None] * head["out_position"]
+                rows = rows + np.arange(slices) * head["out_slice"]
+                self._store(note, memory.spike_out[head["out_bank"]][rows][:, :, None])
+        for (engine, index), recording in zip(places, recordings, strict=False):
+            if not head["psum_out"] and "recording" in self._note(engine, index):
+                self._record(self._note(engine, index), recording)
+
+    def _record(self, note: Mapping[str, Any], recording: Recording) -> None:
+        shape = self.notes["recordings"][note["recording"]]
+        for store, values in ((self.inputs, recording.inputs), (self.levels, recording.potentials)):
+            whole = (shape["steps"], shape["positions"], shape["words"] * self.chip.columns)
+            array = store.setdefault(note["recording"], np.zeros(whole, np.int32))
+            first, column = note["input_position"], note["word"] * self.chip.columns
+            part = slice(column, column + self.chip.columns)
+            array[:, first : first + len(values), part] = values.transpose(1, 0, 2)
+
+    def planes(self, engine: int, index: int, head: Mapping[str, int], memory: CoreMemory) -> None:
+        """Take the outputs of a PLANES instruction."""
+        rows = memory.spike_out[head["out_bank"]][head["out_base"] : head["out_base"] + head["planes"]]
+        self._store(self._note(engine, index), rows[None, :, None])
+
+    def attend(self, engine: int, index: int, head: Mapping[str, int], memory: AttentionMemory) -> None:
+        """Take the outputs of an ATTEND instruction."""
+        if head["opcode"] == sequencer.ATTEND_KV:
+            return
+        note = self._note(engine, index)
+        slices = head["steps"] // head["lanes"]
+        rows = np.arange(head["tile"] * slices)[:, None] * head["out_words"] + np.arange(head["words"])
+        rows = (rows + head["out_base"] + head["first_word"]).reshape(head["tile"], slices, head["words"])
+        self._store(note, memory.out[head["out_bank"]][rows])
+
+
+def synapse_positions(head: Mapping[str, int]) -> int:
+    """Output positions of a SYNAPSE instruction, after the pool."""
+    if not head["pool"]:
+        return head["out_height"] * head["out_width"]
+    return pooled_rows(head["out_height"], head["pool_first_odd"]) * ((head["out_width"] + 1) // 2)
