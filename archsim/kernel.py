@@ -11,6 +11,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
 from archsim.memories import Memories
+from archsim.ownership import members
 from archsim.results import (
     NOT_WAITING,
     RECORD,
@@ -104,20 +105,14 @@ class Simulation:
                         f"exceeds {sequencer.SEMAPHORE_BITS} bits; the consumer must wait for it more often"
                     )
 
-    def _members(self, engine: int, head: dict[str, int]) -> list[int]:
-        """Engines that execute this instruction together, the leader first."""
-        if head["opcode"] != sequencer.SYNAPSE:
-            return [engine]
-        return [sequencer.CORE0 + core for core in range(self.chip.cores) if head["gang"] >> core & 1]
-
     def _step(self, engine: int) -> list[int] | None:
         """Start the next instruction of ``engine`` if it can; returns the engines to look at, or None if it cannot."""
         head = self.queues[engine].head
         if head is None:
             return None
-        members = self._members(engine, head)
+        group = members(engine, head, self.chip)
         start, ready, cause = 0, self.queues[engine].ready, NOT_WAITING
-        for member in members:
+        for member in group:
             queue = self.queues[member]
             other = queue.head
             if other is None or other["opcode"] != head["opcode"] or other.get("gang") != head.get("gang"):
@@ -131,19 +126,19 @@ class Simulation:
                 visible = sequencer.start(0, posted)
                 if visible > start:
                     start, cause = visible, _WAITS.get(producer, WAIT_CORE)
-        return self._execute(members, start, cause)
+        return self._execute(group, start, cause)
 
-    def _execute(self, members: list[int], start: int, cause: int) -> list[int]:
-        """Run the head instruction of ``members`` from cycle ``start``; returns the engines that it may have woken."""
-        heads = [self.queues[member].instructions[self.queues[member].next] for member in members]
-        cycles, counts = self._dispatch(members, heads)
-        end, woken = start + cycles, list(members)
-        for member, head, counters in zip(members, heads, counts, strict=True):
+    def _execute(self, group: list[int], start: int, cause: int) -> list[int]:
+        """Run the head instruction of ``group`` from cycle ``start``; returns the engines that it may have woken."""
+        heads = [self.queues[member].instructions[self.queues[member].next] for member in group]
+        cycles, counts = self._dispatch(group, heads)
+        end, woken = start + cycles, list(group)
+        for member, head, counters in zip(group, heads, counts, strict=True):
             queue = self.queues[member]
             for producer in _bits(head["wait"]):
                 queue.takes.setdefault(producer, []).append(start)
             layer = self.capture.layer(member, queue.next)
-            mask = sum(1 << (engine - sequencer.CORE0) for engine in members if engine >= sequencer.CORE0)
+            mask = sum(1 << (engine - sequencer.CORE0) for engine in group if engine >= sequencer.CORE0)
             waited = cause if start > queue.ready else NOT_WAITING
             self.records.append(
                 (member, queue.next, head["opcode"], layer, mask, queue.ready, start, end, waited, *counters.tolist())
@@ -155,13 +150,13 @@ class Simulation:
             queue.ready = end + sequencer.DECODE
         return woken
 
-    def _dispatch(self, members: list[int], heads: list[dict[str, int]]) -> tuple[int, NDArray[np.int64]]:
-        """Arithmetic and duration of an instruction; counters int64 [members, COUNTERS]."""
+    def _dispatch(self, group: list[int], heads: list[dict[str, int]]) -> tuple[int, NDArray[np.int64]]:
+        """Arithmetic and duration of an instruction; counters int64 [group, COUNTERS]."""
         head, chip, memories, capture = heads[0], self.chip, self.memories, self.capture
-        engine, index, opcode = members[0], self.queues[members[0]].next, head["opcode"]
+        engine, index, opcode = group[0], self.queues[group[0]].next, head["opcode"]
         if opcode == sequencer.SYNAPSE:
-            places = [(member, self.queues[member].next) for member in members]
-            cores = [memories.cores[member - sequencer.CORE0] for member in members]
+            places = [(member, self.queues[member].next) for member in group]
+            cores = [memories.cores[member - sequencer.CORE0] for member in group]
             traces = capture.replay(places)
             cycles, counts, recordings = core.synapse(heads, chip, cores, traces, capture.potentials)
             capture.synapse(places, head, cores, recordings)
@@ -178,8 +173,10 @@ class Simulation:
             cycles, counts = multicast.copy(head, chip, memories)
         else:
             traces = capture.replay([(engine, index)])
-            cycles, counts = attention.attend(opcode, head, chip, memories.attention, traces and traces[0])
-            capture.attend(engine, index, head, memories.attention)
+            cycles, counts, recording = attention.attend(
+                opcode, head, chip, memories.attention, traces and traces[0], capture.potentials
+            )
+            capture.attend(engine, index, head, memories.attention, recording)
         return cycles, counts[None]
 
 

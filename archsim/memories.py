@@ -101,14 +101,19 @@ def rows_from_bytes(chip: ChipParams, memory: int, data: NDArray[np.uint8]) -> N
         layout = param_layout(chip.neurons, chip.membrane_bits)
         bits = _fit(bits, layout.width)
         parts = np.split(bits, [layout.offsets["threshold"], layout.offsets["shift"]], axis=1)
-        return np.stack([_integers(part, chip.neurons, signed=True) for part in parts], axis=1)
+        return np.stack([_integers(part, chip.neurons) for part in parts], axis=1)
     width, count = row_format(chip, memory)
     bits = _fit(bits, width * count)
     if memory == dma.SPIKE_IN:
         packed = np.zeros((len(bits), count, 64), np.uint8)
         packed[:, :, :width] = bits.reshape(len(bits), count, width)
         return np.packbits(packed, axis=2, bitorder="little").view("<u8")[:, :, 0]
-    return _integers(bits, count, signed=True)
+    return _integers(bits, count)
+
+
+def integers_from_bytes(data: NDArray[np.uint8], width: int, count: int) -> NDArray[np.int64]:
+    """Two's-complement integers [rows, count] of ``width`` bits from packed bytes [rows, bytes]; missing bytes are 0."""
+    return _integers(_fit(np.unpackbits(data, axis=1, bitorder="little"), width * count), count)
 
 
 def rows_to_bytes(width: int, rows: NDArray[np.int32], row_bytes: int) -> NDArray[np.uint8]:
@@ -122,9 +127,8 @@ def _fit(bits: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     return np.pad(bits, ((0, 0), (0, max(0, width - bits.shape[1]))))[:, :width]
 
 
-def _integers(bits: NDArray[np.uint8], count: int, signed: bool) -> NDArray[np.int64]:
+def _integers(bits: NDArray[np.uint8], count: int) -> NDArray[np.int64]:
     width = bits.shape[1] // count
     powers = np.int64(1) << np.arange(width, dtype=np.int64)
-    if signed:
-        powers[-1] = -powers[-1]
+    powers[-1] = -powers[-1]
     return bits.reshape(len(bits), count, width).astype(np.int64) @ powers

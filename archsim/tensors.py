@@ -115,12 +115,15 @@ class Capture:
                 self._record(self._note(engine, index), recording)
 
     def _record(self, note: Mapping[str, Any], recording: Recording) -> None:
+        """Keep a recording [positions, steps, columns] of a layer; an empty one was not asked for."""
+        if not self.potentials:
+            return
         shape = self.notes["recordings"][note["recording"]]
         for store, values in ((self.inputs, recording.inputs), (self.levels, recording.potentials)):
             whole = (shape["steps"], shape["positions"], shape["words"] * self.chip.columns)
             array = store.setdefault(note["recording"], np.zeros(whole, np.int32))
             first, column = note["input_position"], note["word"] * self.chip.columns
-            part = slice(column, column + self.chip.columns)
+            part = slice(column, column + values.shape[2])
             array[:, first : first + len(values), part] = values.transpose(1, 0, 2)
 
     def planes(self, engine: int, index: int, head: Mapping[str, int], memory: CoreMemory) -> None:
@@ -128,7 +131,9 @@ class Capture:
         rows = memory.spike_out[head["out_bank"]][head["out_base"] : head["out_base"] + head["planes"]]
         self._store(self._note(engine, index), rows[None, :, None])
 
-    def attend(self, engine: int, index: int, head: Mapping[str, int], memory: AttentionMemory) -> None:
+    def attend(
+        self, engine: int, index: int, head: Mapping[str, int], memory: AttentionMemory, recording: Recording
+    ) -> None:
         """Take the outputs of an ATTEND instruction."""
         if head["opcode"] == sequencer.ATTEND_KV:
             return
@@ -137,6 +142,7 @@ class Capture:
         rows = np.arange(head["tile"] * slices)[:, None] * head["out_words"] + np.arange(head["words"])
         rows = (rows + head["out_base"] + head["first_word"]).reshape(head["tile"], slices, head["words"])
         self._store(note, memory.out[head["out_bank"]][rows])
+        self._record(note, recording)
 
 
 def synapse_positions(head: Mapping[str, int]) -> int:

@@ -107,7 +107,7 @@ class AttentionScheduler:
         }  # fmt: skip
         note = {
             "layer": number, "tensor": layer.spikes, "position": tile.first, "positions": tile.end - tile.first,
-            "word": words[0], "words": len(words),
+            "word": words[0], "words": len(words), "recording": layer.name, "input_position": tile.first,
         }  # fmt: skip
         self.emitter.emit([sequencer.ATTENTION], opcode, fields | piece, [note])
         slices = self.chip.slices(self.network.timesteps)

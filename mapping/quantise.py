@@ -103,6 +103,7 @@ class IntNetwork:
         maps: shapes of the spike maps; the image's and the classifier operand's too.
         layers: in order; the last is the classifier.
         image_scale: normalised pixels are multiplied by it and rounded to ``precision.image_bits``.
+        exponent: the residual stream counts in units of ``2 ** -exponent``.
         precision: bits.
         bounds: per layer, the least number of bits that holds every sum and membrane, as proven from the weights.
     """
@@ -112,6 +113,7 @@ class IntNetwork:
     maps: dict[str, Map]
     layers: tuple[IntLayer, ...]
     image_scale: float
+    exponent: int
     precision: Precision
     bounds: dict[str, int]
 
@@ -200,8 +202,8 @@ def quantise(network: Network, precision: Precision) -> IntNetwork:
             bounds.synapse(parts[1], 1)
             layers.extend(parts)
     return IntNetwork(
-        network.name, network.timesteps, maps, tuple(layers), image_scale, precision, bounds.layers
-    )  # fmt: skip
+        network.name, network.timesteps, maps, tuple(layers), image_scale, exponent, precision, bounds.layers
+    )
 
 
 def _powers(weight: NDArray[np.float64], weight_bits: int) -> NDArray[np.int64]:

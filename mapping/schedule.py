@@ -110,6 +110,10 @@ class Scheduler:
                 count = -(-whole.channels // self.chip.columns)
                 shape = {"positions": whole.positions, "slices": self.chip.slices(steps), "words": count, "planes": 0}
                 self.notes["tensors"][layer.spikes] = shape | {"channels": whole.channels, "steps": steps}
+            if isinstance(layer, IntAttention):
+                count = -(-self.network.maps[layer.q].channels // self.chip.columns)
+                shape = {"positions": self.network.maps[layer.q].positions, "words": count, "steps": steps}
+                self.notes["recordings"][layer.name] = shape
             if isinstance(layer, IntSynapse):
                 self.notes["recordings"][layer.name] = {
                     "positions": layer.shape.positions, "words": words(self.chip, layer),
@@ -385,5 +389,5 @@ class Scheduler:
             }  # fmt: skip
             self.emitter.emit([sequencer.DMA], sequencer.STORE, store, [{"layer": self.layer}])
             places = self.notes.setdefault("logits", {"classes": layer.shape.channels, "row_bytes": row_bytes, "words": []})
-            places["words"].append({"word": group * self.partitions[layer.name].gang + member, "address": address})
+            places["words"].append({"word": group * self.partitions[layer.name].gang + member, "address": address, "rows": fields["blocks"]})
 

@@ -12,7 +12,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.jit import lowest_bit, njit, popcount
 from archsim.memories import AttentionMemory
 from archsim.results import COUNTERS
-from archsim.units.core import COUNT, drain, group_end, word_cycles
+from archsim.units.core import COUNT, Recording, drain, group_end, word_cycles
 from archsim.units.neuron import fire, initial, membrane_input
 from archsim.units.spike_writer import store
 
@@ -71,8 +71,8 @@ def count_kv(f, columns, keys, values, counts_memory, counts):
 
 
 @njit
-def neurons(f, token, word, step, sums, v, bits, blocks, trace, out, counts, y, h, threshold):
-    """Neuron unit and writer for one output word at one time step."""
+def neurons(f, token, word, step, sums, v, bits, blocks, trace, out, counts, y, h, threshold, inputs, potentials):
+    """Neuron unit and writer for one output word at one time step; records y and h if there is room for them."""
     p_count = len(y)
     slices = f.steps // f.lanes
     address = (token * slices + step // f.lanes) * f.out_words + f.first_word + word
@@ -85,6 +85,9 @@ def neurons(f, token, word, step, sums, v, bits, blocks, trace, out, counts, y, 
                 if step == 0:
                     v[block, p] = initial(f.threshold, f.neuron)
             granule = np.uint64(fire(y, v[block], threshold, f.neuron, bits, h))
+            if inputs.shape[0]:
+                inputs[token, step, word, first : first + p_count] = y
+                potentials[token, step, word, first : first + p_count] = h
         else:
             granule = trace[(token * slices + step // f.lanes) * f.words + word, step % f.lanes] >> np.uint64(first)
             granule &= np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - p_count)
@@ -163,7 +166,7 @@ def count_gate(f, word, step, keys, values, sums, counts):
 
 
 @njit
-def attend_tile(f, kind, bits, columns, p_count, queries, keys, values, counts_memory, trace, out, counts):
+def attend_tile(f, kind, bits, columns, p_count, queries, keys, values, counts_memory, trace, out, counts, inputs, levels):
     """Groups of ATTEND_Q (kind 0), ATTEND_SCORES (1), or phase 1 of ATTEND_GATE (2); returns (last block taken, busy)."""
     handover = FIRST_ADD if kind == 0 else FIRST_SCORE if kind == 1 else FIRST_GATE
     taken, busy, cycles = 0, 0, 0
@@ -189,7 +192,9 @@ def attend_tile(f, kind, bits, columns, p_count, queries, keys, values, counts_m
                 busy += cycles
                 counts[COUNT.stall_cycles] += handover - before - cycles
                 counts[COUNT.groups] += 1
-                neurons(f, token, word, step, sums, v, bits, f.blocks, trace, out, counts, y, h, threshold)
+                neurons(
+                    f, token, word, step, sums, v, bits, f.blocks, trace, out, counts, y, h, threshold, inputs, levels
+                )
     return taken, busy
 
 
@@ -216,8 +221,8 @@ def apply_gate(f, gate, queries, trace, out, counts):
 
 def attend(
     opcode: int, fields: Mapping[str, int], chip: ChipParams, memory: AttentionMemory,
-    trace: NDArray[np.uint64] | None = None,
-) -> tuple[int, NDArray[np.int64]]:
+    trace: NDArray[np.uint64] | None = None, record: bool = False,
+) -> tuple[int, NDArray[np.int64], Recording]:
     """Run an ATTEND instruction.
 
     Args:
@@ -226,19 +231,22 @@ def attend(
         chip: the chip.
         memory: the attention unit's memories; written.
         trace: output rows to store instead of computed ones, uint64 [tile x slices x words, L]; None computes them.
+        record: return membrane inputs and potentials.
 
-    Returns the duration in cycles and counters int64 [COUNTERS].
+    Returns the duration in cycles, counters int64 [COUNTERS], and the recording [tile, steps, words x M] (empty if none).
     """  # fmt: skip
     f = Attend(*(fields[name] for name in Attend._fields))
     counts = np.zeros(len(COUNTERS), np.int64)
     q0, q1, keys, values = memory.spikes
     queries, out = (q1 if f.q_bank else q0), memory.out[f.out_bank]
     words = np.zeros((0, chip.lanes), np.uint64) if trace is None else trace
+    shape = (f.tile if record else 0, f.steps, f.words, chip.columns)
+    recording = Recording(np.zeros(shape, np.int32), np.zeros(shape, np.int32))
     if opcode == sequencer.ATTEND_KV:
         events = count_kv(f, chip.columns, keys, values, memory.counts, counts)
         cycles = contract.kv_cycles(events)
         counts[COUNT.fill_cycles] = cycles - events
-        return cycles, counts
+        return cycles, counts, recording
     kind = opcode - sequencer.ATTEND_Q
     target, target_trace, tile = out, words, f
     if opcode == sequencer.ATTEND_GATE:
@@ -248,7 +256,7 @@ def attend(
         tile = tile._replace(k_base=f.k_base + f.first_word, v_base=f.v_base + f.first_word)
     taken, busy = attend_tile(
         tile, kind, chip.membrane_bits, chip.columns, chip.neurons, queries, keys, values, memory.counts,
-        target_trace, target, counts,
+        target_trace, target, counts, recording.inputs, recording.potentials,
     )  # fmt: skip
     cycles = taken + drain(0)
     if opcode == sequencer.ATTEND_GATE:
@@ -261,4 +269,4 @@ def attend(
         cycles = taken + neuron.LATENCY + rows + GATE_OVERHEAD
         busy += rows
     counts[COUNT.fill_cycles] = cycles - busy - counts[COUNT.stall_cycles]
-    return cycles, counts
+    return cycles, counts, Recording(*(values.reshape(len(values), f.steps, -1) for values in recording))

@@ -111,6 +111,6 @@ def run(
     # Blocks outside, time steps inside; a replayed step is lane 0 again.
     order = np.array([(block, t, block == blocks - 1 and t == steps - 1) for block in range(blocks) for t in range(steps)])
     lane = np.zeros(len(order), np.int64) if config.get("replay", 0) else order[:, 1]
-    parts = groups.reshape(len(groups), params.lanes, -1, params.neurons)
+    parts = groups.reshape(len(groups), params.lanes, params.columns // params.neurons, params.neurons)
     sums = parts[:, lane, order[:, 0]].reshape(-1, params.neurons)
     return ArrayRun(accepted, sums, np.tile(order.astype(np.int64), (len(groups), 1)), transferred, state)

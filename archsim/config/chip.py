@@ -1,0 +1,199 @@
+"""Chips as users write them, presets and YAML files, and the parameters that follow from them."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from archsim.config.validate import Strict, nearest, validate
+from archsim.config.yaml_source import Document, KeyPath, parse_yaml, read_yaml
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.neuron import NeuronParams
+from archsim.contracts.spike_fetch import SpikeFetchParams
+from archsim.contracts.spike_writer import SpikeWriterParams
+from archsim.contracts.synapse_array import SynapseArrayParams
+
+Kib = Annotated[float, Field(gt=0, le=1 << 20)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class DramConfig(Strict):
+    """DRAM as the DMA engine sees it, in cycles of the chip's clock."""
+
+    bus_bytes: Annotated[int, Field(ge=1, le=256)]
+    """bytes that DRAM delivers or takes per cycle"""
+    latency_cycles: Annotated[int, Field(ge=0, le=4095)]
+    """cycles from a burst's request to its first beat"""
+    burst_bytes: Annotated[int, Field(ge=1, le=4096)]
+    """bytes of a burst, a multiple of bus_bytes"""
+    outstanding: Annotated[int, Field(ge=1, le=64)]
+    """bursts that may be requested and not yet delivered"""
+
+
+class ChipConfig(Strict):
+    """A chip as users write it: units in the key names, memories in KiB (1024 bytes)."""
+
+    name: Name
+    """identifier in reports"""
+    description: str = ""
+    """one sentence on what the chip is for"""
+    technology_nm: Literal[45] = 45
+    """technology node that energy and area are given for, nm; the coefficients cover this one"""
+    clock_mhz: Annotated[float, Field(gt=0, le=100_000)]
+    """clock frequency, MHz; turns cycles into time"""
+    cores: Annotated[int, Field(ge=1, le=32)]
+    """number of cores"""
+    lanes: Annotated[int, Field(ge=1, le=16)]
+    """time steps that share one weight row read"""
+    columns: Annotated[int, Field(ge=2, le=64)]
+    """adders per lane and core, also channels of a spike word"""
+    neurons_per_cycle: Annotated[int, Field(ge=1, le=64)]
+    """neurons that each core and the attention unit update per cycle, a divisor of columns"""
+    weight_bits: Annotated[int, Field(ge=2, le=8)]
+    """bits of a weight"""
+    membrane_bits: Annotated[int, Field(ge=8, le=24)]
+    """bits of accumulators, membranes, partial sums, biases and thresholds"""
+    weight_bank_kib: Kib
+    """KiB of one of a core's two weight banks"""
+    param_rows: Annotated[int, Field(ge=1, le=1 << 10)]
+    """rows of one of a core's two parameter banks, a row for neurons_per_cycle columns"""
+    spike_in_bank_kib: Kib
+    """KiB of one of a core's two input spike banks"""
+    spike_out_bank_kib: Kib
+    """KiB of one of a core's two output spike banks"""
+    residual_kib: Kib
+    """KiB of a core's residual bank"""
+    psum_kib: Kib
+    """KiB of a core's partial-sum bank"""
+    reduce_rows: Annotated[int, Field(ge=1, le=1 << 10)]
+    """rows of a core's reduction bank, a row for neurons_per_cycle sums"""
+    attention_bank_kib: Kib
+    """KiB of each of the attention unit's six spike banks (q0, q1, k, v, out0, out1)"""
+    count_rows: Annotated[int, Field(ge=2, le=1 << 20)]
+    """rows of the attention unit's count memory, a row for `columns` counts"""
+    count_bits: Annotated[int, Field(ge=2, le=16)]
+    """bits of a count; bounds the number of tokens"""
+    queue_rows: Annotated[int, Field(ge=1, le=1 << 20)]
+    """instructions that each engine's program memory holds"""
+    dram: DramConfig
+    """the external memory"""
+
+    def params(self) -> ChipParams:
+        """The chip's parameters: the one place where KiB become rows (a rest that fills no row is left out).
+
+        Raises ArchsimError when values do not fit together.
+        """
+        if self.membrane_bits <= self.weight_bits:
+            raise ArchsimError(
+                f"chip '{self.name}': membrane_bits must be more than weight_bits, "
+                f"given {self.membrane_bits} and {self.weight_bits}"
+            )
+        array = SynapseArrayParams(
+            self.lanes,
+            self.columns,
+            self.neurons_per_cycle,
+            self.weight_bits,
+            self.membrane_bits,
+            weight_rows=2,
+        )
+        fetch = SpikeFetchParams(self.lanes, self.columns, rows=2, row_bits=self.columns)
+        blocks = self.columns // self.neurons_per_cycle
+        writer = SpikeWriterParams(self.lanes, self.neurons_per_cycle, blocks, rows=2)
+        neuron = NeuronParams(self.neurons_per_cycle, blocks, self.membrane_bits, 1, 1, 1, 1)
+        return ChipParams(
+            name=self.name, clock_mhz=self.clock_mhz, cores=self.cores, lanes=self.lanes,
+            columns=self.columns, neurons=self.neurons_per_cycle,
+            weight_bits=self.weight_bits, membrane_bits=self.membrane_bits,
+            weight_rows=_rows(self.weight_bank_kib, array.weight.row_bits), param_rows=self.param_rows,
+            spike_in_rows=_rows(self.spike_in_bank_kib, fetch.bank.row_bits),
+            spike_out_rows=_rows(self.spike_out_bank_kib, writer.bank.row_bits),
+            residual_rows=_rows(self.residual_kib, neuron.residual.row_bits),
+            psum_rows=_rows(self.psum_kib, neuron.psum.row_bits), reduce_rows=self.reduce_rows,
+            attention_rows=_rows(self.attention_bank_kib, fetch.bank.row_bits),
+            count_rows=self.count_rows, count_bits=self.count_bits, dram_bus_bytes=self.dram.bus_bytes,
+            dram_latency_cycles=self.dram.latency_cycles, dram_burst_bytes=self.dram.burst_bytes,
+            dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chip:
+    """A chip that was read: what the user wrote, and from where."""
+
+    config: ChipConfig
+    source: str
+
+    @cached_property
+    def params(self) -> ChipParams:
+        """The derived parameters."""
+        return self.config.params()
+
+
+_DERIVED: dict[str, KeyPath] = {
+    "neurons must divide": ("neurons_per_cycle",), "weight_rows": ("weight_bank_kib",),
+    "spike_in_rows": ("spike_in_bank_kib",), "spike_out_rows": ("spike_out_bank_kib",),
+    "residual_rows": ("residual_kib",), "psum_rows": ("psum_kib",), "attention_rows": ("attention_bank_kib",),
+    "dram_burst_bytes": ("dram", "burst_bytes"), "more than weight_bits": ("membrane_bits",),
+}  # fmt: skip
+"""Which key of the file a relation between derived parameters comes from, by a part of its message."""
+
+
+def chip_names() -> list[str]:
+    """Names of the presets."""
+    return sorted(
+        entry.name[:-5] for entry in files("archsim.presets").iterdir() if entry.name.endswith(".yaml")
+    )
+
+
+def load_chip(name_or_path: str | Path) -> ChipParams:
+    """The parameters of a preset (by name) or of a YAML file; ArchsimError with file, line and column."""
+    return read_chip(name_or_path).params
+
+
+def read_chip(name_or_path: str | Path, base: Path | None = None) -> Chip:
+    """A preset (by name) or a YAML file (a path, relative to ``base`` if given), checked completely.
+
+    Raises ArchsimError with file, line and column of every error, or with the nearest preset's name.
+    """
+    name = str(name_or_path)
+    if name in chip_names():
+        text = files("archsim.presets").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+        return _checked(parse_yaml(text, f"{name}.yaml"))
+    path = (base or Path()) / name
+    if not path.is_file():
+        raise ArchsimError(
+            f"chip '{name}': required a preset's name or a YAML file, given neither; "
+            + nearest(name, chip_names())
+        )
+    return _checked(read_yaml(path))
+
+
+def _checked(document: Document) -> Chip:
+    """The chip in ``document``; relations between its values are reported at the key that they come from."""
+    chip = Chip(validate(ChipConfig, document), document.file)
+    try:
+        _ = chip.params
+    except ArchsimError as error:
+        text = re.sub(r"^chip '[^']*': ", "", str(error))
+        path = next((path for part, path in _DERIVED.items() if part in text), ())
+        name = ".".join(str(part) for part in path)
+        raise ArchsimError(f"{document.where(path)}: {f'{name}: ' if name else ''}{text}") from error
+    return chip
+
+
+def _rows(kib: float, row_bits: int) -> int:
+    """Whole rows of ``row_bits`` bits in ``kib`` KiB."""
+    return int(kib * 1024 * 8) // row_bits
+
+
+def resolved(chip: Chip) -> dict[str, Any]:
+    """What was written and what was derived from it, for `archsim export`."""
+    return {
+        "config": chip.config.model_dump(),
+        "derived": {**chip.params.as_dict(), "adders": chip.params.adders},
+    }

@@ -1,0 +1,103 @@
+"""Workloads as users write them: a trained network, the chip to run it on, and how many images."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PrivateAttr
+
+from archsim.config.chip import Name, chip_names, read_chip
+from archsim.config.validate import Strict, nearest, validate
+from archsim.config.yaml_source import KeyPath, read_yaml
+from archsim.contracts.common.errors import ArchsimError
+
+
+class NetworkConfig(Strict):
+    """Which network, and where its trained weights are."""
+
+    family: Literal["spikingformer"]
+    """the family of the network, which says how its artefact is read"""
+    artefact: str
+    """folder of the trained network, relative to this file"""
+
+
+class OperandBits(Strict):
+    """Widths of the integer operands that are computed bit plane by bit plane."""
+
+    image: Annotated[int, Field(ge=2, le=16)] = 8
+    """bits of the quantised image, two's complement"""
+    head: Annotated[int, Field(ge=2, le=24)] = 12
+    """bits of the summed membranes that enter the classifier, two's complement"""
+
+
+class WorkloadConfig(Strict):
+    """A workload as users write it; `artefact` and `trace_path` resolve its paths against its file."""
+
+    name: Name
+    """identifier, also the name of the report's folder"""
+    description: str = ""
+    """one sentence on what the workload is"""
+    network: NetworkConfig
+    """the trained network"""
+    chip: str = "adders_128"
+    """a preset's name or a YAML file, relative to this file"""
+    mode: Literal["execute", "trace"] = "execute"
+    """execute: run the network; trace: replay recorded spikes"""
+    images: Annotated[int, Field(ge=1)] = 1
+    """number of images to run"""
+    trace: str | None = None
+    """folder of recorded spikes, relative to this file; needed by mode trace"""
+    operand_bits: OperandBits = OperandBits()
+    """widths of integer operands"""
+
+    _directory: Path = PrivateAttr(default=Path())
+
+    @property
+    def directory(self) -> Path:
+        """Folder of the file that this came from."""
+        return self._directory
+
+    @property
+    def artefact(self) -> Path:
+        """Folder of the trained network."""
+        return self._directory / self.network.artefact
+
+    @property
+    def trace_path(self) -> Path | None:
+        """Folder of the recorded spikes, or None."""
+        return self._directory / self.trace if self.trace is not None else None
+
+
+def load_workload(path: str | Path) -> WorkloadConfig:
+    """Read and check a workload file: its keys, and that all it names is there.
+
+    Raises one ArchsimError with file, line and column of every error.
+    """
+    path = Path(path)
+    document = read_yaml(path)
+    workload = validate(WorkloadConfig, document)
+    workload._directory = path.parent
+    problems: list[tuple[KeyPath, str]] = []
+    if not workload.artefact.exists():
+        given = f"required an existing folder, given {str(workload.artefact)!r}"
+        problems.append(
+            (("network", "artefact"), f"{given}; train it or correct the path (relative to this file)")
+        )
+    if workload.chip not in chip_names() and not (path.parent / workload.chip).is_file():
+        remedy = nearest(workload.chip, chip_names())
+        problems.append(
+            (("chip",), f"required a preset's name or a YAML file, given {workload.chip!r}; {remedy}")
+        )
+    if workload.mode == "trace" and workload.trace is None:
+        problems.append(
+            (("mode",), "required a `trace:` key with mode trace, given none; add it or use mode execute")
+        )
+    if workload.trace_path is not None and not workload.trace_path.exists():
+        problems.append((("trace",), f"required an existing path, given {str(workload.trace_path)!r}"
+                         "; correct it (relative to this file)"))  # fmt: skip
+    if problems:
+        lines = [(document.position(key), f"{document.where(key)}: {'.'.join(map(str, key))}: {text}")
+                 for key, text in problems]  # fmt: skip
+        raise ArchsimError("\n".join(text for _, text in sorted(lines)))
+    if workload.chip not in chip_names():
+        read_chip(workload.chip, base=path.parent)
+    return workload

@@ -1,0 +1,75 @@
+"""Sums of counters over the records of a run, with a gang's shared fetch and encoder counted once."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts import sequencer
+from archsim.energy.model import ATTENTION
+from archsim.results import COUNTERS, RunResult
+
+LEADER_ONLY = ("words", "empty_words", "events", "shifts", "lane_events", "spike_reads")
+"""Counters of a gang's shared fetch and encoder: they count once, in the leader's record."""
+
+
+class AccountingError(AssertionError):
+    """Parts do not add up to the whole: an internal error of archsim, not of its input."""
+
+
+def leaders(records: NDArray[np.void]) -> NDArray[np.int64]:
+    """For every record the index of the one of its gang's leader; its own if it is in no gang.
+
+    The leader is the lowest core of the mask; its instruction starts in the same cycle.
+    """
+    index = np.arange(len(records))
+    mask = records["cores"]
+    synapse = (records["opcode"] == sequencer.SYNAPSE) & (mask > 0)
+    lowest = np.zeros(len(records), np.int64)
+    lowest[synapse] = np.log2((mask & -mask)[synapse]).astype(np.int64)
+    wanted = (records["start"] << 6) | (sequencer.CORE0 + lowest)
+    keys = np.where(synapse, (records["start"] << 6) | records["engine"], -1)
+    order = np.argsort(keys, kind="stable")
+    place = np.minimum(np.searchsorted(keys[order], wanted), len(records) - 1)
+    found = order[place] if len(records) else index
+    if np.any(keys[found][synapse] != wanted[synapse]):
+        number = int(np.flatnonzero(synapse & (keys[found] != wanted))[0])
+        raise AccountingError(f"record {number}: its gang's leader has no instruction with the same start")
+    return np.where(synapse, found, index)
+
+
+def tally(result: RunResult, layers: int) -> list[dict[str, int]]:
+    """Counters of each layer over all images.
+
+    Named as the energy model names them: the attention unit's carry its prefix; ``instructions`` are counted.
+    """
+    total: dict[str, NDArray[np.int64]] = {"instructions": np.zeros(layers, np.int64)}
+    for run in result.images:
+        records, layer = run.records, run.records["layer"]
+        lead = leaders(records)
+        once = lead == np.arange(len(records))
+        attention = records["engine"] == sequencer.ATTENTION
+        np.add.at(total["instructions"], layer, 1)
+        for entry in COUNTERS:
+            values = records[entry.name]
+            if entry.name == "shifts":
+                values = values[lead]  # every member doubles its own accumulators
+            elif entry.name in LEADER_ONLY:
+                values = np.where(once, values, 0)
+            for name, rows in ((entry.name, ~attention), (ATTENTION + entry.name, attention)):
+                np.add.at(total.setdefault(name, np.zeros(layers, np.int64)), layer[rows], values[rows])
+    return [{name: int(values[layer]) for name, values in total.items()} for layer in range(layers)]
+
+
+def add(parts: list[dict[str, int]]) -> dict[str, int]:
+    """Sums of dictionaries with the same names."""
+    return {name: sum(part[name] for part in parts) for name in parts[0]}
+
+
+def whole(result: RunResult) -> dict[str, int]:
+    """Every counter of the results over all engines and images; a gang's shared ones once."""
+    total = {entry.name: 0 for entry in COUNTERS}
+    for run in result.images:
+        once = leaders(run.records) == np.arange(len(run.records))
+        for name in total:
+            values = run.records[name]
+            total[name] += int((values[once] if name in LEADER_ONLY else values).sum())
+    return total

@@ -1,0 +1,75 @@
+"""Every memory of a chip: how many banks of which size, by the contracts of the units that own them."""
+
+from dataclasses import dataclass
+
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.neuron import NeuronParams
+from archsim.contracts.sequencer import CORE0, INSTRUCTION_BYTES
+from archsim.contracts.spike_fetch import BANKS as SPIKE_IN_BANKS
+from archsim.contracts.spike_fetch import SpikeFetchParams
+from archsim.contracts.spike_writer import BANKS as SPIKE_OUT_BANKS
+from archsim.contracts.spike_writer import SpikeWriterParams
+from archsim.contracts.sram import SramParams
+from archsim.contracts.synapse_array import BANKS as WEIGHT_BANKS
+from archsim.contracts.synapse_array import SynapseArrayParams
+
+PARAM_BANKS = 2
+"""Parameter banks of a core."""
+
+ATTENTION_BANKS = 6
+"""Spike banks of the attention unit: q0, q1, k, v, out0, out1."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Banks of one kind.
+
+    Attributes:
+        component: which entry of the energy and area reports they belong to.
+        bank: size of one bank.
+        count: banks in the whole chip.
+    """
+
+    component: str
+    bank: SramParams
+    count: int
+
+    @property
+    def bank_bytes(self) -> float:
+        """Capacity of one bank, bytes."""
+        return self.bank.bits / 8
+
+
+def memories(chip: ChipParams) -> dict[str, Memory]:
+    """All memories of ``chip`` by name."""
+    neuron = NeuronParams(
+        chip.neurons,
+        chip.blocks,
+        chip.membrane_bits,
+        chip.param_rows,
+        chip.residual_rows,
+        chip.psum_rows,
+        chip.reduce_rows,
+    )
+    array = SynapseArrayParams(
+        chip.lanes, chip.columns, chip.neurons, chip.weight_bits, chip.membrane_bits, chip.weight_rows
+    )
+    fetch = SpikeFetchParams(chip.lanes, chip.columns, chip.spike_in_rows, array.row_bits)
+    writer = SpikeWriterParams(chip.lanes, chip.neurons, chip.blocks, chip.spike_out_rows)
+    attention = SramParams(chip.attention_rows, chip.columns, chip.lanes)
+    cores = chip.cores
+    return {
+        "weight": Memory("weight_memory", array.weight, cores * WEIGHT_BANKS),
+        "param": Memory("parameter_memory", neuron.param_bank, cores * PARAM_BANKS),
+        "spike_in": Memory("spike_memory", fetch.bank, cores * SPIKE_IN_BANKS),
+        "spike_out": Memory("spike_memory", writer.bank, cores * SPIKE_OUT_BANKS),
+        "attention": Memory("spike_memory", attention, ATTENTION_BANKS),
+        "residual": Memory("residual_memory", neuron.residual, cores),
+        "psum": Memory("psum_memory", neuron.psum, cores),
+        "reduce": Memory("reduction_memory", neuron.reduce, cores),
+        "v": Memory("membrane_memory", neuron.v, cores + 1),
+        "count": Memory("count_memory", SramParams(chip.count_rows, chip.columns * chip.count_bits), 1),
+        "program": Memory(
+            "program_memory", SramParams(chip.queue_rows, INSTRUCTION_BYTES * 8), CORE0 + cores
+        ),
+    }

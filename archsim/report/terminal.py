@@ -1,0 +1,133 @@
+"""A run's summary as tables for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from archsim.energy import COMPONENTS
+
+
+def show(summary: Mapping[str, Any], console: Console) -> None:
+    """Print ``summary`` to ``console``: layers, where the adder slots went, energy and area, totals."""
+    console.print(_layers(summary))
+    console.print(_slots(summary))
+    console.print(_components(summary))
+    for label, text in headline(summary):
+        console.print(f"[bold]{label:<22}[/]{text}")
+
+
+def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The totals as label and text with units, one image on average."""
+    chip = summary["chip_parameters"]
+    lines = [
+        (
+            "chip",
+            f"{summary['chip']}: "
+            f"{chip['cores']} x {chip['columns']} x {chip['lanes']} (cores x columns x lanes) "
+            f"= {chip['adders']} adders at {chip['clock_mhz']:g} MHz",
+        ),
+        ("images", f"{summary['images']} ({summary['mode']})"),
+        (
+            "cycles",
+            f"{number(summary['cycles'])} per image = {summary['latency_ms']:.4g} ms "
+            f"({summary['images_per_s']:,.1f} images/s)",
+        ),
+        (
+            "synaptic operations",
+            f"{number(summary['synaptic_operations'])} spike-gated additions "
+            f"({number(summary['synaptic_operations_attention'])} of them in the attention unit)",
+        ),
+        ("utilization", f"{summary['utilization']:.2%} of {chip['adders']} adders x all cycles, sustained"),
+        (
+            "energy",
+            f"{summary['energy_uj']['total']:.4g} uJ, {summary['energy_uj']['dram']:.4g} of it DRAM; "
+            f"{summary['energy_per_operation_pj']:.3g} pJ per operation with DRAM, "
+            f"{summary['energy_per_operation_pj_without_dram']:.3g} without (modelled at 45 nm)",
+        ),
+        (
+            "the field's figure",
+            f"{summary['field_energy_uj']['total']:.4g} uJ "
+            "(0.9 pJ an addition, 4.6 a multiply-add; no memory)",
+        ),
+        ("area", f"{summary['area_mm2']['total']:.4g} mm2 (modelled at 45 nm)"),
+        ("DRAM", f"{number(summary['dram_bytes'])} bytes"),
+    ]
+    return lines + _quality(summary)
+
+
+def number(value: float) -> str:
+    """A count with separators; one decimal where it is a mean that is no integer."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def _quality(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Accuracy and the comparison with the reference, where there are any."""
+    lines = []
+    if summary["accuracy"] is not None:
+        float_accuracy = summary["accuracy_float"]
+        text = f"{summary['accuracy']:.2%} of {summary['images']} image(s)"
+        if float_accuracy is not None:
+            text += f" (float network: {float_accuracy:.2%} of its test set)"
+        lines.append(("accuracy", text))
+    if summary["check"] is not None:
+        compared, differing = summary["check"]["compared"], summary["check"]["differing"]
+        parts = [
+            f"{kind}: {differing.get(kind, 0):,} of {count:,} differ" for kind, count in compared.items()
+        ]
+        lines.append(("check", "; ".join(parts)))
+    return lines
+
+
+def _layers(summary: Mapping[str, Any]) -> Table:
+    table = Table(title=f"{summary['workload']} on {summary['chip']}, mean of {summary['images']} image(s)")
+    table.add_column("layer", no_wrap=True)
+    headings = ("spikes in", "operations", "cycles", "share", "util.", "bound by", "DRAM kB", "energy uJ")
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "bound by" else "right", no_wrap=True)
+    for row in summary["layers"]:
+        table.add_row(
+            row["name"],
+            number(row["spikes_in"]),
+            number(row["synaptic_operations"]),
+            number(row["cycles"]),
+            f"{row['cycles_share']:.1%}",
+            f"{row['utilization']:.1%}",
+            row["bound_by"],
+            f"{row['dram_bytes'] / 1000:.1f}",
+            f"{row['energy_uj']:.3g}",
+        )
+    return table
+
+
+def _slots(summary: Mapping[str, Any]) -> Table:
+    table = Table(title="adder slots (adders x cycles)")
+    table.add_column("cause", no_wrap=True)
+    table.add_column("slots", justify="right")
+    table.add_column("share", justify="right")
+    slots = summary["adder_slots_all_images"]
+    for entry in slots["causes"].values():
+        if entry["slots"]:
+            table.add_row(entry["label"], number(entry["slots"]), f"{entry['share']:.2%}")
+    table.add_section()
+    table.add_row("all", number(slots["total"]), "100.00%")
+    return table
+
+
+def _components(summary: Mapping[str, Any]) -> Table:
+    table = Table(title="energy and area, modelled at 45 nm (* assumed)")
+    table.add_column("component", no_wrap=True)
+    table.add_column("energy uJ", justify="right")
+    table.add_column("area mm2", justify="right")
+    energy, area = summary["energy_uj"], summary["area_mm2"]
+    for name, (label, confidence) in COMPONENTS.items():
+        size = area.get(name)
+        table.add_row(
+            label + ("*" if confidence == "assumed" else ""),
+            f"{energy[name]:.4g}",
+            "-" if size is None else f"{size:.3g}",
+        )
+    table.add_section()
+    table.add_row("all", f"{energy['total']:.4g}", f"{area['total']:.4g}")
+    return table

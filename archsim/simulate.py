@@ -1,0 +1,220 @@
+"""Public functions: map a workload to a program, run it, check it against the integer reference."""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.config import load_workload, read_chip
+from archsim.config.workload import WorkloadConfig
+from archsim.contracts import sequencer
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.program import Program
+from archsim.kernel import Simulation, decode
+from archsim.memories import Memories, integers_from_bytes
+from archsim.ownership import check_intervals, prove
+from archsim.results import CheckResult, ImageRun, RunResult
+from archsim.tensors import Capture, from_words
+from archsim.traces import trace_words
+from mapping import reference
+from mapping.data import image_rows
+from mapping.importers import artefact, spikingformer
+from mapping.ir import IMAGE
+from mapping.quantise import IntNetwork, IntPlanes, Precision, quantise
+from mapping.schedule import schedule
+
+FAMILIES = {"spikingformer": spikingformer.read}
+"""Importer of each network family."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Workload:
+    """A workload, mapped: everything that a run of its images needs.
+
+    Attributes:
+        config: the workload file.
+        trained: the trained network's artefact.
+        network: its integers.
+        program: for the chip.
+        queues: the program, decoded and proven.
+        recording: where recorded spikes come from (the artefact itself, or the workload's trace).
+    """
+
+    config: WorkloadConfig
+    trained: artefact.Artefact
+    network: IntNetwork
+    program: Program
+    recording: artefact.Artefact
+    queues: dict[int, list[dict[str, int]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Decode the program and prove its rules."""
+        self.queues = decode(self.program)
+        prove(self.program.chip, self.queues, len(self.program.dram))
+
+
+def load(workload: str | Path, chip: str | Path | ChipParams | None = None) -> Workload:
+    """Read, quantise and map a workload; raises ArchsimError for anything that does not fit together.
+
+    Args:
+        workload: workload file (YAML).
+        chip: preset, chip file, or parameters; None takes the workload's.
+    """
+    config = load_workload(workload)
+    if not isinstance(chip, ChipParams):
+        chip = (read_chip(config.chip, config.directory) if chip is None else read_chip(chip)).params
+    trained = artefact.load(config.artefact)
+    if trained.manifest["family"] != config.network.family:
+        raise ArchsimError(
+            f"{workload}: network.family: required '{trained.manifest['family']}', the family of {config.artefact}, "
+            f"given '{config.network.family}'"
+        )
+    recording = trained
+    if config.trace_path is not None and config.trace_path.resolve() != config.artefact.resolve():
+        recording = artefact.load(config.trace_path)
+        if recording.manifest["sha256"]["weights.safetensors"] != trained.manifest["sha256"]["weights.safetensors"]:
+            raise ArchsimError(
+                f"{config.trace_path}: required a trace recorded from the weights of {config.artefact}, given one of other "
+                "weights (sha256 differs); record it again or name the right network"
+            )
+    precision = Precision(
+        chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits
+    )  # fmt: skip
+    network = quantise(FAMILIES[config.network.family](trained), precision)
+    return Workload(config, trained, network, schedule(network, chip), recording)
+
+
+def run(
+    workload: str | Path, chip: str | Path | ChipParams | None = None, images: int | None = None,
+    mode: str | None = None, check: bool = False, progress: Progress | None = None,
+) -> RunResult:
+    """Run a workload on a chip.
+
+    Args:
+        workload: workload file (YAML).
+        chip: preset, chip file, or parameters; None takes the workload's.
+        images: number of images, the first of the test set; None takes the workload's.
+        mode: ``execute`` (compute every spike) or ``trace`` (recorded spikes drive the time); None takes the workload's.
+        check: compare every spike, membrane and logit with the integer reference (execute mode).
+        progress: called with (images done, images in all).
+
+    Raises ArchsimError for bad input, and when the program breaks a rule of the chip.
+    """  # fmt: skip
+    mapped = load(workload, chip)
+    mode, count = mode or mapped.config.mode, images or mapped.config.images
+    if mode == "trace" and check:
+        raise ArchsimError("--check needs mode execute: in mode trace the spikes are given, so there is nothing to compare")
+    if not 1 <= count <= len(mapped.trained.images):
+        raise ArchsimError(
+            f"{workload}: images: required 1..{len(mapped.trained.images)}, the test images of {mapped.config.artefact}, "
+            f"given {count}"
+        )
+    pixels, runs, checks = mapped.trained.normalised(), [], []
+    for image in range(count):
+        single, capture = run_image(mapped, pixels[image], image, mode, check)
+        runs.append(single)
+        if check:
+            checks.append(compare(mapped, pixels[image], capture, single.logits))
+        if progress:
+            progress(image + 1, count)
+    labels = mapped.trained.labels[:count]
+    correct = [int(single.logits.argmax()) == label for single, label in zip(runs, labels.tolist(), strict=True)]
+    return RunResult(
+        workload=mapped.config.name, mode=mode, program=mapped.program, images=runs, labels=labels,
+        accuracy=float(np.mean(correct)) if mode == "execute" else None,
+        accuracy_float=mapped.trained.manifest["accuracy"]["test"]["accuracy"],
+        check=_add(checks) if check else None, provenance=_provenance(mapped, mode, count),
+    )  # fmt: skip
+
+
+def run_image(
+    mapped: Workload, pixels: NDArray[np.float64], number: int, mode: str = "execute", record: bool = False,
+    trace: dict[str, NDArray[np.uint64]] | None = None,
+) -> tuple[ImageRun, Capture]:
+    """Run one normalised image (number ``number`` of the recording in trace mode).
+
+    ``record`` keeps membranes; ``trace`` (words by map, as a capture holds them) replaces the recording.
+    """  # fmt: skip
+    program, chip = mapped.program, mapped.program.chip
+    memories = Memories.empty(chip, program.dram)
+    write_image(mapped, memories.dram, pixels)
+    if mode == "trace" and trace is None:
+        trace = trace_words(chip, mapped.network, program.notes, mapped.recording, number)
+    capture = Capture(chip, program.notes, trace if mode == "trace" else None, record)
+    records = Simulation(chip, mapped.queues, memories, capture).run()
+    check_intervals(mapped.queues, records)
+    # Queues are in order and end together with the last instruction: that is the last logit's.
+    return ImageRun(int(records["end"].max()), read_logits(program, memories.dram), records), capture
+
+
+def write_image(mapped: Workload, dram: NDArray[np.uint8], pixels: NDArray[np.float64]) -> None:
+    """Put the bit planes of a normalised image where the program expects them in DRAM."""
+    note, bus = mapped.program.notes["image"], mapped.program.chip.dram_bus_bytes
+    rows = image_rows(mapped.network.quantise_image(pixels), note["planes"])
+    stride = -(-note["row_bytes"] // bus) * bus
+    place = dram[note["address"] : note["address"] + note["rows"] * stride].reshape(note["rows"], stride)
+    place[:, : note["row_bytes"]] = rows
+
+
+def read_logits(program: Program, dram: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """The logits int64 [classes] that a run left in DRAM."""
+    note, chip = program.notes["logits"], program.chip
+    stride = -(-note["row_bytes"] // chip.dram_bus_bytes) * chip.dram_bus_bytes
+    parts = []
+    for place in sorted(note["words"], key=lambda entry: entry["word"]):
+        data = dram[place["address"] : place["address"] + place["rows"] * stride].reshape(-1, stride)
+        parts.append(integers_from_bytes(data, chip.membrane_bits, chip.neurons).reshape(-1))
+    return np.concatenate(parts)[: note["classes"]]
+
+
+def compare(mapped: Workload, pixels: NDArray[np.float64], capture: Capture, logits: NDArray[np.int64]) -> CheckResult:
+    """Compare one image's spikes, membranes and logits with the integer reference."""
+    network, notes = mapped.network, mapped.program.notes
+    expected = reference.run(network, network.quantise_image(pixels))
+    compared, differing = dict.fromkeys(("spikes", "membranes", "logits"), 0), dict.fromkeys(("spikes", "membranes", "logits"), 0)
+
+    def add(kind: str, given: NDArray[np.generic], required: NDArray[np.generic]) -> None:
+        compared[kind] += required.size
+        differing[kind] += int(np.count_nonzero(given != required))
+
+    for name, spikes in expected.spikes.items():
+        shape = notes["tensors"][name]
+        add("spikes", from_words(mapped.program.chip, capture.words[name], shape["steps"], shape["channels"]), spikes)
+    for given, required in ((capture.inputs, expected.inputs), (capture.levels, expected.potentials)):
+        for name, values in required.items():
+            add("membranes", given[name][:, :, : values.shape[2]], values)
+    for layer in network.layers:
+        if isinstance(layer, IntPlanes):
+            words = capture.words[layer.spikes]
+            planes = from_words(mapped.program.chip.replace(lanes=1), words[..., :1], layer.planes, len(expected.operand))
+            weights = 1 << np.arange(layer.planes - 1, -1, -1, dtype=np.int64)
+            weights[0] = -weights[0]
+            add("membranes", np.tensordot(weights, planes[:, 0].astype(np.int64), 1), expected.operand)
+    add("logits", logits, expected.logits)
+    return CheckResult(compared, differing)
+
+
+def _add(checks: list[CheckResult]) -> CheckResult:
+    kinds = list(checks[0].compared)
+    return CheckResult(
+        {kind: sum(check.compared[kind] for check in checks) for kind in kinds},
+        {kind: sum(check.differing[kind] for check in checks) for kind in kinds},
+    )
+
+
+def _provenance(mapped: Workload, mode: str, images: int) -> dict[str, object]:
+    """What a reader needs to repeat the run."""
+    packages = ("archsim", "numpy", "numba", "safetensors")
+    return {
+        "workload": mapped.config.model_dump(), "mode": mode, "images": images,
+        "program_sha256": mapped.program.notes["sha256"], "artefact_sha256": mapped.trained.manifest["sha256"],
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+        "image": IMAGE, "decode_cycles": sequencer.DECODE,
+    }  # fmt: skip

@@ -1,0 +1,80 @@
+"""Recorded spikes as the words that a program stores: from a float network's recording to a trace for a chip."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.errors import ArchsimError
+from archsim.tensors import to_words
+from mapping.importers.artefact import Artefact
+from mapping.place import collected
+from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
+
+
+def trace_words(
+    chip: ChipParams, network: IntNetwork, notes: Mapping[str, Any], recording: Artefact, image: int
+) -> dict[str, NDArray[np.uint64]]:
+    """Words of every map of one recorded image, for :class:`archsim.tensors.Capture`.
+
+    The recorded classifier operand (a float mean) becomes the integer that the chip would have summed up; where
+    several gangs each sum a part, the parts are taken as equal.
+    Raises ArchsimError when the recording lacks a layer or has another shape.
+    """
+    words = {}
+    for layer in network.layers:
+        if isinstance(layer, IntPlanes):
+            words |= _operand(chip, network, notes, layer, recording, image)
+        elif layer.spikes:
+            spikes = recording.spikes(layer.spikes, image)
+            if isinstance(layer, IntSynapse) and layer.pool:
+                spikes = _pool(spikes, layer)
+            shape = notes["tensors"][layer.spikes]
+            required = (shape["steps"], shape["positions"], shape["channels"])
+            if spikes.shape != required:
+                raise ArchsimError(
+                    f"{recording.path}: spikes of '{layer.spikes}': required shape {required} (steps, positions, channels), "
+                    f"given {spikes.shape}; is it the trace of this network?"
+                )
+            words[layer.spikes] = to_words(chip, spikes)
+    return words
+
+
+def _pool(spikes: NDArray[np.bool_], layer: IntSynapse) -> NDArray[np.bool_]:
+    shape = layer.shape
+    if spikes.shape[1:] != (shape.positions, shape.channels):
+        raise ArchsimError(f"spikes of '{layer.spikes}': required {shape} before the pool, given {spikes.shape}")
+    maps = np.pad(spikes.reshape(len(spikes), shape.height, shape.width, -1), ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = sliding_window_view(maps, (3, 3), axis=(1, 2))[:, ::2, ::2]
+    pooled: NDArray[np.bool_] = windows.any(axis=(4, 5)).reshape(len(spikes), -1, shape.channels)
+    return pooled
+
+
+def _operand(
+    chip: ChipParams, network: IntNetwork, notes: Mapping[str, Any], layer: IntPlanes, recording: Artefact, image: int
+) -> dict[str, NDArray[np.uint64]]:
+    """Bit planes of the classifier's operand and of its parts, from the recorded mean."""
+    source = next(x for x in network.layers if isinstance(x, IntSynapse) and x.name == layer.source)
+    count = source.shape.positions * network.timesteps
+    if "head.input" not in recording.traces:
+        raise ArchsimError(f"{recording.path}: required 'head.input' in the trace, but it has {sorted(recording.traces)}")
+    total = np.floor(recording.traces["head.input"][image] * count * 2.0**network.exponent).astype(np.int64)
+    half = 1 << (layer.planes - 1)
+    words = {layer.spikes: _planes(chip, np.clip(total >> layer.right_shift, -half, half - 1)[None], layer.planes)}
+    if shape := notes["tensors"].get(collected(layer)):
+        parts = np.repeat(total[None] // shape["positions"], shape["positions"], axis=0)
+        words[collected(layer)] = _planes(chip, parts, shape["slices"])
+    return words
+
+
+def _planes(chip: ChipParams, values: NDArray[np.int64], planes: int) -> NDArray[np.uint64]:
+    """Integers [positions, channels] as words uint64 [positions, planes, words, L], the sign plane first, in lane 0."""
+    order = np.arange(planes - 1, -1, -1)
+    bits = ((values[None] >> order[:, None, None]) & 1).astype(np.bool_)
+    single = to_words(chip.replace(lanes=1), bits)
+    result = np.zeros((*single.shape[:3], chip.lanes), np.uint64)
+    result[..., 0] = single[..., 0]
+    return result
