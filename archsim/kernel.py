@@ -139,7 +139,8 @@ class Simulation:
                 queue.takes.setdefault(producer, []).append(start)
             layer = self.capture.layer(member, queue.next)
             mask = sum(1 << (engine - sequencer.CORE0) for engine in group if engine >= sequencer.CORE0)
-            waited = cause if start > queue.ready else NOT_WAITING
+            # A member that was ready before its gang waited for the others.
+            waited = (cause or WAIT_CORE) if start > queue.ready else NOT_WAITING
             self.records.append(
                 (member, queue.next, head["opcode"], layer, mask, queue.ready, start, end, waited, *counters.tolist())
             )

@@ -109,6 +109,9 @@ class _Proof:
 
     def _check_gang(self, group: Sequence[int], heads: Sequence[Mapping[str, int]]) -> None:
         for member, head in zip(group, heads, strict=True):
+            if head["opcode"] == sequencer.SYNAPSE and not head["gang"] >> (member - sequencer.CORE0) & 1:
+                place = _name((member, self.next[member]), self.queues)
+                raise ArchsimError(f"program: {place}: required a gang that this core belongs to, given mask {head['gang']:#x}")
             wrong = [name for name in head if name not in _MEMBER_FIELDS and head[name] != heads[0][name]]
             if wrong:
                 raise ArchsimError(

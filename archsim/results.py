@@ -65,8 +65,7 @@ RECORD = np.dtype(
 )
 """One instruction: engine and index in its queue, opcode, layer number (see Program.notes["layers"]), bit mask of the cores
 that it occupied, cycle in which its queue was ready for it, start, end, and its counters. A gang's instruction stands once per
-member; ``words``, ``empty_words``, ``events``, ``shifts``, ``lane_events``, ``spike_reads`` count in the leader's record only for
-energy and conservation, ``additions`` in each."""
+member; ``words``, ``empty_words`` and ``spike_reads`` stand in the leader's record only, whose fetch and encoder all share."""
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Public functions: map a workload to a program, run it, check it against the integer reference."""
 
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,10 +26,16 @@ from mapping.data import image_rows
 from mapping.importers import artefact, spikingformer
 from mapping.ir import IMAGE
 from mapping.quantise import IntNetwork, IntPlanes, Precision, quantise
-from mapping.schedule import schedule
+from mapping.schedule import Limits, schedule
 
 FAMILIES = {"spikingformer": spikingformer.read}
 """Importer of each network family."""
+
+TUNING_IMAGES = 4
+"""Recorded images by which :func:`load` chooses among mappings."""
+
+TILES = (256, 128, 64, 32, 16, 8, 4)
+"""Positions of a tile that it tries."""
 
 Progress = Callable[[int, int], None]
 
@@ -52,7 +58,7 @@ class Workload:
     network: IntNetwork
     program: Program
     recording: artefact.Artefact
-    queues: dict[int, list[dict[str, int]]] = field(default_factory=dict)
+    queues: dict[int, list[dict[str, int]]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Decode the program and prove its rules."""
@@ -88,7 +94,33 @@ def load(workload: str | Path, chip: str | Path | ChipParams | None = None) -> W
         chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits
     )  # fmt: skip
     network = quantise(FAMILIES[config.network.family](trained), precision)
-    return Workload(config, trained, network, schedule(network, chip), recording)
+    return _fastest(Workload(config, trained, network, schedule(network, chip), recording))
+
+
+def _fastest(whole: Workload) -> Workload:
+    """The workload cut into the pieces with the least cycles on recorded spikes: first its tiles, then its weights."""
+    chip = whole.program.chip
+    best = min([whole, *_variants(whole, [Limits(positions=size) for size in TILES])], key=recorded_cycles)
+    positions = best.program.notes["limits"]["positions"]
+    halves = [Limits(chip.weight_rows >> shift, positions) for shift in (1, 2, 3)]
+    return min([best, *_variants(best, halves)], key=recorded_cycles)
+
+
+def _variants(mapped: Workload, limits: Iterable[Limits]) -> Iterator[Workload]:
+    """The same workload within other limits, as far as its layers fit them."""
+    for limit in limits:
+        try:
+            program = schedule(mapped.network, mapped.program.chip, limit)
+        except ArchsimError:
+            return
+        yield replace(mapped, program=program)
+
+
+def recorded_cycles(mapped: Workload) -> int:
+    """Cycles of the first recorded images in trace mode: what the mapping is chosen by, without running the network."""
+    count = min(TUNING_IMAGES, mapped.recording.manifest["traces"]["images"])
+    pixels = mapped.recording.normalised()
+    return sum(run_image(mapped, pixels[image], image, "trace")[0].cycles for image in range(count))
 
 
 def run(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mapping.schedule import Scheduler
 
 EXPECTED_RATE = 0.1
-"""Firing rate of q and k assumed when the dataflow is chosen; Spikingformer publishes 2.2 to 17 % (its energy logs)."""
+"""Firing rate of q and k that the choice of a dataflow expects; Spikingformer publishes 2.2 to 17 % (its energy logs)."""
 
 
 class AttentionScheduler:

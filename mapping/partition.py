@@ -8,7 +8,6 @@ from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import Map
 from mapping.quantise import IntSynapse
 
-
 @dataclass(frozen=True)
 class Partition:
     """Cores in gangs of ``gang``; gang number i computes the positions ``ranges[i]`` (first, end) of the stored map.
@@ -80,22 +79,22 @@ class Chunk:
     channels: int
 
 
-def chunks(chip: ChipParams, layer: IntSynapse) -> list[Chunk]:
-    """Split a layer's inputs so that each chunk fits a weight bank: by kernel rows first, then by channel words.
+def chunks(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:
+    """Split a layer's inputs so that each chunk has at most ``limit`` weight rows: by kernel rows first, then by channel words.
 
     Raises ArchsimError when even one kernel row of one channel word does not fit.
     """
     _, channels, height, width = layer.weight.shape
-    rows = chip.weight_rows // (width * channels)
+    rows = limit // (width * channels)
     if rows:
         count = -(-height // min(rows, height))
         edges = [height * part // count for part in range(count + 1)]
         return [Chunk(first, end - first, 0, channels) for first, end in zip(edges[:-1], edges[1:], strict=True)]
-    fitting = chip.weight_rows // (width * chip.columns)
+    fitting = limit // (width * chip.columns)
     if not fitting:
         raise ArchsimError(
             f"layer '{layer.name}': one kernel row of one channel word needs {width * min(channels, chip.columns)} weight rows, "
-            f"but a weight bank of chip '{chip.name}' has {chip.weight_rows}; use a chip with larger weight banks"
+            f"but a weight bank of chip '{chip.name}' gives {limit}; use a chip with larger weight banks"
         )
     total = -(-channels // chip.columns)
     count = -(-total // fitting)

@@ -1,7 +1,7 @@
 """Schedule: a quantised network as a program for a chip."""
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,24 @@ from mapping.place import Region, collected, regions, require
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
 from mapping.tile import Tile, is_pointwise, output_tile, synapse_fields, unit_layer
 
-TILES_PER_RANGE = 4
-"""Pieces of a gang's range per column group, so that multicast and attention overlap with the rest of the layer."""
+
+@dataclass(frozen=True)
+class Limits:
+    """How finely work is cut.
+
+    Attributes:
+        weight_rows: weight rows that are loaded at once at most; None: a whole bank. With less the first rows come sooner
+            and a bank is free sooner, at the price of more instructions and partial sums.
+        positions: positions of a tile at most; None: all of a gang's range. With less, multicast and attention overlap
+            with the rest of the layer, at the price of more instructions (about 30 cycles each: fill, drain, decode).
+    """
+
+    weight_rows: int | None = None
+    positions: int | None = None
 
 
-def schedule(network: IntNetwork, chip: ChipParams) -> Program:
-    """Map a network onto a chip.
+def schedule(network: IntNetwork, chip: ChipParams, limits: Limits = Limits()) -> Program:  # noqa: B008 (frozen)
+    """Map a network onto a chip, cut as ``limits`` say.
 
     Raises ArchsimError naming the layer and the buffer when something does not fit.
     """
@@ -34,14 +46,15 @@ def schedule(network: IntNetwork, chip: ChipParams) -> Program:
             f"chip '{chip.name}': the network was quantised to {network.precision.weight_bits}-bit weights and "
             f"{network.precision.membrane_bits}-bit membranes, the chip has {chip.weight_bits} and {chip.membrane_bits}"
         )
-    return Scheduler(network, chip).run()
+    return Scheduler(network, chip, limits).run()
 
 
 class Scheduler:
     """Walks the layers in order and emits their instructions."""
 
-    def __init__(self, network: IntNetwork, chip: ChipParams) -> None:
-        self.network, self.chip = network, chip
+    def __init__(self, network: IntNetwork, chip: ChipParams, limits: Limits) -> None:
+        self.network, self.chip, self.limits = network, chip, limits
+        self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
         self.emitter, self.dram = Emitter(chip), DramImage(chip)
         self.partitions = self._partitions()
         self.regions = regions(chip, network, {name: len(x.ranges) for name, x in self.partitions.items()})
@@ -68,6 +81,7 @@ class Scheduler:
         queues = self.emitter.rows()
         self.notes |= {
             "network": self.network.name,
+            "limits": vars(self.limits),
             "timesteps": self.network.timesteps,
             "layers": [self._layer_note(layer) for layer in self.network.layers],
             "instructions": self.emitter.notes(),
@@ -130,7 +144,7 @@ class Scheduler:
             shape, kind = self.network.maps[layer.q], "attention"
             macs = 2 * shape.positions * shape.channels * (shape.channels // layer.heads) * self.network.timesteps
         else:
-            kind = "planes"
+            kind, operand = "planes", "planes"
         return {"name": layer.name, "kind": kind, "macs": macs, "operand": operand}
 
     # ---- loads
@@ -171,7 +185,7 @@ class Scheduler:
         """Load the weights of a chunk for every member that has a word in the column group; parameters if it is the last."""
         partition, count = self.partitions[layer.name], words(self.chip, layer)
         self.weight_bank ^= 1
-        chunk = chunks(self.chip, layer)[chunk_index]
+        chunk = chunks(self.chip, layer, self.chunk_rows)[chunk_index]
         stream_params = last and (layer.name, 0) not in self.param_base
         self.param_bank ^= int(stream_params)
         for member in range(min(partition.gang, count - group * partition.gang)):
@@ -186,8 +200,10 @@ class Scheduler:
     def _synapse(self, layer: IntSynapse) -> None:
         """All column groups of a layer; several input chunks go through the partial-sum bank, in blocks that fit it."""
         partition, count = self.partitions[layer.name], words(self.chip, layer)
-        parts = chunks(self.chip, layer)
-        limit = self._tile_limit(layer)
+        parts = chunks(self.chip, layer, self.chunk_rows)
+        limit, groups = self._tile_limit(layer), -(-count // partition.gang)
+        if layer.reduce:
+            require(groups * self.chip.blocks, self.chip.reduce_rows, layer.name, "reduce", self.chip)
         steps = 1 if layer.planes and layer.source != IMAGE else self.network.timesteps
         longest = max(end - first for first, end in partition.ranges)
         # A pooled position needs up to 2 x 3 positions before the pool.
@@ -195,7 +211,7 @@ class Scheduler:
         if len(parts) > 1:
             require(steps * self.chip.blocks * self._width(layer), self.chip.psum_rows, layer.name, "psum", self.chip)
         passes = -(-longest // max(1, room)) if len(parts) > 1 else 1
-        for group in range(-(-count // partition.gang)):
+        for group in range(groups):
             for number in range(passes):
                 for index in range(len(parts)):
                     self._weights(layer, group, index, index == len(parts) - 1)
@@ -212,8 +228,8 @@ class Scheduler:
         """Greatest number of stored positions of a tile."""
         partition = self.partitions[layer.name]
         longest = max(end - first for first, end in partition.ranges)
-        limit = max(1, -(-longest // TILES_PER_RANGE))
         slices = self.chip.slices(self.network.timesteps)
+        limit = min(longest, self.limits.positions or longest)
         if layer.spikes:
             require(slices * self._width(layer), self.chip.spike_out_rows, layer.name, "spike_out", self.chip)
             limit = min(limit, self.chip.spike_out_rows // slices)
@@ -235,7 +251,7 @@ class Scheduler:
     def _tile(self, layer: IntSynapse, group: int, index: int, tile: Tile) -> None:
         """One SYNAPSE on a gang, and the copies of its output."""
         chip, partition = self.chip, self.partitions[layer.name]
-        count, parts = words(chip, layer), chunks(chip, layer)
+        count, parts = words(chip, layer), chunks(chip, layer, self.chunk_rows)
         cores = partition.cores(tile.gang, count, group)
         last = index == len(parts) - 1
         bank = self.out_bank[cores[0]]
@@ -359,20 +375,24 @@ class Scheduler:
         self.emitter.emit([sequencer.MULTICAST], sequencer.COPY, copy, [{"layer": self.layer}])
 
     def _collect(self, layer: IntPlanes, parts: Region) -> None:
-        """Add the parts of a reduction in core 0: one SYNAPSE with unit weights per word, into the reduction bank."""
+        """Add the parts of a reduction in core 0: one SYNAPSE with unit weights per word, into the reduction bank.
+
+        None of its columns counts as carrying a channel: these additions are the mapping's, not the network's.
+        """
         chip, unit = self.chip, unit_layer(self.chip, parts.slices)
         require(chip.columns, chip.weight_rows, layer.name, "weight", chip)
+        require(parts.words * chip.blocks, chip.reduce_rows, layer.name, "reduce", chip)
         self.weight_bank ^= 1
-        self._load(dma.WEIGHT, 1, self.weight_bank, 0, weight_rows(chip, unit, 0, chunks(chip, unit)[0]))
+        self._load(dma.WEIGHT, 1, self.weight_bank, 0, weight_rows(chip, unit, 0, chunks(chip, unit, chip.columns)[0]))
         self.param_bank ^= 1
         self._load(dma.PARAM, 1, self.param_bank, 0, param_rows(chip, unit, 0))
         tile = output_tile(unit, 0, 0, 1, 0)
         for word in range(parts.words):
             region = replace(parts, base=parts.base + word)
-            fields = synapse_fields(chip, self.network, unit, tile, chunks(chip, unit)[0], region)
+            fields = synapse_fields(chip, self.network, unit, tile, chunks(chip, unit, chip.columns)[0], region)
             fields |= {
                 "words": 1, "gang": 1, "weight_bank": self.weight_bank, "psum_in": 0, "psum_out": 0, "param_base": 0,
-                "param_bank": self.param_bank, "out_bank": 0, "reduce": 1, "reduce_first": 1, "columns": chip.columns,
+                "param_bank": self.param_bank, "out_bank": 0, "reduce": 1, "reduce_first": 1, "columns": 0,
                 "reduce_base": word * chip.blocks, "residual_in": 0, "residual_out": 0, "residual_in_base": 0,
                 "residual_out_base": 0, "residual_position": 0, "residual_step": 0,
             }  # fmt: skip

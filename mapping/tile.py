@@ -106,5 +106,5 @@ def synapse_fields(
         "spike_out": int(layer.spikes is not None), "reduce": int(layer.reduce),
         "reduce_first": int(tile.first == tile.range_first), "pool": int(layer.pool), "pool_first_odd": tile.first_odd,
         "psum_base": tile.psum_first * total * chip.blocks, "psum_position": total * chip.blocks, "psum_step": chip.blocks,
-        "out_base": 0, "out_position": slices, "out_slice": 1,
+        "out_base": 0, "out_position": slices, "out_slice": 1, "lanes": 1 if classifier else chip.lanes_used(steps),
     }  # fmt: skip

@@ -40,6 +40,7 @@ SYNAPSE_FIELDS = (
     Field("out_base", 20),
     Field("out_position", 16),
     Field("out_slice", 10),
+    Field("lanes", 5),  # time steps of a row of the output
 )
 """Fields of SYNAPSE. Positions count through the tile, before the pool for psum and residual, after it for out."""
 

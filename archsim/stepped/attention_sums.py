@@ -116,7 +116,7 @@ def _advance(f, walk, tokens, others, numbers):
 
 @checked
 def _read_query(f, columns, walk, flight, queries):
-    """ATTEND_Q: present the read of one word of Q; ``flight`` holds it, the count row of its channel 0, and the end of the group."""
+    """ATTEND_Q: present the read of one word of Q; ``flight`` holds it, the count row of its channel 0, and the end mark."""
     head = walk[WORD] // f.head_words * f.head_words
     number = head + walk[NUMBER]
     flight[0] = queries[f.q_base + place_of(f, walk[TOKEN], walk[STEP], number), walk[STEP] % f.lanes]
@@ -157,7 +157,7 @@ def _gather(f, c, columns, queries, counts, gate, out):
 
 @checked
 def _read_pair(f, walk, answer, banks, scores):
-    """ATTEND_SCORES and ATTEND_GATE: present the reads of a word of Q (scores only), K and V; ``answer`` also holds the end mark."""
+    """ATTEND_SCORES and ATTEND_GATE: present the reads of a word of Q (scores only), K and V; ``answer[3]`` is the end mark."""
     queries, keys, values = banks
     head = walk[WORD] // f.head_words * f.head_words
     number = head + walk[NUMBER] if scores else walk[WORD]

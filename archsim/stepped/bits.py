@@ -44,6 +44,8 @@ def wrap(value, bits):
 
 @njit
 def put_granule(row, lane, block, neurons, spikes):
-    """Write the ``neurons`` bits of a block into one lane of a spike row; its other bits stay."""
+    """Write the ``neurons`` bits of a block into one lane of a spike row; that of block 0 and lane 0 clears the other bits."""
+    if block == 0 and lane == 0:
+        row[:] = 0
     mask = ones(neurons) << (block * neurons)
     row[lane] = (row[lane] & ~mask) | (spikes << (block * neurons))

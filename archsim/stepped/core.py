@@ -127,7 +127,7 @@ def _member(f: Fields, chip: ChipParams, spikes: NDArray[np.int64], memory: Core
     """Cycles of one member, fed by the leader's ``spikes``."""
     flags = (bool(flag) for flag in (f.psum_in, f.psum_out, f.residual_in, f.residual_out, f.reduce))
     c = neuron.Config(f.neuron, chip.membrane_bits, chip.neurons, *flags)
-    size = Sizes(chip.columns, chip.neurons, chip.membrane_bits, chip.blocks, chip.lanes_used(f.steps))
+    size = Sizes(chip.columns, chip.neurons, chip.membrane_bits, chip.blocks, max(1, f.lanes))
     out = memory.spike_out[f.out_bank].view(np.int64)
     return _run(
         f, c, size, spikes, memory.weight[f.weight_bank], memory.param[f.param_bank], memory.psum, memory.residual,

@@ -1,4 +1,4 @@
-"""DMA, cycle by cycle: a burst requester, an in-order DRAM with a latency counter per burst, a row assembler; the same backwards."""
+"""DMA, cycle by cycle: a burst requester, an in-order DRAM with a latency counter per burst, a row assembler; and back."""
 
 from collections.abc import Mapping, Sequence
 

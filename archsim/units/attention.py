@@ -55,6 +55,7 @@ def count_kv(f, columns, keys, values, counts_memory, counts):
                     counts[COUNT.words] += 1
                     counts[COUNT.empty_words] += events == 0
                     counts[COUNT.events] += events
+                    counts[COUNT.lane_events] += events
                     while k:
                         channel = lowest_bit(k)
                         k &= k - np.uint64(1)
@@ -112,6 +113,7 @@ def gather_q(f, columns, token, word, step, queries, counts_memory, sums, counts
         counts[COUNT.words] += 1
         counts[COUNT.empty_words] += events == 0
         counts[COUNT.events] += events
+        counts[COUNT.lane_events] += events
         counts[COUNT.spike_reads] += 1
         counts[COUNT.count_reads] += events
         counts[COUNT.additions] += events * min(f.segment, columns)
@@ -269,4 +271,4 @@ def attend(
         cycles = taken + neuron.LATENCY + rows + GATE_OVERHEAD
         busy += rows
     counts[COUNT.fill_cycles] = cycles - busy - counts[COUNT.stall_cycles]
-    return cycles, counts, Recording(*(values.reshape(len(values), f.steps, -1) for values in recording))
+    return cycles, counts, Recording(*(values.reshape(len(values), f.steps, f.words * chip.columns) for values in recording))

@@ -111,15 +111,15 @@ def slice_words(f, origin, top, bottom, left, right, index, banks, scratch, coun
 
 
 @njit
-def block_step(f, position, step, t, block, lane, bits, banks, scratch, counts):
+def block_step(f, position, step, t, block, bits, banks, scratch, counts):
     """Neuron unit for one block at time step ``t``; returns its granule."""
     p_count = banks.residual.shape[1]
     first = block * p_count
     sums, y = scratch.sums[0 if f.replay else step], scratch.y
     params = banks.param[f.param_base + block]
     psum_row = f.psum_base + position * f.psum_position + t * f.psum_step + block
+    half = 1 << (bits - 1)
     if f.psum_out:
-        half = 1 << (bits - 1)
         for p in range(p_count):
             total = sums[first + p] + (banks.psum[psum_row, p] if f.psum_in else 0)
             banks.psum[psum_row, p] = ((total + half) & (2 * half - 1)) - half
@@ -134,7 +134,8 @@ def block_step(f, position, step, t, block, lane, bits, banks, scratch, counts):
             banks.residual[f.residual_out_base + offset, p] = y[p]
         if f.reduce:
             start = f.reduce_first and position == 0 and t == 0
-            banks.reduce[f.reduce_base + block, p] = y[p] + (0 if start else banks.reduce[f.reduce_base + block, p])
+            total = y[p] + (0 if start else banks.reduce[f.reduce_base + block, p])
+            banks.reduce[f.reduce_base + block, p] = ((total + half) & (2 * half - 1)) - half
         if scratch.inputs.shape[0]:
             scratch.inputs[position, t, first + p] = y[p]
     if f.neuron == NONE:
@@ -153,7 +154,7 @@ def block_step(f, position, step, t, block, lane, bits, banks, scratch, counts):
 def count_blocks(f, index, granules, counts):
     """Count the memory accesses of a group of ``granules`` blocks and steps at slice ``index``."""
     counts[COUNT.granules] += granules
-    counts[COUNT.param_reads] += granules
+    counts[COUNT.param_reads] += granules * (1 - f.psum_out)
     counts[COUNT.psum_reads] += granules * f.psum_in
     counts[COUNT.psum_writes] += granules * f.psum_out
     counts[COUNT.residual_reads] += granules * f.residual_in
@@ -166,19 +167,20 @@ def count_blocks(f, index, granules, counts):
 
 
 @njit
-def store_group(f, y, x, index, bits, lanes, banks, scratch, counts):
-    """Neuron unit and spike writer for all blocks of a group; ``lanes``: time steps of a row."""
+def store_group(f, y, x, index, bits, banks, scratch, counts):
+    """Neuron unit and spike writer for all blocks of a group."""
     p_count = banks.residual.shape[1]
     position = y * f.out_width + x
     out_width = (f.out_width + 1) // 2 if f.pool else f.out_width
     compute = scratch.trace.shape[0] == 0
+    lanes = f.lanes
     slices = f.steps // lanes if f.planes else f.slices
     for block in range(f.blocks):
         for step in range(f.steps):
             t = step if f.planes else index * f.steps + step
             granule = np.uint64(0)
             if compute:
-                granule = block_step(f, position, step, t, block, t % lanes, bits, banks, scratch, counts)
+                granule = block_step(f, position, step, t, block, bits, banks, scratch, counts)
             complete, out_y, out_x = True, y, x
             if f.pool:
                 entry = t * f.blocks + block
@@ -187,7 +189,7 @@ def store_group(f, y, x, index, bits, lanes, banks, scratch, counts):
                     scratch.columns[entry], scratch.lines[entry],
                 )  # fmt: skip
                 out_y, out_x = (y - f.pool_first_odd) // 2, x // 2
-            if f.spike_out and complete:
+            if f.spike_out and complete and not f.psum_out:
                 row = out_y * out_width + out_x
                 if not compute:
                     granule = scratch.trace[row * slices + t // lanes, t % lanes] >> np.uint64(block * p_count)
@@ -200,7 +202,7 @@ def store_group(f, y, x, index, bits, lanes, banks, scratch, counts):
 
 
 @njit
-def run_tile(f, bits, lanes, banks, scratch, counts):
+def run_tile(f, bits, banks, scratch, counts):
     """All groups of a tile; returns the duration in cycles."""
     handover, taken, cycles, busy, half = FIRST_ADD, 0, 0, 0, 1 << (bits - 1)
     for y in range(f.out_height):
@@ -223,7 +225,7 @@ def run_tile(f, bits, lanes, banks, scratch, counts):
                 busy += cycles
                 counts[COUNT.stall_cycles] += handover - before - cycles
                 counts[COUNT.groups] += 1
-                store_group(f, y, x, index, bits, lanes, banks, scratch, counts)
+                store_group(f, y, x, index, bits, banks, scratch, counts)
     end = taken + drain(f.pool)
     counts[COUNT.fill_cycles] += end - busy - counts[COUNT.stall_cycles]
     return end
@@ -253,7 +255,6 @@ def synapse(
     Returns the duration in cycles, counters int64 [members, COUNTERS], and a recording per member (empty if not recorded).
     """  # fmt: skip
     f = Synapse(*(heads[0][name] for name in Synapse._fields))
-    lanes = chip.lanes_used(f.steps) if f.planes else f.steps
     steps = f.steps if f.planes else f.steps * f.slices
     blocks = f.blocks if f.pool else 0
     counts = np.zeros((len(memories), len(COUNTERS)), np.int64)
@@ -275,11 +276,11 @@ def synapse(
             memory.reduce, memory.spike_out[f.out_bank],
         )  # fmt: skip
         f = f._replace(param_base=heads[member]["param_base"], columns=heads[member]["columns"])
-        cycles = run_tile(f, chip.membrane_bits, lanes, banks, scratch, counts[member])
+        cycles = run_tile(f, chip.membrane_bits, banks, scratch, counts[member])
         recordings.append(recording)
     counts[:, COUNT.additions] = counts[:, COUNT.lane_events] * [head["columns"] for head in heads]
     counts[:, COUNT.weight_reads] = counts[:, COUNT.events]
-    # The leader's fetch and encoder serve the whole gang.
+    # The leader's fetch and encoder serve the whole gang; each member adds, and reads its own weights.
     for name in ("words", "empty_words", "spike_reads"):
         counts[1:, getattr(COUNT, name)] = 0
     return cycles, counts, recordings if record else []

@@ -17,13 +17,15 @@ def fire(y, v, threshold, kind, bits, h):
         y: membrane inputs, int32 [P].
         v: membranes, int32 [P].
         threshold: int32 [P].
-        kind: neuron kind of the contract, not NONE.
+        kind: neuron kind of the contract; NONE never fires.
         bits: membrane bits.
         h: int32 [P], written.
 
     Returns the spikes as a uint64, neuron p in bit p.
     """
     spikes = 0
+    if kind == neuron.NONE:
+        return spikes
     for p in range(len(y)):
         h[p] = potential(v[p], y[p], kind, bits)
         spikes |= (1 if h[p] >= threshold[p] else 0) << p

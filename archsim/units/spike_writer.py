@@ -11,7 +11,9 @@ pooled_size = spike_writer.pooled_size
 
 @njit
 def store(bank, row, lane, shift, granule, neurons):
-    """Replace ``neurons`` bits from bit ``shift`` of a lane of a row."""
+    """Replace ``neurons`` bits from bit ``shift`` of a lane of a row; the first granule clears the rest of the row."""
+    if shift == 0 and lane == 0:
+        bank[row] = 0
     ones = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - neurons)
     mask = ones << np.uint64(shift)
     bank[row, lane] = (bank[row, lane] & ~mask) | ((np.uint64(granule) & ones) << np.uint64(shift))

@@ -39,7 +39,7 @@ def event_times(events, gaps, wait, granules, add_latency, handover_latency):
     """Law over all events: cycle of each acceptance, and of each block's transfer (``granules`` blocks a group)."""
     accepted = np.zeros(len(events), np.int64)
     transferred = np.zeros(np.sum(events[:, 3]) * granules, np.int64)
-    before, added, free = -1, 0, 0  # the event before: accepted, added; the hand-over bank is free
+    before, added, free = -1, -1, 0  # the event before: accepted, added; the hand-over bank is free
     begin, block = 0, 0  # first cycle in which the group may be added to; number of the next block
     for event in range(len(events)):
         accepted[event] = max(before + 1 + gaps[event], added)

@@ -1,0 +1,106 @@
+"""Do energy and area follow from the cited figures, and is nothing silently zero?"""
+
+import pytest
+
+from archsim.config import chip_names, load_chip
+from archsim.energy import NOT_MODELLED, area_mm2, coefficients, energy_pj, field_energy_pj, rates
+from archsim.energy.coefficients import by_capacity, by_width
+from archsim.energy.memories import memories
+from archsim.energy.model import ATTENTION, COMPONENTS, UNCOSTED, leakage_pj_per_cycle
+from archsim.results import COUNTERS
+
+SPECIAL = {"shifts", "groups"}
+"""Counters whose energy is in the accumulators, computed besides the rates."""
+
+
+@pytest.fixture
+def chip():
+    return load_chip("adders_128")
+
+
+def test_every_coefficient_is_cited():
+    for name, entry in coefficients().items():
+        assert len(entry.source) > 10, name
+        assert entry.value > 0, name
+
+
+@pytest.mark.parametrize(
+    "size, energy, area", [(8192, 6.1, 0.026), (32768, 17.0, 0.095), (1 << 20, 93.5, 3.26)]
+)
+def test_memories_at_the_cited_points(size, energy, area):
+    assert by_capacity("sram_read", size) == pytest.approx(energy)
+    assert by_capacity("sram_area", size) == pytest.approx(area)
+
+
+def test_memories_between_and_outside_of_the_points():
+    # Halfway on logarithmic axes is the geometric mean; the slope goes on below the first point.
+    assert by_capacity("sram_read", 16384) == pytest.approx((6.1 * 17.0) ** 0.5)
+    assert by_capacity("sram_read", 2048) == pytest.approx(6.1 * 6.1 / 17.0)
+    assert by_capacity("sram_read", 1) > 0
+
+
+@pytest.mark.parametrize("bits, energy", [(8, 0.060), (16, 0.121), (24, 0.1815), (32, 0.242), (4, 0.030)])
+def test_adders_by_width(bits, energy):
+    assert by_width("adder_energy", bits) == pytest.approx(energy)
+
+
+def test_every_counter_is_costed_or_says_why_not(chip):
+    costed = {name.removeprefix(ATTENTION) for name in rates(chip)} | SPECIAL
+    names = {counter.name for counter in COUNTERS}
+    assert costed | set(UNCOSTED) == names | {"instructions"}
+    assert not costed & set(UNCOSTED)
+
+
+def test_every_count_costs_energy(chip):
+    for name, (component, picojoule) in rates(chip).items():
+        assert picojoule > 0 and component in COMPONENTS, name
+        assert energy_pj(chip, {name: 1}, 0)[component] >= picojoule
+    for name in SPECIAL:
+        assert sum(energy_pj(chip, {name: 1}, 0).values()) > 0
+
+
+def test_addition_by_hand(chip):
+    # A weight row of 64 x 8 bit from 32 KB: 17.0 pJ x 8, over 64 columns 2.1 pJ an addition; adder: 0.18.
+    energy = energy_pj(chip, {"weight_reads": 1, "additions": 64}, 0)
+    assert energy["weight_memory"] == pytest.approx(136.0)
+    assert energy["synapse_adders"] == pytest.approx(64 * 0.1815)
+    assert energy["accumulator_registers"] == pytest.approx(64 * 24 * 0.0090)
+
+
+def test_dram_and_leakage_by_hand(chip):
+    assert energy_pj(chip, {"dram_bytes": 100}, 0)["dram"] == pytest.approx(100 * 8 * 8)
+    # mW x 2 ns at 500 MHz; 128 + 64 + 3 x 16 x 4 adders of 24 bits; two sets of 128 + 64 accumulators
+    expected = 2 * (384 * 0.00225 * 24 / 32 + 2 * 192 * 24 * 0.000074)
+    assert leakage_pj_per_cycle(chip) == pytest.approx(expected)
+    assert energy_pj(chip, {}, 1000)["logic_leakage"] == pytest.approx(1000 * expected)
+
+
+def test_energy_is_linear(chip):
+    counters = {counter.name: 7 for counter in COUNTERS}
+    once, twice = energy_pj(chip, counters, 10), energy_pj(chip, dict.fromkeys(counters, 14), 20)
+    assert {name: 2 * value for name, value in once.items()} == pytest.approx(twice)
+
+
+def test_area_of_weights_by_hand(chip):
+    area = area_mm2(chip)
+    assert area["weight_memory"] == pytest.approx(4 * 0.095)  # 2 cores x 2 banks of 32 KB
+    assert area["synapse_adders"] == pytest.approx(128 * 406e-6 * 24 / 32, rel=0.01)
+    assert "dram" not in area and set(area) <= set(COMPONENTS)
+    assert all(value > 0 for value in area.values())
+
+
+@pytest.mark.parametrize("name", chip_names())
+def test_presets_have_energy_and_area(name):
+    chip = load_chip(name)
+    assert sum(area_mm2(chip).values()) > 0
+    assert all(memory.bank.bits > 0 for memory in memories(chip).values())
+
+
+def test_field_figure():
+    assert field_energy_pj(10, 3) == pytest.approx(10 * 0.9 + 3 * 4.6)
+
+
+def test_omissions_are_named():
+    text = " ".join(NOT_MODELLED)
+    for word in ("encoder", "sequencer", "multicast", "clock", "leakage of memories"):
+        assert word in text

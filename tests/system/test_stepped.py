@@ -1,0 +1,38 @@
+"""Is the time right? Every instruction of the program, fast model against cycle-stepped model: same start, same end, same memories."""
+
+import numpy as np
+import pytest
+
+from archsim import simulate
+from archsim.memories import Memories
+from archsim.stepped import sequencer as stepped
+from archsim.tensors import Capture
+
+IMAGES = 20
+
+
+@pytest.mark.parametrize("chip", ["small", "small_t4", "adders_128", "adders_512"])
+def test_fast_equals_stepped_for_every_instruction(mapped, chip):
+    workload = mapped(chip)
+    program, pixels = workload.program, workload.trained.normalised()
+    for number in range(IMAGES):
+        fast = Memories.empty(program.chip, program.dram)
+        simulate.write_image(workload, fast.dram, pixels[number])
+        slow = Memories.empty(program.chip, fast.dram)
+        records = simulate.Simulation(program.chip, workload.queues, fast, Capture(program.chip, program.notes)).run()
+        timeline = stepped.run(program, slow)
+        assert len(records) == sum(len(times) for times in timeline.instructions.values())
+        for engine, times in timeline.instructions.items():
+            mine = records[records["engine"] == engine]
+            mine = mine[np.argsort(mine["index"])]
+            assert np.array_equal(mine["start"], times[:, 0]), f"image {number}, engine {engine}: starts differ"
+            assert np.array_equal(mine["end"], times[:, 1]), f"image {number}, engine {engine}: ends differ"
+        _same_memories(fast, slow)
+
+
+def _same_memories(fast: Memories, slow: Memories) -> None:
+    """Retired state: every bank of every core, the attention unit's, and DRAM."""
+    assert np.array_equal(fast.dram, slow.dram)
+    for one, other in zip([*fast.cores, fast.attention], [*slow.cores, slow.attention], strict=True):
+        for name, bank in vars(one).items():
+            assert np.array_equal(bank, getattr(other, name)), name

@@ -1,0 +1,41 @@
+"""Do trace and execute agree? The spikes of a run, replayed, take the same cycles and count the same events."""
+
+import numpy as np
+import pytest
+
+import archsim
+from archsim import simulate
+from archsim.contracts.common.errors import ArchsimError
+
+
+@pytest.mark.parametrize("chip", ["small", "small_t4", "adders_128", "adders_512"])
+def test_replayed_spikes_take_the_same_cycles(mapped, chip):
+    workload = mapped(chip)
+    pixels = workload.trained.normalised()
+    for number in range(5):
+        executed, capture = simulate.run_image(workload, pixels[number], number)
+        replayed, again = simulate.run_image(workload, pixels[number], number, "trace", trace=capture.words)
+        for name in executed.records.dtype.names:
+            assert np.array_equal(executed.records[name], replayed.records[name]), name
+        for name, words in capture.words.items():
+            assert np.array_equal(words, again.words[name]), name
+
+
+def test_recorded_spikes_drive_the_time(workload_file):
+    """The float network's recorded spikes: other spikes than the chip's own, so other cycles, but near."""
+    executed = archsim.run(workload_file, images=3)
+    traced = archsim.run(workload_file, images=3, mode="trace")
+    assert traced.accuracy is None
+    ratio = sum(image.cycles for image in traced.images) / sum(image.cycles for image in executed.images)
+    assert 0.8 < ratio < 1.25
+    assert ratio != 1.0
+
+
+def test_check_has_nothing_to_compare_in_trace_mode(workload_file):
+    with pytest.raises(ArchsimError, match="--check needs mode execute"):
+        archsim.run(workload_file, mode="trace", check=True)
+
+
+def test_an_image_beyond_the_recording_is_refused(workload_file):
+    with pytest.raises(ArchsimError, match="only 32 images were recorded"):
+        archsim.run(workload_file, mode="trace", images=33)
