@@ -221,6 +221,7 @@ def _apply(f, queries, gate, out):
         cycle += 1
         if stages[2, 0]:
             row = (stages[2, 1] * slices + stages[2, 2]) * f.out_words + f.first_word + stages[2, 3]
+            out[f.out_base + row] = 0
             out[f.out_base + row, : f.lanes] = result
         stages[2] = stages[1]
         for lane in range(f.lanes):

@@ -208,11 +208,13 @@ def apply_gate(f, gate, queries, trace, out, counts):
         for index in range(slices):
             for word in range(f.words):
                 row = (token * slices + index) * f.map_words + f.first_word + word
+                target = f.out_base + (token * slices + index) * f.out_words + f.first_word + word
+                out[target] = 0
                 for lane in range(f.lanes):
                     bits = queries[f.q_base + row, lane] & gate[word, index * f.lanes + lane]
                     if trace.shape[0]:
                         bits = trace[(token * slices + index) * f.words + word, lane]
-                    out[f.out_base + (token * slices + index) * f.out_words + f.first_word + word, lane] = bits
+                    out[target, lane] = bits
                     counts[COUNT.spikes] += popcount(bits)
     rows = f.tile * slices * f.words
     counts[COUNT.gates] += rows

@@ -109,7 +109,9 @@ def run(
         np.ascontiguousarray(weights, np.int64), events, params.lanes, params.membrane_bits
     )
     # Blocks outside, time steps inside; a replayed step is lane 0 again.
-    order = np.array([(block, t, block == blocks - 1 and t == steps - 1) for block in range(blocks) for t in range(steps)])
+    order = np.array(
+        [(block, t, block == blocks - 1 and t == steps - 1) for block in range(blocks) for t in range(steps)]
+    )
     lane = np.zeros(len(order), np.int64) if config.get("replay", 0) else order[:, 1]
     parts = groups.reshape(len(groups), params.lanes, params.columns // params.neurons, params.neurons)
     sums = parts[:, lane, order[:, 0]].reshape(-1, params.neurons)

@@ -44,7 +44,7 @@ def simulator(monkeypatch, make):
         options["progress"](1, 1)
         return state.result
 
-    monkeypatch.setitem(sys.modules, "archsim.run", types.SimpleNamespace(run=run))
+    monkeypatch.setitem(sys.modules, "archsim.simulate", types.SimpleNamespace(run=run))
     monkeypatch.setitem(sys.modules, "archsim.jit", types.SimpleNamespace(is_cold=lambda: state.cold))
     return state
 

@@ -186,6 +186,7 @@ class Attention:
         rows = self.pack(whole).reshape(self.tile * self.slices, self.map_words, self.used)
         target = out[1, 2 : 2 + rows.shape[0] * self.map_words].reshape(rows.shape[0], self.map_words, -1)
         ends = slice(self.first, self.first + self.words)
+        target[:, ends] = 0  # lanes that are not used hold no old spikes
         target[:, ends, : self.used] = rows[:, ends]
         return out
 

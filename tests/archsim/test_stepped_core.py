@@ -21,6 +21,7 @@ POINT = {
     "in_height": 1, "in_width": 1, "y_stride": 1, "x_stride": 1, "slice_stride": 1, "slices": 1, "words": 1,
     "kernel_height": 1, "kernel_width": 1, "stride": 1, "out_height": 1, "out_width": 1, "tap_rows": 8, "blocks": 1,
     "steps": 1, "neuron": neuron.LIF, "spike_out": 1, "out_position": 1, "out_slice": 1,
+    "lanes": 1,
 }  # fmt: skip
 """A 1 x 1 convolution of one word at one position, one block at one time step."""
 
@@ -106,8 +107,8 @@ def test_planes_instruction():
     memory.spike_out[1, 4:7] = 0xFFFF
     fields = {"reduce_base": 2, "blocks": 2, "planes": 2, "right_shift": 1, "out_bank": 1, "out_base": 5}
     assert core.planes(fields, CHIP, memory) == 7
-    assert memory.spike_out[1, 5].tolist() == [0xFF00 | 0b1000_1001, 0xFFFF, 0xFFFF, 0xFFFF]
-    assert memory.spike_out[1, 6, 0] == 0xFF00 | 0b0101_1010
+    assert memory.spike_out[1, 5].tolist() == [0b1000_1001, 0, 0, 0]  # the first granule clears the row
+    assert memory.spike_out[1, 6, 0] == 0b0101_1010
     assert memory.spike_out[1, 4, 0] == 0xFFFF
 
 
@@ -149,6 +150,7 @@ def test_random_planes_instruction(seed):
     expected = memory.spike_out.copy()
     for plane in range(planes):
         bits = values >> (planes - 1 - plane) & 1
+        expected[0, 6 + plane] = 0
         for column, bit in enumerate(bits.tolist()):
             word = int(expected[0, 6 + plane, 0])
             expected[0, 6 + plane, 0] = word & ~(1 << column) | bit << column

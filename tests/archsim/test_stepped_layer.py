@@ -139,6 +139,7 @@ class Layer:
             "residual_out_base": 4000 + first * out_width * position, "residual_position": position,
             "residual_step": step, "reduce_base": 1, "out_bank": 1, "out_position": 2 * chip.slices(self.steps),
             "out_base": 9 + self.out_row(first) * 2 * chip.slices(self.steps), "out_slice": 2,
+            "lanes": chip.lanes_used(self.steps),
         }  # fmt: skip
 
     def out_row(self, first):
@@ -184,9 +185,9 @@ class Layer:
             spikes = pooled(spikes) if self.flags["pool"] else spikes
             used = chip.lanes_used(self.steps)
             words = pack(spikes, used, chip.lanes, chip.columns)[:, :used]
-            target = memory.spike_out[1, 9 : 9 + 2 * len(words) : 2, :used]
-            mask = np.uint64((1 << channels) - 1)
-            target[:] = target & ~mask | words
+            target = memory.spike_out[1, 9 : 9 + 2 * len(words) : 2]
+            target[:] = 0  # unused lanes and blocks hold no old spikes
+            target[:, :used] = words
         return memory
 
 
