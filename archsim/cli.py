@@ -43,9 +43,7 @@ Kind = StrEnum("Kind", list(MODELS))  # type: ignore[misc]
 Workload = Annotated[Path, typer.Argument(help="Workload file (YAML).", metavar="WORKLOAD")]
 ChipOption = Annotated[
     str | None,
-    typer.Option(
-        "--chip", help="Preset (see `archsim chips`) or chip file; default: the workload's.", metavar="CHIP"
-    ),
+    typer.Option("--chip", help="Preset (see `archsim chips`) or chip file; default: the workload's.", metavar="CHIP"),
 ]
 
 
@@ -62,9 +60,7 @@ def _main(
 def run(
     workload: Workload,
     chip: ChipOption = None,
-    images: Annotated[
-        int | None, typer.Option(min=1, help="Number of images; default: the workload's.")
-    ] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Number of images; default: the workload's.")] = None,
     mode: Annotated[
         Mode | None, typer.Option(help="Run the network, or replay recorded spikes; default: the workload's.")
     ] = None,

@@ -20,7 +20,9 @@ def cache_directory() -> Path:
     """
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for source in sorted(path for folder in ("contracts", "units", "stepped") for path in (here / folder).rglob("*.py")):
+    for source in sorted(
+        path for folder in ("contracts", "units", "stepped") for path in (here / folder).rglob("*.py")
+    ):
         digest.update(source.read_bytes())
     digest.update(Path(__file__).read_bytes())
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"

@@ -1,4 +1,4 @@
-"""The event simulation: instructions start when their queue and their semaphores allow, and last as long as their unit's law says."""
+"""The event simulation: instructions start when queue and semaphores allow, and last as long as their unit's law says."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -10,7 +10,6 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
-from archsim.memories import Memories
 from archsim.ownership import members
 from archsim.results import (
     NOT_WAITING,
@@ -22,6 +21,7 @@ from archsim.results import (
 )
 from archsim.tensors import Capture
 from archsim.units import attention, core, dma, multicast
+from archsim.units.sram import Memories
 
 _WAITS = {sequencer.DMA: WAIT_DMA, sequencer.MULTICAST: WAIT_MULTICAST, sequencer.ATTENTION: WAIT_ATTENTION}
 
@@ -54,7 +54,9 @@ def decode(program: Program) -> dict[int, list[dict[str, int]]]:
         instructions = [sequencer.decode(row.tobytes()) for row in rows]
         halts = [number for number, entry in enumerate(instructions) if entry["opcode"] == sequencer.HALT]
         if not halts:
-            raise ArchsimError(f"program: the queue of {sequencer.engine_name(engine)} has no HALT; map the network again")
+            raise ArchsimError(
+                f"program: the queue of {sequencer.engine_name(engine)} has no HALT; map the network again"
+            )
         queues[engine] = instructions[: halts[0]]
     return queues
 

@@ -111,7 +111,9 @@ class _Proof:
         for member, head in zip(group, heads, strict=True):
             if head["opcode"] == sequencer.SYNAPSE and not head["gang"] >> (member - sequencer.CORE0) & 1:
                 place = _name((member, self.next[member]), self.queues)
-                raise ArchsimError(f"program: {place}: required a gang that this core belongs to, given mask {head['gang']:#x}")
+                raise ArchsimError(
+                    f"program: {place}: required a gang that this core belongs to, given mask {head['gang']:#x}"
+                )
             wrong = [name for name in head if name not in _MEMBER_FIELDS and head[name] != heads[0][name]]
             if wrong:
                 raise ArchsimError(
@@ -159,7 +161,10 @@ def _extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int) -> list
         memory = dma.MEMORIES[head["memory"]]
         stride = dma.row_beats(head["row_bytes"], chip.dram_bus_bytes) * chip.dram_bus_bytes
         rows = getattr(chip, f"{memory}_rows")
-        return [(memory, head["row"] + head["rows"], rows), ("dram", head["dram_address"] + head["rows"] * stride, dram_bytes)]
+        return [
+            (memory, head["row"] + head["rows"], rows),
+            ("dram", head["dram_address"] + head["rows"] * stride, dram_bytes),
+        ]
     if opcode == sequencer.COPY:
         last = _affine(head["source_base"], head["outer"], head["source_outer"], head["inner"], head["source_inner"])
         end = _affine(head["base"], head["outer"], head["base_outer"], head["inner"], head["base_inner"])
@@ -179,8 +184,12 @@ def _affine(base: int, outer: int, outer_stride: int, inner: int, inner_stride: 
 
 
 def _synapse_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    bottom = min(head["in_height"] - 1, head["in_y"] + (head["out_height"] - 1) * head["stride"] + head["kernel_height"] - 1)
-    right = min(head["in_width"] - 1, head["in_x"] + (head["out_width"] - 1) * head["stride"] + head["kernel_width"] - 1)
+    bottom = min(
+        head["in_height"] - 1, head["in_y"] + (head["out_height"] - 1) * head["stride"] + head["kernel_height"] - 1
+    )
+    right = min(
+        head["in_width"] - 1, head["in_x"] + (head["out_width"] - 1) * head["stride"] + head["kernel_width"] - 1
+    )
     first = head["in_origin"] - head["in_y"] * head["y_stride"] - head["in_x"] * head["x_stride"]
     row = first % (1 << ADDRESS_BITS) + bottom * head["y_stride"] + right * head["x_stride"]
     positions, steps = head["out_height"] * head["out_width"], head["steps"] * (1 if head["planes"] else head["slices"])
@@ -218,7 +227,9 @@ def _attend_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[str
 
     result = []
     if head["opcode"] != sequencer.ATTEND_Q:
-        result += [("attention", rows(base, "tokens", "map_words"), chip.attention_rows) for base in ("k_base", "v_base")]
+        result += [
+            ("attention", rows(base, "tokens", "map_words"), chip.attention_rows) for base in ("k_base", "v_base")
+        ]
     if head["opcode"] != sequencer.ATTEND_KV:
         result.append(("attention", rows("q_base", "tile", "map_words"), chip.attention_rows))
         result.append(("attention", rows("out_base", "tile", "out_words"), chip.attention_rows))

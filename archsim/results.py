@@ -60,7 +60,10 @@ NOT_WAITING, WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_CORE = range(5)
 """``waited_for``: the kind of engine whose semaphore (or gang member) let the instruction start last."""
 
 RECORD = np.dtype(
-    [(name, np.int64) for name in ("engine", "index", "opcode", "layer", "cores", "ready", "start", "end", "waited_for")]
+    [
+        (name, np.int64)
+        for name in ("engine", "index", "opcode", "layer", "cores", "ready", "start", "end", "waited_for")
+    ]
     + [(counter.name, np.int64) for counter in COUNTERS]
 )
 """One instruction: engine and index in its queue, opcode, layer number (see Program.notes["layers"]), bit mask of the cores

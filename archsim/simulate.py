@@ -16,11 +16,11 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
 from archsim.kernel import Simulation, decode
-from archsim.memories import Memories, integers_from_bytes
 from archsim.ownership import check_intervals, prove
 from archsim.results import CheckResult, ImageRun, RunResult
 from archsim.tensors import Capture, from_words
 from archsim.traces import trace_words
+from archsim.units.sram import Memories, integers_from_bytes
 from mapping import reference
 from mapping.data import image_rows
 from mapping.importers import artefact, spikingformer
@@ -124,8 +124,12 @@ def recorded_cycles(mapped: Workload) -> int:
 
 
 def run(
-    workload: str | Path, chip: str | Path | ChipParams | None = None, images: int | None = None,
-    mode: str | None = None, check: bool = False, progress: Progress | None = None,
+    workload: str | Path,
+    chip: str | Path | ChipParams | None = None,
+    images: int | None = None,
+    mode: str | None = None,
+    check: bool = False,
+    progress: Progress | None = None,
 ) -> RunResult:
     """Run a workload on a chip.
 
@@ -142,7 +146,9 @@ def run(
     mapped = load(workload, chip)
     mode, count = mode or mapped.config.mode, images or mapped.config.images
     if mode == "trace" and check:
-        raise ArchsimError("--check needs mode execute: in mode trace the spikes are given, so there is nothing to compare")
+        raise ArchsimError(
+            "--check needs mode execute: in mode trace the spikes are given, so there is nothing to compare"
+        )
     if not 1 <= count <= len(mapped.trained.images):
         raise ArchsimError(
             f"{workload}: images: required 1..{len(mapped.trained.images)}, the test images of {mapped.config.artefact}, "
@@ -167,7 +173,11 @@ def run(
 
 
 def run_image(
-    mapped: Workload, pixels: NDArray[np.float64], number: int, mode: str = "execute", record: bool = False,
+    mapped: Workload,
+    pixels: NDArray[np.float64],
+    number: int,
+    mode: str = "execute",
+    record: bool = False,
     trace: dict[str, NDArray[np.uint64]] | None = None,
 ) -> tuple[ImageRun, Capture]:
     """Run one normalised image (number ``number`` of the recording in trace mode).
@@ -210,7 +220,10 @@ def compare(mapped: Workload, pixels: NDArray[np.float64], capture: Capture, log
     """Compare one image's spikes, membranes and logits with the integer reference."""
     network, notes = mapped.network, mapped.program.notes
     expected = reference.run(network, network.quantise_image(pixels))
-    compared, differing = dict.fromkeys(("spikes", "membranes", "logits"), 0), dict.fromkeys(("spikes", "membranes", "logits"), 0)
+    compared, differing = (
+        dict.fromkeys(("spikes", "membranes", "logits"), 0),
+        dict.fromkeys(("spikes", "membranes", "logits"), 0),
+    )
 
     def add(kind: str, given: NDArray[np.generic], required: NDArray[np.generic]) -> None:
         compared[kind] += required.size
@@ -225,7 +238,9 @@ def compare(mapped: Workload, pixels: NDArray[np.float64], capture: Capture, log
     for layer in network.layers:
         if isinstance(layer, IntPlanes):
             words = capture.words[layer.spikes]
-            planes = from_words(mapped.program.chip.replace(lanes=1), words[..., :1], layer.planes, len(expected.operand))
+            planes = from_words(
+                mapped.program.chip.replace(lanes=1), words[..., :1], layer.planes, len(expected.operand)
+            )
             weights = 1 << np.arange(layer.planes - 1, -1, -1, dtype=np.int64)
             weights[0] = -weights[0]
             add("membranes", np.tensordot(weights, planes[:, 0].astype(np.int64), 1), expected.operand)

@@ -46,9 +46,7 @@ def summarise(result: RunResult) -> dict[str, Any]:
     totals = add(counters)
     cycles = sum(run.cycles for run in result.images)
     energy = energy_pj(chip, totals, cycles)
-    rows = [
-        _layer(chip, images, entry, counters[number], accounts, number) for number, entry in enumerate(layers)
-    ]
+    rows = [_layer(chip, images, entry, counters[number], accounts, number) for number, entry in enumerate(layers)]
     _conserve(energy, rows, images)
     per_image = cycles / images
     operations = totals["additions"] + totals[ATTENTION + "additions"]
@@ -133,9 +131,7 @@ def _layer(
         "multicast_bytes": both["copied_rows"] * row_bits / 8 / images,
         "energy_uj": sum(energy.values()) / images * 1e-6,
         "instructions": _mean(counters["instructions"], images),
-        "adder_cycles": {
-            name: value / chip.adders / images for name, value in zip(NAMES, slots.tolist(), strict=True)
-        },
+        "adder_cycles": {name: value / chip.adders / images for name, value in zip(NAMES, slots.tolist(), strict=True)},
     }
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.spike_writer import pooled_rows
-from archsim.memories import AttentionMemory, CoreMemory
 from archsim.units.core import Recording
+from archsim.units.sram import AttentionMemory, CoreMemory
 
 
 def to_words(chip: ChipParams, spikes: NDArray[np.bool_]) -> NDArray[np.uint64]:
@@ -99,7 +99,10 @@ class Capture:
         self.words[note["tensor"]][part, :, note["word"] : note["word"] + note["words"]] = rows
 
     def synapse(
-        self, places: Sequence[tuple[int, int]], head: Mapping[str, int], memories: Sequence[CoreMemory],
+        self,
+        places: Sequence[tuple[int, int]],
+        head: Mapping[str, int],
+        memories: Sequence[CoreMemory],
         recordings: Sequence[Recording],
     ) -> None:
         """Take the outputs of a SYNAPSE instruction."""  # fmt: skip

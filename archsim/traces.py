@@ -24,7 +24,7 @@ def trace_words(
     several gangs each sum a part, the parts are taken as equal.
     Raises ArchsimError when the recording lacks a layer or has another shape.
     """
-    words = {}
+    words: dict[str, NDArray[np.uint64]] = {}
     for layer in network.layers:
         if isinstance(layer, IntPlanes):
             words |= _operand(chip, network, notes, layer, recording, image)
@@ -60,7 +60,9 @@ def _operand(
     source = next(x for x in network.layers if isinstance(x, IntSynapse) and x.name == layer.source)
     count = source.shape.positions * network.timesteps
     if "head.input" not in recording.traces:
-        raise ArchsimError(f"{recording.path}: required 'head.input' in the trace, but it has {sorted(recording.traces)}")
+        raise ArchsimError(
+            f"{recording.path}: required 'head.input' in the trace, but it has {sorted(recording.traces)}"
+        )
     total = np.floor(recording.traces["head.input"][image] * count * 2.0**network.exponent).astype(np.int64)
     half = 1 << (layer.planes - 1)
     words = {layer.spikes: _planes(chip, np.clip(total >> layer.right_shift, -half, half - 1)[None], layer.planes)}

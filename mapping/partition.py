@@ -8,6 +8,7 @@ from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import Map
 from mapping.quantise import IntSynapse
 
+
 @dataclass(frozen=True)
 class Partition:
     """Cores in gangs of ``gang``; gang number i computes the positions ``ranges[i]`` (first, end) of the stored map.

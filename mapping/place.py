@@ -48,8 +48,8 @@ def regions(chip: ChipParams, network: IntNetwork, gangs: dict[str, int]) -> dic
         if region is None:
             reader = next(x.name for x in network.layers if isinstance(x, IntSynapse) and x.source == name)
             raise ArchsimError(
-                f"layer '{reader}': its input map '{name}' needs {shape.positions * slices * words} rows of one spike_in bank, but a "
-                f"bank of chip '{chip.name}' has {chip.spike_in_rows}, shared with {sorted(live) or 'nothing'}; "
+                f"layer '{reader}': its input map '{name}' needs {shape.positions * slices * words} rows of one spike_in bank, but "
+                f"a bank of chip '{chip.name}' has {chip.spike_in_rows}, shared with {sorted(live) or 'nothing'}; "
                 "use a chip with larger spike_in banks or more lanes"
             )
         placed[name] = region
@@ -57,7 +57,9 @@ def regions(chip: ChipParams, network: IntNetwork, gangs: dict[str, int]) -> dic
         if isinstance(layer, IntPlanes) and gangs[layer.source] > 1:
             # Nothing else is live when the parts arrive but the last map, in the other bank than the operand's.
             target = placed[layer.spikes]
-            region = Region(target.bank, target.base + target.rows, gangs[layer.source], network.bounds[layer.source], target.words)
+            region = Region(
+                target.bank, target.base + target.rows, gangs[layer.source], network.bounds[layer.source], target.words
+            )
             require(region.base + region.rows, chip.spike_in_rows, layer.name, "spike_in", chip)
             placed[collected(layer)] = region
     return placed

@@ -32,7 +32,9 @@ def read(path: Path) -> Program:
     except (SafetensorError, OSError) as error:
         raise ArchsimError(f"{path}: required a program file, given one that cannot be read: {error}") from error
     if metadata.get("format") != FORMAT or "dram" not in tensors:
-        raise ArchsimError(f"{path}: required a file of format '{FORMAT}', given '{metadata.get('format')}'; map the network again")
+        raise ArchsimError(
+            f"{path}: required a file of format '{FORMAT}', given '{metadata.get('format')}'; map the network again"
+        )
     about = json.loads(metadata["about"])
     queues = {int(name.removeprefix("queue.")): rows for name, rows in tensors.items() if name.startswith("queue.")}
     return Program(ChipParams(**about["chip"]), queues, tensors["dram"], about["notes"])

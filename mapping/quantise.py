@@ -196,7 +196,9 @@ def quantise(network: Network, precision: Precision) -> IntNetwork:
         else:
             source = layers[-1]
             if not isinstance(source, IntSynapse) or not source.reduce:
-                raise ArchsimError(f"layer '{layer.name}': the classifier must follow the layer whose results are reduced")
+                raise ArchsimError(
+                    f"layer '{layer.name}': the classifier must follow the layer whose results are reduced"
+                )
             parts = _classifier(layer, network, source.shape, exponent, precision)
             maps[parts[0].spikes] = Map(1, 1, source.shape.channels)
             bounds.synapse(parts[1], 1)
@@ -210,7 +212,8 @@ def _powers(weight: NDArray[np.float64], weight_bits: int) -> NDArray[np.int64]:
     """Greatest exponent per output channel that keeps the rounded weights within ``weight_bits`` bits."""
     top = (1 << (weight_bits - 1)) - 1
     greatest = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1), 2.0**-20)
-    return np.floor(np.log2((top + 0.49) / greatest)).astype(np.int64)
+    powers: NDArray[np.int64] = np.floor(np.log2((top + 0.49) / greatest)).astype(np.int64)
+    return powers
 
 
 def _stream_exponent(network: Network, precision: Precision) -> int:
@@ -230,7 +233,9 @@ def _synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precisio
     kind = neuron.NONE if layer.neuron is None else neuron.LIF if layer.neuron == LIF else neuron.IF_ZERO
     if layer.stream:
         if operand != 1.0:
-            raise ArchsimError(f"layer '{layer.name}': an analog layer that opens a stream is not supported; add a neuron")
+            raise ArchsimError(
+                f"layer '{layer.name}': an analog layer that opens a stream is not supported; add a neuron"
+            )
         power = np.minimum(_powers(layer.weight, precision.weight_bits), exponent + neuron.SHIFT_LIMIT)
         power = np.maximum(power, exponent - neuron.SHIFT_LIMIT)
         factor, shift = 2.0**power, power - exponent

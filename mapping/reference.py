@@ -31,7 +31,8 @@ class ReferenceRun:
 
 def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
     """Run a quantised image int64 [positions, channels] through the network."""
-    result, streams = ReferenceRun(), {}
+    result = ReferenceRun()
+    streams: dict[str, NDArray[np.int64]] = {}
     sums = np.zeros(0, np.int64)
     for layer in network.layers:
         if isinstance(layer, IntAttention):

@@ -36,7 +36,7 @@ class Limits:
     positions: int | None = None
 
 
-def schedule(network: IntNetwork, chip: ChipParams, limits: Limits = Limits()) -> Program:  # noqa: B008 (frozen)
+def schedule(network: IntNetwork, chip: ChipParams, limits: Limits = Limits()) -> Program:
     """Map a network onto a chip, cut as ``limits`` say.
 
     Raises ArchsimError naming the layer and the buffer when something does not fit.
@@ -71,7 +71,8 @@ class Scheduler:
         self._note_tensors()
         self._resident_params()
         self._load_image()
-        for self.layer, layer in enumerate(self.network.layers):
+        for number, layer in enumerate(self.network.layers):
+            self.layer = number
             if isinstance(layer, IntSynapse):
                 self._synapse(layer)
             elif isinstance(layer, IntAttention):
@@ -89,7 +90,9 @@ class Scheduler:
             "bounds_bits": self.network.bounds,
         }
         program = Program(self.chip, queues, self.dram.content(), self.notes)
-        digest = hashlib.sha256(b"".join(queues[engine].tobytes() for engine in sorted(queues)) + program.dram.tobytes())
+        digest = hashlib.sha256(
+            b"".join(queues[engine].tobytes() for engine in sorted(queues)) + program.dram.tobytes()
+        )
         self.notes["sha256"] = digest.hexdigest()
         return program
 
@@ -101,7 +104,7 @@ class Scheduler:
         for layer in self.network.layers:
             if isinstance(layer, IntSynapse):
                 groups.setdefault(layer.stream or layer.name, []).append(layer)
-        result = {}
+        result: dict[str, Partition] = {}
         for layers in groups.values():
             shape = layers[0].shape
             if layers[0].pool:
@@ -149,7 +152,9 @@ class Scheduler:
 
     # ---- loads
 
-    def _load(self, memory: int, cores: int, bank: int, row: int, data: NDArray[np.uint8], address: int | None = None) -> None:
+    def _load(
+        self, memory: int, cores: int, bank: int, row: int, data: NDArray[np.uint8], address: int | None = None
+    ) -> None:
         """Emit a LOAD of ``data`` (appended to DRAM unless it has an address there already)."""
         address = self.dram.add(data) if address is None else address
         fields = {
@@ -178,7 +183,12 @@ class Scheduler:
         if region.words > 1:
             raise ArchsimError(f"layer '{first.name}': an image of {shape.channels} channels needs more than one word")
         address = self.dram.reserve(len(data), data.shape[1])
-        self.notes["image"] = {"address": address, "planes": first.planes, "row_bytes": data.shape[1], "rows": len(data)}
+        self.notes["image"] = {
+            "address": address,
+            "planes": first.planes,
+            "row_bytes": data.shape[1],
+            "rows": len(data),
+        }
         self._load(dma.SPIKE_IN, self.partitions[first.name].leaders, region.bank, region.base, data, address)
 
     def _weights(self, layer: IntSynapse, group: int, chunk_index: int, last: bool) -> None:
@@ -354,7 +364,15 @@ class Scheduler:
             self._planes_of(core, group, layer.planes, layer.right_shift, leaders, target, 0, word, layer.spikes)
 
     def _planes_of(
-        self, core: int, group: int, planes: int, right_shift: int, cores: int, region: Region, position: int, word: int,
+        self,
+        core: int,
+        group: int,
+        planes: int,
+        right_shift: int,
+        cores: int,
+        region: Region,
+        position: int,
+        word: int,
         tensor: str,
     ) -> None:
         """PLANES of one word of a reduction, copied to position ``position`` of a region in ``cores``."""  # fmt: skip
@@ -400,7 +418,9 @@ class Scheduler:
 
     def _logits(self, layer: IntSynapse, cores: list[int], group: int, fields: dict[str, int]) -> None:
         """Store the logits of a column group."""
-        row_bytes = self.chip.neurons * self.chip.membrane_bits // 8 + (self.chip.neurons * self.chip.membrane_bits % 8 > 0)
+        row_bytes = self.chip.neurons * self.chip.membrane_bits // 8 + (
+            self.chip.neurons * self.chip.membrane_bits % 8 > 0
+        )
         for member, core in enumerate(cores):
             address = self.dram.reserve(fields["blocks"], row_bytes)
             store = {
@@ -408,6 +428,13 @@ class Scheduler:
                 "row": fields["residual_out_base"], "rows": fields["blocks"], "row_bytes": row_bytes,
             }  # fmt: skip
             self.emitter.emit([sequencer.DMA], sequencer.STORE, store, [{"layer": self.layer}])
-            places = self.notes.setdefault("logits", {"classes": layer.shape.channels, "row_bytes": row_bytes, "words": []})
-            places["words"].append({"word": group * self.partitions[layer.name].gang + member, "address": address, "rows": fields["blocks"]})
-
+            places = self.notes.setdefault(
+                "logits", {"classes": layer.shape.channels, "row_bytes": row_bytes, "words": []}
+            )
+            places["words"].append(
+                {
+                    "word": group * self.partitions[layer.name].gang + member,
+                    "address": address,
+                    "rows": fields["blocks"],
+                }
+            )

@@ -145,9 +145,7 @@ _DERIVED: dict[str, KeyPath] = {
 
 def chip_names() -> list[str]:
     """Names of the presets."""
-    return sorted(
-        entry.name[:-5] for entry in files("archsim.presets").iterdir() if entry.name.endswith(".yaml")
-    )
+    return sorted(entry.name[:-5] for entry in files("archsim.presets").iterdir() if entry.name.endswith(".yaml"))
 
 
 def load_chip(name_or_path: str | Path) -> ChipParams:
@@ -167,8 +165,7 @@ def read_chip(name_or_path: str | Path, base: Path | None = None) -> Chip:
     path = (base or Path()) / name
     if not path.is_file():
         raise ArchsimError(
-            f"chip '{name}': required a preset's name or a YAML file, given neither; "
-            + nearest(name, chip_names())
+            f"chip '{name}': required a preset's name or a YAML file, given neither; " + nearest(name, chip_names())
         )
     return _checked(read_yaml(path))
 

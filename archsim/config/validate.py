@@ -115,9 +115,7 @@ def _at(root: dict[str, Any], schema: dict[str, Any], path: KeyPath) -> dict[str
     """The part of a JSON schema that describes ``path``; empty if there is none."""
     schema = _resolved(root, schema)
     for part in path:
-        inner = (
-            schema.get("items", {}) if isinstance(part, int) else schema.get("properties", {}).get(part, {})
-        )
+        inner = schema.get("items", {}) if isinstance(part, int) else schema.get("properties", {}).get(part, {})
         schema = _resolved(root, inner)
     return schema
 

@@ -79,18 +79,12 @@ def load_workload(path: str | Path) -> WorkloadConfig:
     problems: list[tuple[KeyPath, str]] = []
     if not workload.artefact.exists():
         given = f"required an existing folder, given {str(workload.artefact)!r}"
-        problems.append(
-            (("network", "artefact"), f"{given}; train it or correct the path (relative to this file)")
-        )
+        problems.append((("network", "artefact"), f"{given}; train it or correct the path (relative to this file)"))
     if workload.chip not in chip_names() and not (path.parent / workload.chip).is_file():
         remedy = nearest(workload.chip, chip_names())
-        problems.append(
-            (("chip",), f"required a preset's name or a YAML file, given {workload.chip!r}; {remedy}")
-        )
+        problems.append((("chip",), f"required a preset's name or a YAML file, given {workload.chip!r}; {remedy}"))
     if workload.mode == "trace" and workload.trace is None:
-        problems.append(
-            (("mode",), "required a `trace:` key with mode trace, given none; add it or use mode execute")
-        )
+        problems.append((("mode",), "required a `trace:` key with mode trace, given none; add it or use mode execute"))
     if workload.trace_path is not None and not workload.trace_path.exists():
         problems.append((("trace",), f"required an existing path, given {str(workload.trace_path)!r}"
                          "; correct it (relative to this file)"))  # fmt: skip

@@ -57,13 +57,9 @@ def read_yaml(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ArchsimError(
-            f"{path}: required a file, given a path where there is none; check the name"
-        ) from error
+        raise ArchsimError(f"{path}: required a file, given a path where there is none; check the name") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise ArchsimError(
-            f"{path}: required a readable UTF-8 file, given one that is not ({error})"
-        ) from error
+        raise ArchsimError(f"{path}: required a readable UTF-8 file, given one that is not ({error})") from error
     return parse_yaml(text, str(path))
 
 
@@ -79,18 +75,10 @@ def parse_yaml(text: str, file: str) -> Document:
             f"{where}: required YAML, given something else ({error.problem or error.context})"
         ) from error
     except YAMLError as error:
-        raise ArchsimError(
-            f"{file}: required YAML, given something else ({' '.join(str(error).split())})"
-        ) from error
+        raise ArchsimError(f"{file}: required YAML, given something else ({' '.join(str(error).split())})") from error
     if not isinstance(root, MappingNode):
         where = f"{file}:{_position(root)[0]}:{_position(root)[1]}" if root is not None else file
-        given = (
-            "an empty file"
-            if root is None
-            else "a list"
-            if isinstance(root, SequenceNode)
-            else "a single value"
-        )
+        given = "an empty file" if root is None else "a list" if isinstance(root, SequenceNode) else "a single value"
         raise ArchsimError(f"{where}: required a mapping (`key: value` lines), given {given}")
     document = Document(file)
     document.keys[()] = _position(root)
@@ -106,9 +94,7 @@ def _build(node: Node, path: KeyPath, document: Document, yaml: YAML, parents: t
     """Plain data of ``node``; notes the positions of all that it holds."""
     document.values[path] = _position(node)
     if id(node) in parents:
-        raise ArchsimError(
-            f"{document.where(path)}: required a value, given an alias of something that contains it"
-        )
+        raise ArchsimError(f"{document.where(path)}: required a value, given an alias of something that contains it")
     inside = (*parents, id(node))
     if isinstance(node, SequenceNode):
         items = []

@@ -4,7 +4,7 @@ All operands are words of M channels. A head of d channels is either a segment o
 (M divides d). The unit counts; its neuron unit applies the scale (a shift of the count) and fires.
 
 * ATTEND_KV and ATTEND_Q: ``Q (K^T V)``. Each event of K adds the V words of its head to the row of its channel in the count
-  memory; each event of Q adds the row of its channel to the output word. ATTEND_KV starts the rows of its words from 0.
+  memory; each event of Q adds the row of its channel to the output word. ATTEND_KV begins its rows at 0.
 * ATTEND_SCORES: ``(Q K^T) V``. AND-popcount of a Q word with each K word, added where V has spikes.
 * ATTEND_GATE: ``Q AND SN(sum over tokens of K AND V)``, the Hadamard form.
 
@@ -62,15 +62,19 @@ def kv_cycles(events: int) -> int:
     return FIRST_ADD + events - 1 + KV_OVERHEAD
 
 
-def count_row(base: int, step: int, word: int, other: int, channel: int, words: int, head_words: int, columns: int) -> int:
+def count_row(
+    base: int, step: int, word: int, other: int, channel: int, words: int, head_words: int, columns: int
+) -> int:
     """Row of the count memory for a K channel.
 
     Args:
-        base, words, head_words: ``count_base``, ``count_words``, ``head_words`` of the instruction.
+        base: ``count_base`` of the instruction.
         step: time step.
         word: K word of the channel, from ``count_first``.
         other: V word within the head, from 0.
         channel: channel within its word.
+        words: ``count_words`` of the instruction.
+        head_words: ``head_words`` of the instruction.
         columns: M.
     """
     return base + ((step * words + word) * head_words + other) * columns + channel

@@ -1,6 +1,6 @@
 """DMA engine: moves rows between DRAM and the banks, in order, one instruction at a time.
 
-LOAD requests bursts from DRAM and writes each row into one bank of every core of a mask. STORE reads rows of one core and sends
+LOAD requests bursts from DRAM and writes each row into a bank of every core of a mask. STORE reads rows of one core and sends
 them to DRAM (posted: it ends when the last beat is sent). A row starts on a beat of its own; rows of fewer bytes than the bank's are
 filled with zeros.
 """

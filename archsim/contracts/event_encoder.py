@@ -113,7 +113,7 @@ def corners() -> list[tuple[EventEncoderParams, list[dict[str, object]]]]:
         patterns = [[0] * params.lanes, [full] * params.lanes, [1] * params.lanes, [top] * params.lanes]
         patterns.append([full] + [0] * (params.lanes - 1))
         patterns.append([0] * (params.lanes - 1) + [top | 1])
-        words = [
+        words: list[dict[str, object]] = [
             {"spikes": spikes, "row": row, "shift": shift, "subtract": subtract, "last": last}
             for spikes in patterns for shift in (0, 1) for subtract in (0, 1) for last in (0, 1)
         ]  # fmt: skip

@@ -163,7 +163,11 @@ def reference(inputs: list[int], threshold: int, kind: int, bits: int) -> tuple[
 def corners() -> list[tuple[NeuronParams, list[dict[str, object]]]]:
     """Parameter sets with input sequences for one neuron that reach both rails, the threshold and its neighbours."""
     cases = []
-    for params in (NeuronParams(1, 1, 4, 1, 2, 2, 1), NeuronParams(4, 4, 8, 4, 16, 16, 4), NeuronParams(16, 4, 24, 8, 64, 64, 8)):
+    for params in (
+        NeuronParams(1, 1, 4, 1, 2, 2, 1),
+        NeuronParams(4, 4, 8, 4, 16, 16, 4),
+        NeuronParams(16, 4, 24, 8, 64, 64, 8),
+    ):
         top = (1 << (params.membrane_bits - 1)) - 1
         low = -top - 1
         sequences = []

@@ -6,7 +6,7 @@ accumulators. The event that ends a group hands the accumulators over to a secon
 
 Timing. Let ``a`` be the cycle in which an event is accepted (its weight row is read then) and ``x`` the cycle in which it is added.
 
-* ``x = max(a + 1, x of the event before + 1)``, and the first event of a group is not added before the handover of the group before;
+* ``x = max(a + 1, x of the event before + 1)``, and the first event of a group is not added before the handover of the last;
 * the next event is accepted from cycle ``x`` on;
 * ``handover = max(x of the last event + 1, cycle in which the last block of the group before is taken)``;
 * the first block is offered in ``handover + 1``, the next in the cycle after the one before was taken.
@@ -59,7 +59,9 @@ class SynapseArrayParams:
         if self.neurons < 1 or self.columns % self.neurons:
             raise ArchsimError(f"synapse array: neurons must divide columns, given {self.neurons} and {self.columns}")
         if not 2 <= self.weight_bits <= 8 or not self.weight_bits < self.membrane_bits <= 24:
-            raise ArchsimError(f"synapse array: 2 <= weight_bits <= 8 and weight_bits < membrane_bits <= 24, given {self}")
+            raise ArchsimError(
+                f"synapse array: 2 <= weight_bits <= 8 and weight_bits < membrane_bits <= 24, given {self}"
+            )
         if not 2 <= self.weight_rows <= 1 << 14:
             raise ArchsimError(f"synapse array: weight_rows in 2..16384 required, given {self.weight_rows}")
 

@@ -39,10 +39,7 @@ class Coefficient(Strict):
 def coefficients() -> dict[str, Coefficient]:
     """The whole table by name. Raises ArchsimError with file, line and column if it is malformed."""
     document = parse_yaml(files("archsim.energy").joinpath(FILE).read_text(encoding="utf-8"), FILE)
-    return {
-        name: validate(Coefficient, _entry(document, name, index == 0))
-        for index, name in enumerate(document.data)
-    }
+    return {name: validate(Coefficient, _entry(document, name, index == 0)) for index, name in enumerate(document.data)}
 
 
 def _entry(document: Document, name: str, first: bool) -> Document:
@@ -50,9 +47,7 @@ def _entry(document: Document, name: str, first: bool) -> Document:
     part = Document(document.file, document.data[name])
     part.keys = {path[1:]: place for path, place in document.keys.items() if path[:1] == (name,)}
     part.values = {path[1:]: place for path, place in document.values.items() if path[:1] == (name,)}
-    part.duplicates = [
-        entry for entry in document.duplicates if entry[0][0] == name or first and len(entry[0]) == 1
-    ]
+    part.duplicates = [entry for entry in document.duplicates if entry[0][0] == name or first and len(entry[0]) == 1]
     return part
 
 
@@ -67,9 +62,7 @@ def by_capacity(prefix: str, capacity_bytes: float) -> float:
     Outside of the points the nearest segment's slope goes on; a capacity of less than 1 byte counts as 1.
     """
     points = sorted(
-        (entry.bytes or 1, entry.value)
-        for name, entry in coefficients().items()
-        if name.startswith(prefix + "_")
+        (entry.bytes or 1, entry.value) for name, entry in coefficients().items() if name.startswith(prefix + "_")
     )
     size = max(1.0, capacity_bytes)
     index = next((i for i in range(1, len(points) - 1) if size <= points[i][0]), len(points) - 1)
@@ -81,9 +74,7 @@ def by_capacity(prefix: str, capacity_bytes: float) -> float:
 def by_width(prefix: str, bits: int) -> float:
     """An operator's figure, linear between the points ``prefix_*`` of the table, proportional below them."""
     points = sorted(
-        (entry.bits or 1, entry.value)
-        for name, entry in coefficients().items()
-        if name.startswith(prefix + "_")
+        (entry.bits or 1, entry.value) for name, entry in coefficients().items() if name.startswith(prefix + "_")
     )
     points.insert(0, (0, 0.0))
     index = next((i for i in range(1, len(points)) if bits <= points[i][0]), len(points) - 1)

@@ -69,7 +69,5 @@ def memories(chip: ChipParams) -> dict[str, Memory]:
         "reduce": Memory("reduction_memory", neuron.reduce, cores),
         "v": Memory("membrane_memory", neuron.v, cores + 1),
         "count": Memory("count_memory", SramParams(chip.count_rows, chip.columns * chip.count_bits), 1),
-        "program": Memory(
-            "program_memory", SramParams(chip.queue_rows, INSTRUCTION_BYTES * 8), CORE0 + cores
-        ),
+        "program": Memory("program_memory", SramParams(chip.queue_rows, INSTRUCTION_BYTES * 8), CORE0 + cores),
     }

@@ -71,9 +71,7 @@ def rates(chip: ChipParams) -> dict[str, tuple[str, float]]:
 
     def access(name: str, bits: int | None = None) -> tuple[str, float]:
         memory = banks[name]
-        return memory.component, by_capacity("sram_read", memory.bank_bytes) * (
-            bits or memory.bank.row_bits
-        ) / 64
+        return memory.component, by_capacity("sram_read", memory.bank_bytes) * (bits or memory.bank.row_bits) / 64
 
     adder = by_width("adder_energy", chip.membrane_bits)
     register = value("register_energy") * chip.membrane_bits

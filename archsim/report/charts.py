@@ -74,9 +74,7 @@ def cycles_chart(summary: Mapping[str, Any]) -> str:
 
 def component_chart(values: Mapping[str, float], unit: str, name: str) -> str:
     """Bars of components, the greatest first, with value and share; zeros are left out, * is assumed."""
-    parts = sorted(
-        ((value, key) for key, value in values.items() if key != "total" and value > 0), reverse=True
-    )
+    parts = sorted(((value, key) for key, value in values.items() if key != "total" and value > 0), reverse=True)
     total = sum(value for value, _ in parts) or 1.0
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(0.8 + 0.27 * max(1, len(parts)))

@@ -13,9 +13,7 @@ from archsim.results import COUNTERS, RunResult
 
 def page(result: RunResult, summary: Mapping[str, Any]) -> str:
     """The report of ``result`` and its ``summary`` as HTML; nothing in it is loaded from elsewhere."""
-    environment = Environment(
-        loader=PackageLoader("archsim.report", "."), autoescape=True, undefined=StrictUndefined
-    )
+    environment = Environment(loader=PackageLoader("archsim.report", "."), autoescape=True, undefined=StrictUndefined)
     charts = {
         "cycles": cycles_chart(summary),
         "timeline": timeline_chart(result),

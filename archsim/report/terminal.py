@@ -48,8 +48,7 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "the field's figure",
-            f"{summary['field_energy_uj']['total']:.4g} uJ "
-            "(0.9 pJ an addition, 4.6 a multiply-add; no memory)",
+            f"{summary['field_energy_uj']['total']:.4g} uJ (0.9 pJ an addition, 4.6 a multiply-add; no memory)",
         ),
         ("area", f"{summary['area_mm2']['total']:.4g} mm2 (modelled at 45 nm)"),
         ("DRAM", f"{number(summary['dram_bytes'])} bytes"),
@@ -73,9 +72,7 @@ def _quality(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         lines.append(("accuracy", text))
     if summary["check"] is not None:
         compared, differing = summary["check"]["compared"], summary["check"]["differing"]
-        parts = [
-            f"{kind}: {differing.get(kind, 0):,} of {count:,} differ" for kind, count in compared.items()
-        ]
+        parts = [f"{kind}: {differing.get(kind, 0):,} of {count:,} differ" for kind, count in compared.items()]
         lines.append(("check", "; ".join(parts)))
     return lines
 

@@ -53,9 +53,7 @@ def check_folder(folder: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise ArchsimError(
-            f"{folder}: required a folder for the report, given a file; choose another with --out"
-        )
+        raise ArchsimError(f"{folder}: required a folder for the report, given a file; choose another with --out")
     others = sorted(entry.name for entry in folder.iterdir() if entry.name not in (DATA, PAGE, TIMELINE))
     if others:
         raise ArchsimError(

@@ -11,10 +11,10 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.spike_fetch import FIFO_DEPTH
 from archsim.jit import njit
-from archsim.memories import AttentionMemory
 from archsim.stepped import attention_sums, event_encoder, fifo
 from archsim.stepped.attention_sums import Fields, place_of
 from archsim.stepped.bits import checked, ones
+from archsim.units.sram import AttentionMemory
 
 STEP, WORD, OTHER, TOKEN, ACTIVE, FLYING = range(6)
 """Registers of the K and V fetch: loop counters (tokens innermost), words remain, a read is under way."""
@@ -91,7 +91,10 @@ def _count(f, columns, count_bits, keys, values, counts):
         cycle += 1
         done = _add(adder, counts, count_bits)
         if event_encoder.offer(encoder, remaining, event):
-            number, channel = event[event_encoder.EVENT_ROW], event[event_encoder.EVENT_ROW] - encoder[event_encoder.ROW]
+            number, channel = (
+                event[event_encoder.EVENT_ROW],
+                event[event_encoder.EVENT_ROW] - encoder[event_encoder.ROW],
+            )
             head = ones(f.segment) << (channel // f.segment * f.segment)
             adder.pending[0], adder.pending[1], adder.pending[3] = 1, number, event[event_encoder.EVENT_LAST]
             adder.pending[2] = value & head if event[event_encoder.MASK] else 0

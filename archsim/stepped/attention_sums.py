@@ -59,7 +59,9 @@ def _write(f, c, tokens, back, gate, out):
     if len(gate):
         put_granule(gate[at[OUT_WORD]], at[OUT_STEP], granule[neuron.BLOCK], c.neurons, granule[neuron.SPIKES])
     else:
-        row = (at[OUT_TOKEN] * (f.steps // f.lanes) + at[OUT_STEP] // f.lanes) * f.out_words + f.first_word + at[OUT_WORD]
+        row = (
+            (at[OUT_TOKEN] * (f.steps // f.lanes) + at[OUT_STEP] // f.lanes) * f.out_words + f.first_word + at[OUT_WORD]
+        )
         lane = at[OUT_STEP] % f.lanes
         put_granule(out[f.out_base + row], lane, granule[neuron.BLOCK], c.neurons, granule[neuron.SPIKES])
     if granule[neuron.LAST]:

@@ -10,11 +10,11 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.spike_fetch import FIFO_DEPTH, TILE_FIELDS
 from archsim.jit import njit
-from archsim.memories import CoreMemory
 from archsim.stepped import event_encoder, fifo, neuron, spike_fetch, spike_writer, synapse_array
 from archsim.stepped.bits import checked, put_granule
 from archsim.stepped.spike_fetch import Fields
 from archsim.stepped.spike_writer import Sizes
+from archsim.units.sram import CoreMemory
 
 _plane_value = njit(contract.plane_value)
 
@@ -79,13 +79,19 @@ def _run(f, c, size, spikes, weight, param, psum, residual, reduce, out):
         cycle += 1
         done = spike_writer.clock(f, size, granule, place, stages, columns, lines, out)
         ready = neuron.clock(c, pipe, data, granule, psum, residual, reduce, membranes, wrote)
-        if ready and array[synapse_array.OFFERED] and not _take_block(
-            f, c, size, at, array, bank, pipe, data, param, psum, residual, reduce, membranes, wrote
+        if (
+            ready
+            and array[synapse_array.OFFERED]
+            and not _take_block(
+                f, c, size, at, array, bank, pipe, data, param, psum, residual, reduce, membranes, wrote
+            )
         ):
             return -1
         synapse_array.add(array, row, sums, bank, size.bits)
         if event_encoder.offer(encoder, remaining, event) and array[synapse_array.PENDING] == 0:
-            synapse_array.put(array, event[event_encoder.OP], event[event_encoder.MASK], event[event_encoder.EVENT_LAST])
+            synapse_array.put(
+                array, event[event_encoder.OP], event[event_encoder.MASK], event[event_encoder.EVENT_LAST]
+            )
             row[:] = weight[event[event_encoder.EVENT_ROW]]
             event_encoder.take(encoder, remaining)
         if queue[fifo.COUNT] and encoder[event_encoder.BUSY] == 0:

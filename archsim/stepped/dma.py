@@ -10,8 +10,8 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.neuron import param_layout
-from archsim.memories import CoreMemory, Memories
 from archsim.stepped.bits import checked
+from archsim.units.sram import CoreMemory, Memories
 
 
 def row_layout(chip: ChipParams, memory: int) -> Layout:
@@ -138,9 +138,7 @@ def store(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> in
     rows = np.zeros((count, width), np.uint8)
     for index in range(count):
         parts = source[fields["row"] + index].reshape(len(layout.fields), -1)
-        values = {
-            field.name: [int(value) for value in part] for field, part in zip(layout.fields, parts, strict=True)
-        }
+        values = {field.name: [int(value) for value in part] for field, part in zip(layout.fields, parts, strict=True)}
         data = layout.pack(values).to_bytes(max(width, -(-layout.width // 8)), "little")
         rows[index] = np.frombuffer(data[:width], np.uint8)
     return _store(memories.dram, fields["dram_address"], bus, fields["row_bytes"], rows)

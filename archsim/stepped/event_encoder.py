@@ -134,7 +134,9 @@ def run(
     Raises ArchsimError when ``ready`` never is.
     """
     if not np.any(ready):
-        raise ArchsimError("event encoder: ready must be true in some cycle, given a consumer that never takes an event")
+        raise ArchsimError(
+            "event encoder: ready must be true in some cycle, given a consumer that never takes an event"
+        )
     if not isinstance(words, Mapping):
         words = {field.name: [word[field.name] for word in words] for field in params.i.fields}
     spikes = np.array(words["spikes"], np.uint64).reshape(-1, params.lanes).view(np.int64)

@@ -8,8 +8,8 @@ from archsim.contracts import multicast as contract
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from archsim.memories import Memories
 from archsim.stepped.bits import checked
+from archsim.units.sram import Memories
 
 
 @checked

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from archsim.contracts import sequencer as contract
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
-from archsim.memories import Memories
 from archsim.stepped import attention, core, dma, multicast
 from archsim.stepped.bits import checked
+from archsim.units.sram import Memories
 
 READ, LATCH, DECODE, WAIT, BUSY, HALTED = range(6)
 """States of a queue: the row's address is presented; it is latched; it is decoded; it waits; it runs; the queue has ended."""

@@ -87,7 +87,10 @@ def _run(weights, events, gaps, ready, sizes, config):
     sums, bank = np.zeros((lanes, len(row)), np.int64), np.zeros((lanes, len(row)), np.int64)
     accepted = np.zeros(len(events), np.int64)
     groups = np.sum(events[:, 3])
-    out, marks = np.zeros((groups * blocks * steps, neurons), np.int64), np.zeros((groups * blocks * steps, 4), np.int64)
+    out, marks = (
+        np.zeros((groups * blocks * steps, neurons), np.int64),
+        np.zeros((groups * blocks * steps, 4), np.int64),
+    )
     taken, event, cycle = 0, 0, 0
     offered_from = gaps[0] if len(events) else 0
     while event < len(events) or regs[PENDING] or regs[COMPLETE] or regs[OFFERED]:

@@ -10,11 +10,11 @@ from archsim.contracts import attention as contract
 from archsim.contracts import neuron, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.jit import lowest_bit, njit, popcount
-from archsim.memories import AttentionMemory
 from archsim.results import COUNTERS
 from archsim.units.core import COUNT, Recording, drain, group_end, word_cycles
 from archsim.units.neuron import fire, initial, membrane_input
 from archsim.units.spike_writer import store
+from archsim.units.sram import AttentionMemory
 
 Attend = namedtuple("Attend", [field.name for field in contract.ATTEND_FIELDS])
 
@@ -49,7 +49,9 @@ def count_kv(f, columns, keys, values, counts_memory, counts):
             for other in range(f.head_words):
                 for token in range(f.tokens):
                     k = word_at(keys, f.k_base, token, step, f.first_word + word, f.lanes, slices, f.map_words)
-                    v = word_at(values, f.v_base, token, step, f.first_word + head + other, f.lanes, slices, f.map_words)
+                    v = word_at(
+                        values, f.v_base, token, step, f.first_word + head + other, f.lanes, slices, f.map_words
+                    )
                     events = popcount(k)
                     total += word_cycles(events, 0)
                     counts[COUNT.words] += 1
@@ -168,7 +170,9 @@ def count_gate(f, word, step, keys, values, sums, counts):
 
 
 @njit
-def attend_tile(f, kind, bits, columns, p_count, queries, keys, values, counts_memory, trace, out, counts, inputs, levels):
+def attend_tile(
+    f, kind, bits, columns, p_count, queries, keys, values, counts_memory, trace, out, counts, inputs, levels
+):
     """Groups of ATTEND_Q (kind 0), ATTEND_SCORES (1), or phase 1 of ATTEND_GATE (2); returns (last block taken, busy)."""
     handover = FIRST_ADD if kind == 0 else FIRST_SCORE if kind == 1 else FIRST_GATE
     taken, busy, cycles = 0, 0, 0
@@ -224,8 +228,12 @@ def apply_gate(f, gate, queries, trace, out, counts):
 
 
 def attend(
-    opcode: int, fields: Mapping[str, int], chip: ChipParams, memory: AttentionMemory,
-    trace: NDArray[np.uint64] | None = None, record: bool = False,
+    opcode: int,
+    fields: Mapping[str, int],
+    chip: ChipParams,
+    memory: AttentionMemory,
+    trace: NDArray[np.uint64] | None = None,
+    record: bool = False,
 ) -> tuple[int, NDArray[np.int64], Recording]:
     """Run an ATTEND instruction.
 
@@ -273,4 +281,8 @@ def attend(
         cycles = taken + neuron.LATENCY + rows + GATE_OVERHEAD
         busy += rows
     counts[COUNT.fill_cycles] = cycles - busy - counts[COUNT.stall_cycles]
-    return cycles, counts, Recording(*(values.reshape(len(values), f.steps, f.words * chip.columns) for values in recording))
+    return (
+        cycles,
+        counts,
+        Recording(*(values.reshape(len(values), f.steps, f.words * chip.columns) for values in recording)),
+    )

@@ -12,11 +12,11 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.event_encoder import word_cycles as contract_word_cycles
 from archsim.contracts.neuron import NONE
 from archsim.jit import lowest_bit, njit, popcount
-from archsim.memories import CoreMemory
 from archsim.results import COUNTERS
 from archsim.units.neuron import fire, initial, membrane_input
 from archsim.units.spike_fetch import ADDRESS_MASK, clip
 from archsim.units.spike_writer import pool, store
+from archsim.units.sram import CoreMemory
 
 Synapse = namedtuple("Synapse", [field.name for field in contract.SYNAPSE_FIELDS])
 Count = namedtuple("Count", [counter.name for counter in COUNTERS])
@@ -239,8 +239,11 @@ class Recording(NamedTuple):
 
 
 def synapse(
-    heads: Sequence[Mapping[str, int]], chip: ChipParams, memories: Sequence[CoreMemory],
-    traces: Sequence[NDArray[np.uint64]] | None = None, record: bool = False,
+    heads: Sequence[Mapping[str, int]],
+    chip: ChipParams,
+    memories: Sequence[CoreMemory],
+    traces: Sequence[NDArray[np.uint64]] | None = None,
+    record: bool = False,
 ) -> tuple[int, NDArray[np.int64], list[Recording]]:
     """Run a SYNAPSE instruction on the members of its gang.
 

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from archsim.contracts import dma as contract
 from archsim.contracts.common.chip import ChipParams
-from archsim.memories import CoreMemory, Memories, row_format, rows_from_bytes, rows_to_bytes
 from archsim.results import COUNTERS
 from archsim.units.core import COUNT
+from archsim.units.sram import CoreMemory, Memories, row_format, rows_from_bytes, rows_to_bytes
 
 
 def bank_of(memory: CoreMemory, number: int, bank: int) -> NDArray[np.generic]:

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from archsim.contracts import multicast as contract
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
-from archsim.memories import Memories
 from archsim.results import COUNTERS
 from archsim.units.core import COUNT
+from archsim.units.sram import Memories
 
 
 def copy(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> tuple[int, NDArray[np.int64]]:

@@ -24,9 +24,11 @@ def pool(y, x, first, height, width, granule, columns, lines):
     """Add a granule at (y, x) of a tile to the pool; returns (complete, pooled granule).
 
     Args:
-        y, x: position in the tile, from 0.
+        y: row in the tile, from 0.
+        x: column in the tile, from 0.
         first: 1 if the tile begins with an odd row (the one above its first pooled row).
-        height, width: of the tile, before the pool.
+        height: rows of the tile, before the pool.
+        width: columns of the tile, before the pool.
         granule: P spikes as a uint64.
         columns: uint64 [1], running OR over columns of this block and step.
         lines: uint64 [pooled width], line buffer of this block and step.

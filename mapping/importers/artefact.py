@@ -39,13 +39,19 @@ class Artefact:
         """A weight tensor; raises ArchsimError when it is missing, of another shape, or not finite."""
         place = self.path / "weights.safetensors"
         if name not in self.weights:
-            raise ArchsimError(f"{place}: required tensor '{name}' of shape {shape}, but the file has none of that name")
+            raise ArchsimError(
+                f"{place}: required tensor '{name}' of shape {shape}, but the file has none of that name"
+            )
         tensor = self.weights[name]
         if tensor.shape != shape:
-            raise ArchsimError(f"{place}: '{name}': required shape {shape}, given {tensor.shape}; do manifest and weights match?")
+            raise ArchsimError(
+                f"{place}: '{name}': required shape {shape}, given {tensor.shape}; do manifest and weights match?"
+            )
         if not np.isfinite(tensor).all():
             count = int(np.count_nonzero(~np.isfinite(tensor)))
-            raise ArchsimError(f"{place}: '{name}': required finite numbers, given {count} NaN or infinite; train or export again")
+            raise ArchsimError(
+                f"{place}: '{name}': required finite numbers, given {count} NaN or infinite; train or export again"
+            )
         return tensor
 
     def normalised(self) -> NDArray[np.float64]:
@@ -72,7 +78,9 @@ class Artefact:
         if packed.shape != (*shape[:-1], -(-shape[-1] // 8)):
             raise ArchsimError(f"{place}: '{name}': required packed shape for {shape}, given {packed.shape}")
         if not 0 <= image < shape[0]:
-            raise ArchsimError(f"{place}: required image {image}, but only {shape[0]} images were recorded; use --images {shape[0]}")
+            raise ArchsimError(
+                f"{place}: required image {image}, but only {shape[0]} images were recorded; use --images {shape[0]}"
+            )
         bits = np.unpackbits(packed[image], axis=-1, bitorder="little", count=shape[-1])
         return bits.astype(np.bool_)
 
@@ -88,16 +96,22 @@ def load(path: Path) -> Artefact:
     try:
         weights = {name: array.astype(np.float64) for name, array in load_file(path / "weights.safetensors").items()}
     except (SafetensorError, OSError, ValueError) as error:
-        raise ArchsimError(f"{path / 'weights.safetensors'}: required a safetensors file, given one that cannot be read: {error}") from error
+        raise ArchsimError(
+            f"{path / 'weights.safetensors'}: required a safetensors file, given one that cannot be read: {error}"
+        ) from error
     test = _arrays(path / "test.npz")
-    return Artefact(path, manifest, weights, test["images"], test["labels"].astype(np.int64), _arrays(path / "traces.npz"))
+    return Artefact(
+        path, manifest, weights, test["images"], test["labels"].astype(np.int64), _arrays(path / "traces.npz")
+    )
 
 
 def _manifest(place: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(place.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ArchsimError(f"{place}: required the manifest of a trained network, but it cannot be read: {error.strerror}") from error
+        raise ArchsimError(
+            f"{place}: required the manifest of a trained network, but it cannot be read: {error.strerror}"
+        ) from error
     except ValueError as error:
         raise ArchsimError(f"{place}: required JSON, given text that is not: {error}") from error
     missing = {"family", "hyperparameters", "data", "sha256", "traces", "accuracy"} - set(manifest)

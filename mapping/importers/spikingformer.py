@@ -33,7 +33,9 @@ def read(artefact: Artefact) -> Network:
     )
 
 
-def fold(artefact: Artefact, conv: str, norm: str, shape: tuple[int, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def fold(
+    artefact: Artefact, conv: str, norm: str, shape: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weights [Cout, Cin, kh, kw] and bias of a convolution with its batch norm folded in.
 
     ``shape``: of the weights in the checkpoint; missing kernel dimensions are added.
@@ -70,7 +72,9 @@ def _tokenizer(artefact: Artefact) -> Iterator[Synapse]:
         lif = "block.0.attn.proj_lif" if last else f"patch_embed.{stages[number + 1]['lif']}"
         pool = None if last else stages[number + 1]["pool"]
         if pool and (pool["kernel"], pool["stride"], pool["padding"]) != (3, 2, 1):
-            raise ArchsimError(f"{artefact.path}: '{lif}': the chip pools 3x3 with stride 2 and padding 1, given {pool}")
+            raise ArchsimError(
+                f"{artefact.path}: '{lif}': the chip pools 3x3 with stride 2 and padding 1, given {pool}"
+            )
         yield Synapse(
             name, source, weight, bias, stage["stride"], stage["padding"], stream=STREAM if last else None, opens=last,
             threshold=_threshold(artefact, lif), spikes=lif, pool=bool(pool),
@@ -95,7 +99,13 @@ def _block(artefact: Artefact, block: int) -> Iterator[Layer]:
     weight, bias = fold(artefact, f"{attn}.proj_conv", f"{attn}.proj_bn", (dim, dim, 1))
     lif = f"{mlp}.mlp1_lif"
     yield Synapse(
-        f"{attn}.proj_conv", f"{attn}.attn_lif", weight, bias, stream=STREAM, threshold=_threshold(artefact, lif), spikes=lif
+        f"{attn}.proj_conv",
+        f"{attn}.attn_lif",
+        weight,
+        bias,
+        stream=STREAM,
+        threshold=_threshold(artefact, lif),
+        spikes=lif,
     )
     weight, bias = fold(artefact, f"{mlp}.mlp1_conv", f"{mlp}.mlp1_bn", (hidden, dim, 1, 1))
     lif = f"{mlp}.mlp2_lif"

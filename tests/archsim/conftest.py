@@ -27,9 +27,7 @@ LAYERS = [
 ]
 
 
-def record(
-    engine: int, index: int, opcode: str, layer: int, times: tuple[int, int, int], **fields: int
-) -> Any:
+def record(engine: int, index: int, opcode: str, layer: int, times: tuple[int, int, int], **fields: int) -> Any:
     """One record; ``times`` are ready, start, end; missing counters are 0."""
     row = np.zeros((), RECORD)
     row["engine"], row["index"], row["layer"] = engine, index, layer

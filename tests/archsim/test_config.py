@@ -42,9 +42,7 @@ def changed(tmp_path: Path, *changes: tuple[str, str]) -> Path:
 
 def line_of(key: str) -> int:
     """Line of a key in the preset `small`."""
-    return next(
-        number for number, line in enumerate(SMALL.splitlines(), 1) if line.strip().startswith(f"{key}:")
-    )
+    return next(number for number, line in enumerate(SMALL.splitlines(), 1) if line.strip().startswith(f"{key}:"))
 
 
 # ------------------------------------------------------------------------------ presets
@@ -124,19 +122,14 @@ def test_all_errors_of_a_file_at_once(tmp_path):
     errors = errors_of(path)
     text = "\n".join(errors)
     assert len(errors) == 7
-    assert (
-        f"{line_of('columns')}:1: colums: required a known key, given 'colums'; did you mean 'columns'?"
-        in errors
-    )
+    assert f"{line_of('columns')}:1: colums: required a known key, given 'colums'; did you mean 'columns'?" in errors
     assert f"{line_of('cores')}:8: cores: required an integer in 1..32, given '2'; number of cores" in errors
     assert f"{line_of('lanes')}:8: lanes: required an integer in 1..16, given 17; " in text
     assert "columns: required an integer in 2..64, given nothing; adders per lane and core" in text
     assert "dram.latency_cycles: required an integer in 0..4095, given nothing; " in text
     assert "weight_bits: required an integer in 2..8, given 'yes'; " in text
     assert "technology_nm: required 45, given 28; " in text
-    assert [int(error.split(":")[0]) for error in errors] == sorted(
-        int(error.split(":")[0]) for error in errors
-    )
+    assert [int(error.split(":")[0]) for error in errors] == sorted(int(error.split(":")[0]) for error in errors)
 
 
 def test_duplicate_keys_are_refused_with_both_places(tmp_path):
@@ -218,10 +211,7 @@ def test_workload(tmp_path):
 
 def test_chip_file_beside_the_workload(tmp_path):
     changed(tmp_path, ("name: small", "name: mine"))
-    assert (
-        load_workload(workload(tmp_path, WORKLOAD.replace("chip: small", "chip: chip.yaml"))).chip
-        == "chip.yaml"
-    )
+    assert load_workload(workload(tmp_path, WORKLOAD.replace("chip: small", "chip: chip.yaml"))).chip == "chip.yaml"
     changed(tmp_path, ("cores: 2", "cores: 0"))
     with pytest.raises(ArchsimError, match=r"chip.yaml:\d+:8: cores: required an integer in 1..32, given 0"):
         load_workload(workload(tmp_path, WORKLOAD.replace("chip: small", "chip: chip.yaml")))

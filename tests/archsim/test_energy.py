@@ -24,9 +24,7 @@ def test_every_coefficient_is_cited():
         assert entry.value > 0, name
 
 
-@pytest.mark.parametrize(
-    "size, energy, area", [(8192, 6.1, 0.026), (32768, 17.0, 0.095), (1 << 20, 93.5, 3.26)]
-)
+@pytest.mark.parametrize("size, energy, area", [(8192, 6.1, 0.026), (32768, 17.0, 0.095), (1 << 20, 93.5, 3.26)])
 def test_memories_at_the_cited_points(size, energy, area):
     assert by_capacity("sram_read", size) == pytest.approx(energy)
     assert by_capacity("sram_area", size) == pytest.approx(area)

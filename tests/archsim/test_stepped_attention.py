@@ -8,8 +8,8 @@ from archsim.contracts import core, neuron
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND_SCORES
-from archsim.memories import AttentionMemory
 from archsim.stepped import attention
+from archsim.units.sram import AttentionMemory
 
 CHIP = ChipParams(
     name="tiny", clock_mhz=100.0, cores=1, lanes=4, columns=8, neurons=4, weight_bits=8, membrane_bits=16,
@@ -145,7 +145,9 @@ class Attention:
             for count in (self.tile, self.tokens, self.tokens)
         )
         for bank, base, spikes in ((1, 7, self.q), (2, 3, self.k), (3, 4, self.v)):
-            self.memory.spikes[bank, base : base + len(spikes) * self.slices * self.map_words, : self.used] = self.pack(spikes)
+            self.memory.spikes[bank, base : base + len(spikes) * self.slices * self.map_words, : self.used] = self.pack(
+                spikes
+            )
 
     def pack(self, spikes):
         """[token, step, channel] -> rows [(token, slice, word), lane]."""

@@ -7,9 +7,9 @@ import pytest
 
 from archsim import presets, simulate
 from archsim.kernel import Simulation
-from archsim.memories import Memories
 from archsim.stepped import sequencer
 from archsim.tensors import Capture
+from archsim.units.sram import Memories
 
 WORKLOAD = Path(__file__).parents[2] / "workloads" / "spikingformer.yaml"
 PRESETS = sorted(path.stem for path in Path(presets.__file__).parent.glob("*.yaml"))

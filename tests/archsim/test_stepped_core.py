@@ -7,8 +7,8 @@ from archsim.contracts import core as contract
 from archsim.contracts import neuron
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from archsim.memories import CoreMemory
 from archsim.stepped import core
+from archsim.units.sram import CoreMemory
 
 CHIP = ChipParams(
     name="tiny", clock_mhz=100.0, cores=2, lanes=4, columns=8, neurons=4, weight_bits=8, membrane_bits=16,

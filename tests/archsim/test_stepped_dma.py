@@ -7,8 +7,8 @@ from archsim.contracts import dma as contract
 from archsim.contracts import multicast as multicast_contract
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from archsim.memories import CoreMemory, Memories, rows_from_bytes
 from archsim.stepped import dma, multicast
+from archsim.units.sram import CoreMemory, Memories, rows_from_bytes
 
 CHIP = ChipParams(
     name="tiny", clock_mhz=100.0, cores=3, lanes=2, columns=8, neurons=4, weight_bits=5, membrane_bits=18,
@@ -29,7 +29,15 @@ def memories(chip=CHIP, seed=0):
 
 
 def transfer(**fields):
-    return {"dram_address": 0, "memory": contract.WEIGHT, "cores": 1, "bank": 0, "row": 0, "rows": 1, "row_bytes": 5} | fields
+    return {
+        "dram_address": 0,
+        "memory": contract.WEIGHT,
+        "cores": 1,
+        "bank": 0,
+        "row": 0,
+        "rows": 1,
+        "row_bytes": 5,
+    } | fields
 
 
 def test_load_of_two_bursts_one_after_the_other():
@@ -108,7 +116,9 @@ def test_random_store_and_load_back(seed):
     assert np.array_equal(whole.cores[2].residual[3 : 3 + rows], whole.cores[1].residual[3 : 3 + rows])
 
 
-@pytest.mark.parametrize(("change", "message"), [({"rows": 0}, "1 or more required"), ({"cores": 3}, "one core required")])
+@pytest.mark.parametrize(
+    ("change", "message"), [({"rows": 0}, "1 or more required"), ({"cores": 3}, "one core required")]
+)
 def test_a_store_that_is_none_is_refused(change, message):
     with pytest.raises(ArchsimError, match=message):
         dma.store(transfer(memory=contract.REDUCE) | change, CHIP, memories())
@@ -125,7 +135,16 @@ def test_a_row_outside_its_memory_is_refused():
 def test_copy_of_one_row():
     # 1 read, 2 held, 3 written, end 4.
     whole = memories()
-    fields = {"source": 4, "source_bank": 1, "source_base": 9, "outer": 1, "inner": 1, "cores": 0b101, "bank": 1, "base": 2}
+    fields = {
+        "source": 4,
+        "source_bank": 1,
+        "source_base": 9,
+        "outer": 1,
+        "inner": 1,
+        "cores": 0b101,
+        "bank": 1,
+        "base": 2,
+    }
     assert multicast.copy(fields, CHIP, whole) == 4
     for core in (0, 2):
         expected = CoreMemory.empty(CHIP).spike_in

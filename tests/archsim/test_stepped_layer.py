@@ -6,8 +6,8 @@ import pytest
 from archsim.contracts import core as contract
 from archsim.contracts import event_encoder, neuron, spike_fetch
 from archsim.contracts.common.chip import ChipParams
-from archsim.memories import CoreMemory
 from archsim.stepped import core
+from archsim.units.sram import CoreMemory
 
 CHIP = ChipParams(
     name="small", clock_mhz=100.0, cores=1, lanes=4, columns=8, neurons=4, weight_bits=8, membrane_bits=20,

@@ -8,8 +8,8 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
 from archsim.contracts.sequencer import COPY, CORE0, DMA, HALT, LOAD, MULTICAST, PLANES, SYNAPSE
-from archsim.memories import Memories
 from archsim.stepped import sequencer
+from archsim.units.sram import Memories
 
 CHIP = ChipParams(
     name="tiny", clock_mhz=100.0, cores=3, lanes=1, columns=4, neurons=4, weight_bits=8, membrane_bits=16,

@@ -1,4 +1,4 @@
-"""Does everything add up? Events against set bits, layers against totals, slots against adders x cycles, bytes against instructions."""
+"""Does everything add up? Events and set bits, layers and totals, slots and adders x cycles, bytes and instructions."""
 
 from fractions import Fraction
 

@@ -49,7 +49,9 @@ def test_the_error_names_instructions_and_bank(broken):
     chip, queues, dram = broken
     index = _waiting(queues, sequencer.CORE0)[0]
     queues[sequencer.CORE0][index]["wait"] = 0
-    with pytest.raises(ArchsimError, match=r"core 0 instruction \d+ \(SYNAPSE\) touches core 0 \w+\[\d\], which dma instruction"):
+    with pytest.raises(
+        ArchsimError, match=r"core 0 instruction \d+ \(SYNAPSE\) touches core 0 \w+\[\d\], which dma instruction"
+    ):
         prove(chip, queues, dram)
 
 

@@ -1,12 +1,12 @@
-"""Is the time right? Every instruction of the program, fast model against cycle-stepped model: same start, same end, same memories."""
+"""Is the time right? Every instruction, fast model against cycle-stepped model: same start, same end, same memories."""
 
 import numpy as np
 import pytest
 
 from archsim import simulate
-from archsim.memories import Memories
 from archsim.stepped import sequencer as stepped
 from archsim.tensors import Capture
+from archsim.units.sram import Memories
 
 IMAGES = 20
 

@@ -16,8 +16,15 @@ from safetensors.numpy import load_file
 
 FOLDER = Path(__file__).resolve().parents[2] / "workloads" / "artefacts" / "spikingformer_digits"
 FILES = ("test.npz", "traces.npz", "weights.safetensors")
-LIFS_OF_A_BLOCK = ("attn.proj_lif", "attn.q_lif", "attn.k_lif", "attn.v_lif", "attn.attn_lif",
-                   "mlp.mlp1_lif", "mlp.mlp2_lif")
+LIFS_OF_A_BLOCK = (
+    "attn.proj_lif",
+    "attn.q_lif",
+    "attn.k_lif",
+    "attn.v_lif",
+    "attn.attn_lif",
+    "mlp.mlp1_lif",
+    "mlp.mlp2_lif",
+)
 # float32 in PyTorch against float64 here: membranes differ by some 1e-6, so a spike may differ only this near
 # to its threshold. (Attention membranes are multiples of 1/128, exact in both: there no spike may differ.)
 NEAR = 1e-4
@@ -45,9 +52,7 @@ def fire_freely(nodes: Mapping[str, Mapping]) -> Neurons:
     return fire
 
 
-def fire_as_recorded(
-    nodes: Mapping[str, Mapping], recorded: Mapping[str, Array], wrong: dict[str, int]
-) -> Neurons:
+def fire_as_recorded(nodes: Mapping[str, Mapping], recorded: Mapping[str, Array], wrong: dict[str, int]) -> Neurons:
     """Neurons that continue with the recorded spikes, and count those that they cannot explain."""
 
     def fire(name: str, x: Array) -> Array:
@@ -68,8 +73,9 @@ def fire_as_recorded(
 class Network:
     """The float network in NumPy. ``change`` maps each folded weight [out, ...] to the one to use."""
 
-    def __init__(self, weights: Mapping[str, Array], manifest: Mapping,
-                 change: Callable[[Array], Array] = lambda w: w) -> None:
+    def __init__(
+        self, weights: Mapping[str, Array], manifest: Mapping, change: Callable[[Array], Array] = lambda w: w
+    ) -> None:
         self.weights = {name: w.astype(np.float64) for name, w in weights.items()}
         self.manifest, self.change = manifest, change
 
@@ -112,9 +118,16 @@ class Network:
         """(Q K^T) V here, where the training code computes Q (K^T V): the same integers."""
         s = neurons(f"{at}.proj_lif", x)
         heads = self.manifest["hyperparameters"]["heads"]
-        q, k, v = (np.moveaxis(
-            neurons(f"{at}.{p}_lif", self.pointwise(s, f"{at}.{p}_conv", f"{at}.{p}_bn")).reshape(
-                *s.shape[:3], heads, -1), 3, 2) for p in "qkv")
+        q, k, v = (
+            np.moveaxis(
+                neurons(f"{at}.{p}_lif", self.pointwise(s, f"{at}.{p}_conv", f"{at}.{p}_bn")).reshape(
+                    *s.shape[:3], heads, -1
+                ),
+                3,
+                2,
+            )
+            for p in "qkv"
+        )
         product = np.moveaxis((q @ np.swapaxes(k, -1, -2)) @ v, 2, 3).reshape(s.shape)
         gated = neurons(f"{at}.attn_lif", product * self.manifest["attention_scale"])
         return self.pointwise(gated, f"{at}.proj_conv", f"{at}.proj_bn")
@@ -167,8 +180,10 @@ def test_set() -> dict[str, Array]:
 def traces(manifest: dict) -> dict[str, Array]:
     """Recorded values, spikes unpacked to uint8 [image, T, position, channel]."""
     with np.load(FOLDER / "traces.npz", allow_pickle=False) as archive:
-        return {name: np.unpackbits(archive[name], axis=-1, bitorder="little") if name in manifest["lif"]
-                else archive[name] for name in archive.files}
+        return {
+            name: np.unpackbits(archive[name], axis=-1, bitorder="little") if name in manifest["lif"] else archive[name]
+            for name in archive.files
+        }
 
 
 def test_files_are_the_ones_hashed(manifest):
@@ -193,12 +208,18 @@ def test_weights_have_the_official_keys_and_shapes(manifest, weights):
     for i in range(hyper["depth"]):
         convs |= {f"block.{i}.attn.{name}": (dim, dim, 1) for name in ("q", "k", "v", "proj")}
         convs |= {f"block.{i}.mlp.mlp1": (hidden, dim, 1, 1), f"block.{i}.mlp.mlp2": (dim, hidden, 1, 1)}
-        biases |= {f"block.{i}.attn.proj_conv.bias": (dim,), f"block.{i}.mlp.mlp1_conv.bias": (hidden,),
-                   f"block.{i}.mlp.mlp2_conv.bias": (dim,)}
+        biases |= {
+            f"block.{i}.attn.proj_conv.bias": (dim,),
+            f"block.{i}.mlp.mlp1_conv.bias": (hidden,),
+            f"block.{i}.mlp.mlp2_conv.bias": (dim,),
+        }
     expected = {"head.weight": (hyper["classes"], dim), **biases}
     expected |= {f"{name}_conv.weight": shape for name, shape in convs.items()}
-    expected |= {f"{name}_bn.{part}": (shape[0],) for name, shape in convs.items()
-                 for part in ("weight", "bias", "running_mean", "running_var")}
+    expected |= {
+        f"{name}_bn.{part}": (shape[0],)
+        for name, shape in convs.items()
+        for part in ("weight", "bias", "running_mean", "running_var")
+    }
     assert {name: w.shape for name, w in weights.items()} == expected
     assert {w.dtype for w in weights.values()} == {np.dtype(np.float32)}
     learned = sum(w.size for name, w in weights.items() if "running_" not in name)
@@ -211,8 +232,14 @@ def test_lif_nodes_are_the_published_ones(manifest):
     names.append("patch_embed.proj1_lif")
     assert sorted(manifest["lif"]) == sorted(names)
     for name, node in manifest["lif"].items():
-        assert node == {"kind": "lif", "tau": 2.0, "threshold": 0.5 if "attn_lif" in name else 1.0,
-                        "reset": "hard", "v_reset": 0.0, "decay_input": True}
+        assert node == {
+            "kind": "lif",
+            "tau": 2.0,
+            "threshold": 0.5 if "attn_lif" in name else 1.0,
+            "reset": "hard",
+            "v_reset": 0.0,
+            "decay_input": True,
+        }
     assert manifest["attention_scale"] == manifest["hyperparameters"]["attention_scale"] == 0.125
 
 

@@ -117,7 +117,8 @@ def train(model: nn.Module, part: Part, config: TrainConfig) -> None:
     optimiser = torch.optim.AdamW(_parameter_groups(model, config.weight_decay), lr=config.max_learning_rate)
     steps = len(labels) // config.batch  # an incomplete last batch would disturb the norms: dropped
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.max_learning_rate, total_steps=config.epochs * steps)
+        optimiser, config.max_learning_rate, total_steps=config.epochs * steps
+    )
     model.train()
     for _ in range(config.epochs):
         order = torch.randperm(len(labels), generator=generator)

@@ -50,8 +50,11 @@ def _recording(model: nn.Module) -> Iterator[dict[str, np.ndarray]]:
     def keep_input(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen["head.input"] = inputs[0].numpy().copy()
 
-    handles = [module.register_forward_hook(partial(keep_spikes, name))
-               for name, module in model.named_modules() if isinstance(module, Lif)]
+    handles = [
+        module.register_forward_hook(partial(keep_spikes, name))
+        for name, module in model.named_modules()
+        if isinstance(module, Lif)
+    ]
     handles.append(model.get_submodule("head").register_forward_pre_hook(keep_input))
     try:
         yield seen
@@ -81,9 +84,12 @@ def _firing(spikes: np.ndarray) -> dict[str, Any]:
     """Count spikes uint8 [n, T, N, C]: exact totals, mean rate (per neuron and step), one rate per step."""
     per_step = spikes.sum(axis=(0, 2, 3), dtype=np.int64)
     sites = spikes.size // spikes.shape[1]
-    return {"spikes": int(per_step.sum()), "sites": int(spikes.size),
-            "rate": round(float(per_step.sum() / spikes.size), 6),
-            "rate_per_step": [round(float(count / sites), 6) for count in per_step]}
+    return {
+        "spikes": int(per_step.sum()),
+        "sites": int(spikes.size),
+        "rate": round(float(per_step.sum() / spikes.size), 6),
+        "rate_per_step": [round(float(count / sites), 6) for count in per_step],
+    }
 
 
 def _accuracy(model: nn.Module, part: Part) -> dict[str, Any]:
@@ -100,28 +106,35 @@ def _data_section(split: Split) -> dict[str, Any]:
         "images": sum(len(getattr(split, name).labels) for name in ("train", "val", "test")),
         "split_seed": split.seed,
         "split_counts": {name: len(getattr(split, name).labels) for name in ("train", "val", "test")},
-        "normalisation": {"formula": "(pixel / pixel_max - mean) / std", "pixel_max": PIXEL_MAX, "mean": MEAN,
-                          "std": STD},
+        "normalisation": {
+            "formula": "(pixel / pixel_max - mean) / std",
+            "pixel_max": PIXEL_MAX,
+            "mean": MEAN,
+            "std": STD,
+        },
     }
 
 
 def _versions() -> dict[str, str]:
     """Return the versions that the bytes depend on."""
-    return {"torch": torch.__version__, "sklearn": sklearn.__version__, "numpy": np.__version__,
-            "python": platform.python_version()}
+    return {
+        "torch": torch.__version__,
+        "sklearn": sklearn.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
 
 
-def write_artefact(
-    out: Path, model: nn.Module, split: Split, traced: int, about: dict[str, Any]
-) -> dict[str, Any]:
+def write_artefact(out: Path, model: nn.Module, split: Split, traced: int, about: dict[str, Any]) -> dict[str, Any]:
     """Write the artefact folder ``out`` and return its manifest.
 
     ``traced`` is the number of leading test images whose spikes are kept; ``about`` is the network's own part
     of the manifest (family, hyperparameters, command, ...), which may not redefine a common key.
     """
     out.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.numpy() for name, tensor in model.state_dict().items()
-               if not name.endswith("num_batches_tracked")}
+    weights = {
+        name: tensor.numpy() for name, tensor in model.state_dict().items() if not name.endswith("num_batches_tracked")
+    }
     (out / "weights.safetensors").write_bytes(save(weights))
     test = split.test
     np.savez_compressed(out / "test.npz", images=test.images, labels=test.labels, index=test.index)
@@ -135,13 +148,18 @@ def write_artefact(
         "lif": {name: node.describe() for name, node in nodes.items()},
         "accuracy": {name: _accuracy(model, getattr(split, name)) for name in ("train", "val", "test")},
         "firing_rates": {name: _firing(recorded[name]) for name in nodes},
-        "traces": {"images": traced, "layout": "image, step, position (y * W + x), channel",
-                   "packing": "np.packbits along the channels, bitorder little",
-                   "shapes": {name: [traced, *recorded[name].shape[1:]] for name in recorded}},
+        "traces": {
+            "images": traced,
+            "layout": "image, step, position (y * W + x), channel",
+            "packing": "np.packbits along the channels, bitorder little",
+            "shapes": {name: [traced, *recorded[name].shape[1:]] for name in recorded},
+        },
         "parameters": int(sum(p.numel() for p in model.parameters())),
         "versions": _versions(),
-        "sha256": {name: hashlib.sha256((out / name).read_bytes()).hexdigest()
-                   for name in ("weights.safetensors", "test.npz", "traces.npz")},
+        "sha256": {
+            name: hashlib.sha256((out / name).read_bytes()).hexdigest()
+            for name in ("weights.safetensors", "test.npz", "traces.npz")
+        },
     }
     if clash := common.keys() & about.keys():
         raise ValueError(f"the network's part of the manifest redefines {sorted(clash)}: rename those keys")

@@ -64,5 +64,11 @@ class Lif(nn.Module):
 
     def describe(self) -> dict[str, float | str | bool]:
         """Return the law of this node in the words of the manifest."""
-        return {"kind": "lif", "tau": self.tau, "threshold": self.threshold, "reset": "hard", "v_reset": 0.0,
-                "decay_input": True}
+        return {
+            "kind": "lif",
+            "tau": self.tau,
+            "threshold": self.threshold,
+            "reset": "hard",
+            "v_reset": 0.0,
+            "decay_input": True,
+        }

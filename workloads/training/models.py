@@ -32,8 +32,7 @@ class SpikingformerConfig:
 
     def __post_init__(self) -> None:
         if self.dim % self.heads:
-            raise ValueError(
-                f"dim required to be a multiple of heads = {self.heads}, given {self.dim}: change either")
+            raise ValueError(f"dim required to be a multiple of heads = {self.heads}, given {self.dim}: change either")
 
     def as_dict(self) -> dict[str, int | float]:
         """Return the fields by name."""

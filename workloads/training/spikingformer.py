@@ -31,10 +31,26 @@ def tokenizer_stages(config: SpikingformerConfig) -> list[dict[str, Any]]:
     pool = {"kind": "max", "kernel": 3, "stride": 2, "padding": 1}
     stem = config.stem_channels
     return [
-        {"name": "proj_conv", "bn": "proj_bn", "kind": "analog", "cin": config.in_channels, "cout": stem,
-         **conv, "lif": None, "pool": None},
-        {"name": "proj1_conv", "bn": "proj1_bn", "kind": "spike", "cin": stem, "cout": config.dim, **conv,
-         "lif": "proj1_lif", "pool": pool},
+        {
+            "name": "proj_conv",
+            "bn": "proj_bn",
+            "kind": "analog",
+            "cin": config.in_channels,
+            "cout": stem,
+            **conv,
+            "lif": None,
+            "pool": None,
+        },
+        {
+            "name": "proj1_conv",
+            "bn": "proj1_bn",
+            "kind": "spike",
+            "cin": stem,
+            "cout": config.dim,
+            **conv,
+            "lif": "proj1_lif",
+            "pool": pool,
+        },
     ]
 
 
@@ -50,8 +66,7 @@ def describe(config: SpikingformerConfig, training: TrainConfig) -> dict[str, An
         "attention_scale": config.attention_scale,
         "batch_norm_eps": model.patch_embed.proj_bn.eps,
         "training": asdict(training),
-        "command": "python -m workloads.training.spikingformer"
-                   f" --epochs {training.epochs} --seed {training.seed}",
+        "command": f"python -m workloads.training.spikingformer --epochs {training.epochs} --seed {training.seed}",
     }
 
 

@@ -30,7 +30,9 @@ class Field:
 
     def check(self, value: int) -> int:
         """The element's bit pattern; raises ArchsimError if ``value`` does not fit."""
-        low, high = (-(1 << (self.width - 1)), (1 << (self.width - 1)) - 1) if self.signed else (0, (1 << self.width) - 1)
+        low, high = (
+            (-(1 << (self.width - 1)), (1 << (self.width - 1)) - 1) if self.signed else (0, (1 << self.width) - 1)
+        )
         if not low <= value <= high:
             raise ArchsimError(
                 f"field '{self.name}': required a value in {low}..{high} ({self.width} bits"

@@ -1,0 +1,1 @@
+"""Units in hardware, one file each, named as in ``archsim.contracts``."""

