@@ -1,7 +1,8 @@
 """What a run returns: one record per instruction and image, with every counter of the units."""
 
+from collections import namedtuple
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,6 +57,9 @@ COUNTERS = (
 )
 """Every counter, in the order of the record's fields."""
 
+COUNT = namedtuple("Count", [counter.name for counter in COUNTERS])(*range(len(COUNTERS)))
+"""Number of each counter, which kernels take as constants."""
+
 NOT_WAITING, WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_CORE = range(5)
 """``waited_for``: the kind of engine whose semaphore (or gang member) let the instruction start last."""
 
@@ -69,6 +73,13 @@ RECORD = np.dtype(
 """One instruction: engine and index in its queue, opcode, layer number (see Program.notes["layers"]), bit mask of the cores
 that it occupied, cycle in which its queue was ready for it, start, end, and its counters. A gang's instruction stands once per
 member; ``words``, ``empty_words`` and ``spike_reads`` stand in the leader's record only, whose fetch and encoder all share."""
+
+
+class Recording(NamedTuple):
+    """Membrane inputs and potentials that an instruction computed, int32 [positions before the pool, steps, columns]."""
+
+    inputs: NDArray[np.int32]
+    potentials: NDArray[np.int32]
 
 
 @dataclass(frozen=True)

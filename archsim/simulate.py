@@ -22,11 +22,12 @@ from archsim.tensors import Capture, from_words
 from archsim.traces import trace_words
 from archsim.units.sram import Memories, integers_from_bytes
 from mapping import reference
+from mapping.context import Limits
 from mapping.data import image_rows
 from mapping.importers import artefact, spikingformer
 from mapping.ir import IMAGE
 from mapping.quantise import IntNetwork, IntPlanes, Precision, quantise
-from mapping.schedule import Limits, schedule
+from mapping.schedule import schedule
 
 FAMILIES = {"spikingformer": spikingformer.read}
 """Importer of each network family."""
@@ -144,7 +145,7 @@ def run(
     Raises ArchsimError for bad input, and when the program breaks a rule of the chip.
     """  # fmt: skip
     mapped = load(workload, chip)
-    mode, count = mode or mapped.config.mode, images or mapped.config.images
+    mode, count = mode or mapped.config.mode, mapped.config.images if images is None else images
     if mode == "trace" and check:
         raise ArchsimError(
             "--check needs mode execute: in mode trace the spikes are given, so there is nothing to compare"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.spike_writer import pooled_rows
-from archsim.units.core import Recording
+from archsim.results import Recording
 from archsim.units.sram import AttentionMemory, CoreMemory
 
 

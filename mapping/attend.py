@@ -1,38 +1,35 @@
 """Schedule of the attention unit: K and V as they come, K^T V when both are there, Q piece by piece behind its layer."""
 
-from typing import TYPE_CHECKING
-
 from archsim.contracts import multicast, neuron, sequencer
-from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from mapping.emit import Emitter
+from mapping.context import Context
 from mapping.place import require
-from mapping.quantise import IntAttention, IntNetwork, IntSynapse
+from mapping.quantise import IntAttention, IntSynapse
 from mapping.tile import Tile
-
-if TYPE_CHECKING:
-    from mapping.schedule import Scheduler
 
 EXPECTED_RATE = 0.1
 """Firing rate of q and k that the choice of a dataflow expects; Spikingformer publishes 2.2 to 17 % (its energy logs)."""
+
+Sources = list[tuple[int, dict[str, int]]]
+"""Words of a tile with the source fields of the COPY that brings them."""
 
 
 class AttentionScheduler:
     """Emits the instructions of the attention unit while the layers of q, k and v are emitted."""
 
-    def __init__(self, chip: ChipParams, network: IntNetwork, emitter: Emitter) -> None:
-        self.chip, self.network, self.emitter = chip, network, emitter
+    def __init__(self, context: Context) -> None:
+        self.context, self.chip, self.network = context, context.chip, context.network
         self.counted: set[str] = set()
         self.q_bank = self.out_bank = 0
 
-    def receive(self, scheduler: "Scheduler", layer: IntSynapse, tile: Tile, words: list[int]) -> None:
+    def receive(self, layer: IntSynapse, tile: Tile, sources: Sources) -> None:
         """Copy a tile of q, k or v to the attention unit; a tile of q is attended to at once."""
         for number, reader in enumerate(self.network.layers):
             if isinstance(reader, IntAttention) and layer.spikes in (reader.q, reader.k, reader.v):
                 role = {reader.q: None, reader.k: multicast.K, reader.v: multicast.V}[layer.spikes or ""]
-                self._copy(scheduler, reader, tile, words, role)
+                self._copy(reader, tile, sources, role)
                 if role is None:
-                    self._attend(scheduler, reader, number, tile, words)
+                    self._attend(reader, number, tile, [word for word, _ in sources])
 
     def finish(self, layer: IntAttention) -> None:
         """Check that the attention was scheduled; raises ArchsimError when q does not come after k and v."""
@@ -62,20 +59,20 @@ class AttentionScheduler:
         fits = self.count_rows(layer) <= self.chip.count_rows and tokens < 1 << self.chip.count_bits
         return sequencer.ATTEND_Q if fits and 2 * events <= tokens else sequencer.ATTEND_SCORES
 
-    def _copy(
-        self, scheduler: "Scheduler", layer: IntAttention, tile: Tile, words: list[int], role: int | None
-    ) -> None:
+    def _copy(self, layer: IntAttention, tile: Tile, sources: Sources, role: int | None) -> None:
         """Copies of a tile's words; ``role``: K or V (the whole map is kept), None for Q (only this tile)."""
         count, _, _, tokens = self.shape(layer)
         slices = self.chip.slices(self.network.timesteps)
         require(tokens * slices * count, self.chip.attention_rows, layer.name, "attention", self.chip)
         first = 0 if role is None else tile.first
-        for word, source in scheduler.sources(tile, words):
+        for word, source in sources:
             target = {
                 "cores": 0, "bank": self.q_bank if role is None else role, "base": first * slices * count + word,
                 "base_outer": slices * count, "base_inner": count, "outer": tile.end - tile.first, "inner": slices,
             }  # fmt: skip
-            self.emitter.emit([sequencer.MULTICAST], sequencer.COPY, source | target, [{"layer": scheduler.layer}])
+            self.context.emitter.emit(
+                [sequencer.MULTICAST], sequencer.COPY, source | target, [{"layer": self.context.layer}]
+            )
 
     def _fields(self, layer: IntAttention) -> dict[str, int]:
         count, head_words, segment, tokens = self.shape(layer)
@@ -87,7 +84,7 @@ class AttentionScheduler:
             "blocks": -(-min(self.chip.columns, self.network.maps[layer.q].channels) // self.chip.neurons),
         }  # fmt: skip
 
-    def _attend(self, scheduler: "Scheduler", layer: IntAttention, number: int, tile: Tile, words: list[int]) -> None:
+    def _attend(self, layer: IntAttention, number: int, tile: Tile, words: list[int]) -> None:
         """Attend to a piece of Q and copy the spikes to the cores."""
         count, head_words, _, _ = self.shape(layer)
         if words[0] % head_words or len(words) % head_words:
@@ -100,7 +97,7 @@ class AttentionScheduler:
             self.counted.add(layer.name)
             if opcode == sequencer.ATTEND_Q:
                 whole = fields | {"first_word": 0, "words": count, "tile": 1, "q_bank": self.q_bank, "out_bank": 0}
-                self.emitter.emit([sequencer.ATTENTION], sequencer.ATTEND_KV, whole, [{"layer": number}])
+                self.context.emitter.emit([sequencer.ATTENTION], sequencer.ATTEND_KV, whole, [{"layer": number}])
         piece = {
             "q_bank": self.q_bank, "tile": tile.end - tile.first, "first_word": words[0], "words": len(words),
             "out_bank": self.out_bank,
@@ -109,13 +106,13 @@ class AttentionScheduler:
             "layer": number, "tensor": layer.spikes, "position": tile.first, "positions": tile.end - tile.first,
             "word": words[0], "words": len(words), "recording": layer.name, "input_position": tile.first,
         }  # fmt: skip
-        self.emitter.emit([sequencer.ATTENTION], opcode, fields | piece, [note])
+        self.context.emitter.emit([sequencer.ATTENTION], opcode, fields | piece, [note])
         slices = self.chip.slices(self.network.timesteps)
         for word in words:
             source = {
                 "source": sequencer.ATTENTION, "source_bank": self.out_bank, "source_base": word,
                 "source_outer": slices * count, "source_inner": count,
             }  # fmt: skip
-            scheduler.copy_to_cores(layer.spikes, tile.first, tile.end, word, source)
+            self.context.copy_to_cores(layer.spikes, tile.first, tile.end, word, source)
         self.q_bank ^= 1
         self.out_bank ^= 1

@@ -3,12 +3,13 @@
 All operands are words of M channels. A head of d channels is either a segment of a word (d divides M) or several whole words
 (M divides d). The unit counts; its neuron unit applies the scale (a shift of the count) and fires.
 
-* ATTEND_KV and ATTEND_Q: ``Q (K^T V)``. Each event of K adds the V words of its head to the row of its channel in the count
+* ATTEND_KV and ATTEND_Q: ``Q (K^T V)``. An event of K adds the V words of its head to the row of its channel in the count
   memory; each event of Q adds the row of its channel to the output word. ATTEND_KV begins its rows at 0.
 * ATTEND_SCORES: ``(Q K^T) V``. AND-popcount of a Q word with each K word, added where V has spikes.
 * ATTEND_GATE: ``Q AND SN(sum over tokens of K AND V)``, the Hadamard form.
 
-Maps lie as ``base + (token * slices + slice) * map_words + word``. Work runs over the words ``first_word .. first_word + words - 1``.
+Maps lie as ``base + (token * slices + slice) * map_words + word``. An instruction works on
+the words ``first_word .. first_word + words - 1``.
 """
 
 from archsim.contracts import core

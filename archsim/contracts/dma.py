@@ -1,8 +1,8 @@
 """DMA engine: moves rows between DRAM and the banks, in order, one instruction at a time.
 
 LOAD requests bursts from DRAM and writes each row into a bank of every core of a mask. STORE reads rows of one core and sends
-them to DRAM (posted: it ends when the last beat is sent). A row starts on a beat of its own; rows of fewer bytes than the bank's are
-filled with zeros.
+them to DRAM (posted: it ends when the last beat is sent). A row starts on a beat of its own; rows of fewer
+bytes than the bank's are filled with zeros; of a row's last beat STORE writes only the bytes that belong to it.
 """
 
 from collections.abc import Sequence

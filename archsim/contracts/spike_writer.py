@@ -2,9 +2,9 @@
 
 Without pooling a granule (P spikes of one block and lane) accepted in cycle t is written in t. The granule of block 0 and lane 0,
 which comes first, clears the rest of its row: blocks and lanes that are not used hold no old spikes. With pooling (3x3
-windows, stride 2, padding 1) no map before the pool is ever stored: a running OR over three columns and a line buffer over three rows of a tile give
-the pooled granule at odd columns and odd rows and at the last ones. Tiles span the whole width; a tile may begin with the
-row above its first pooled row (``first_odd``), which it then only adds in.
+windows, stride 2, padding 1) no map before the pool is ever stored: a running OR over three columns and a line buffer over
+three rows of a tile give the pooled granule at odd columns and odd rows and at the last ones. Tiles span the whole width; a
+tile may begin with the row above its first pooled row (``first_odd``), which it then only adds in.
 
 Timing: never stalls. ``DONE`` cycles after the acceptance of its last granule the instruction is done (``POOL_DONE`` with pooling).
 """

@@ -10,8 +10,8 @@ from archsim.contracts import attention as contract
 from archsim.contracts import neuron, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.jit import lowest_bit, njit, popcount
-from archsim.results import COUNTERS
-from archsim.units.core import COUNT, Recording, drain, group_end, word_cycles
+from archsim.results import COUNT, COUNTERS, Recording
+from archsim.units.core import drain, group_end, word_cycles
 from archsim.units.neuron import fire, initial, membrane_input
 from archsim.units.spike_writer import store
 from archsim.units.sram import AttentionMemory

@@ -12,16 +12,13 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.event_encoder import word_cycles as contract_word_cycles
 from archsim.contracts.neuron import NONE
 from archsim.jit import lowest_bit, njit, popcount
-from archsim.results import COUNTERS
+from archsim.results import COUNT, COUNTERS, Recording
 from archsim.units.neuron import fire, initial, membrane_input
 from archsim.units.spike_fetch import ADDRESS_MASK, clip
 from archsim.units.spike_writer import pool, store
 from archsim.units.sram import CoreMemory
 
 Synapse = namedtuple("Synapse", [field.name for field in contract.SYNAPSE_FIELDS])
-Count = namedtuple("Count", [counter.name for counter in COUNTERS])
-COUNT = Count(*range(len(COUNTERS)))
-"""Number of each counter, which kernels take as constants."""
 
 FIRST_ADD = contract.FIRST_ADD
 group_end = njit(contract.group_end)
@@ -30,7 +27,7 @@ word_cycles = njit(contract_word_cycles)
 
 
 class Banks(NamedTuple):
-    """The banks that a SYNAPSE instruction owns (see CoreMemory), as its kernel takes them."""
+    """The banks that a SYNAPSE instruction owns (see CoreMemory)."""
 
     spike_in: NDArray[np.uint64]
     weight: NDArray[np.int8]
@@ -229,13 +226,6 @@ def run_tile(f, bits, banks, scratch, counts):
     end = taken + drain(f.pool)
     counts[COUNT.fill_cycles] += end - busy - counts[COUNT.stall_cycles]
     return end
-
-
-class Recording(NamedTuple):
-    """Membrane inputs and potentials of a tile, int32 [positions before the pool, steps, M]."""
-
-    inputs: NDArray[np.int32]
-    potentials: NDArray[np.int32]
 
 
 def synapse(

@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from archsim.contracts import dma as contract
 from archsim.contracts.common.chip import ChipParams
-from archsim.results import COUNTERS
-from archsim.units.core import COUNT
+from archsim.results import COUNT, COUNTERS
 from archsim.units.sram import CoreMemory, Memories, row_format, rows_from_bytes, rows_to_bytes
 
 

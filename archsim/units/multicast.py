@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from archsim.contracts import multicast as contract
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
-from archsim.results import COUNTERS
-from archsim.units.core import COUNT
+from archsim.results import COUNT, COUNTERS
 from archsim.units.sram import Memories
 
 

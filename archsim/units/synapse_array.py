@@ -105,9 +105,7 @@ def run(
         events, np.asarray(gaps, np.int64), waits(ready), blocks * steps, contract.ADD_LATENCY,
         contract.HANDOVER_LATENCY,
     )  # fmt: skip
-    groups, state = add_events(
-        np.ascontiguousarray(weights, np.int64), events, params.lanes, params.membrane_bits
-    )
+    groups, state = add_events(np.ascontiguousarray(weights, np.int64), events, params.lanes, params.membrane_bits)
     # Blocks outside, time steps inside; a replayed step is lane 0 again.
     order = np.array(
         [(block, t, block == blocks - 1 and t == steps - 1) for block in range(blocks) for t in range(steps)]

@@ -78,6 +78,4 @@ class EventEncoder(Component):
 def _encode(one_hot):
     """Index of the only set bit (0 if none), ``ceil(log2(width))`` bits: bit k ORs the indices that have it."""
     count = max(1, (len(one_hot) - 1).bit_length())
-    return Cat(
-        Cat(one_hot[index] for index in range(len(one_hot)) if index >> bit & 1).any() for bit in range(count)
-    )
+    return Cat(Cat(one_hot[index] for index in range(len(one_hot)) if index >> bit & 1).any() for bit in range(count))

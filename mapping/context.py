@@ -1,0 +1,107 @@
+"""Context: what the parts of the scheduler share while a network is mapped: queues, DRAM, places, banks in turn."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts import sequencer
+from archsim.contracts.common.chip import ChipParams
+from mapping.data import DramImage
+from mapping.emit import Emitter
+from mapping.ir import Map
+from mapping.partition import Partition, choose
+from mapping.place import regions
+from mapping.quantise import IntNetwork, IntSynapse
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How finely work is cut.
+
+    Attributes:
+        weight_rows: weight rows that are loaded at once at most; None: a whole bank. With less the first rows come sooner
+            and a bank is free sooner, at the price of more instructions and partial sums.
+        positions: positions of a tile at most; None: all of a gang's range. With less, multicast and attention overlap
+            with the rest of the layer, at the price of more instructions (about 30 cycles each: fill, drain, decode).
+    """
+
+    weight_rows: int | None = None
+    positions: int | None = None
+
+
+class Context:
+    """State of a mapping.
+
+    Attributes:
+        network, chip, limits: what is mapped, onto what, how finely.
+        emitter, dram: the queues and the DRAM image as far as they are emitted.
+        partitions: per layer, which cores compute which positions.
+        regions: per map, where cores find it in their input banks.
+        layer: number of the layer that is being emitted.
+        weight_bank, param_bank: the bank loaded last.
+        out_bank: per core, the output bank that the next instruction writes.
+        notes: for ``Program.notes``.
+    """
+
+    def __init__(self, network: IntNetwork, chip: ChipParams, limits: Limits) -> None:
+        self.network, self.chip, self.limits = network, chip, limits
+        self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
+        self.emitter, self.dram = Emitter(chip), DramImage(chip)
+        self.partitions = self._partitions()
+        self.regions = regions(chip, network, {name: len(x.ranges) for name, x in self.partitions.items()})
+        self.layer = self.weight_bank = self.param_bank = 0
+        self.out_bank = [0] * chip.cores
+        self.notes: dict[str, Any] = {}
+
+    def _partitions(self) -> dict[str, Partition]:
+        """A partition per layer; layers of one stream share theirs, so that each membrane stays in one core."""
+        groups: dict[str, list[IntSynapse]] = {}
+        for layer in self.network.layers:
+            if isinstance(layer, IntSynapse):
+                groups.setdefault(layer.stream or layer.name, []).append(layer)
+        result: dict[str, Partition] = {}
+        for layers in groups.values():
+            shape = layers[0].shape
+            if layers[0].pool:
+                shape = Map((shape.height + 1) // 2, (shape.width + 1) // 2, shape.channels)
+            partition = choose(self.chip, layers, shape, layers[0].pool)
+            result |= {layer.name: partition for layer in layers}
+        return result
+
+    def synapses(self) -> list[IntSynapse]:
+        """The layers that run on the cores."""
+        return [layer for layer in self.network.layers if isinstance(layer, IntSynapse)]
+
+    def readers(self, name: str) -> int:
+        """Mask of the cores that lead a gang of a layer that reads map ``name``."""
+        mask = 0
+        for layer in self.synapses():
+            if layer.source == name:
+                mask |= self.partitions[layer.name].leaders
+        return mask
+
+    def load(
+        self, memory: int, cores: int, bank: int, row: int, data: NDArray[np.uint8], address: int | None = None
+    ) -> None:
+        """Emit a LOAD of ``data`` (appended to DRAM unless it has an address there already)."""
+        address = self.dram.add(data) if address is None else address
+        fields = {
+            "dram_address": address, "memory": memory, "cores": cores, "bank": bank, "row": row, "rows": len(data),
+            "row_bytes": data.shape[1],
+        }  # fmt: skip
+        self.emitter.emit([sequencer.DMA], sequencer.LOAD, fields, [{"layer": self.layer}])
+
+    def copy_to_cores(self, name: str, first: int, end: int, word: int, source: dict[str, int]) -> None:
+        """Emit the COPY of one word of the positions ``first .. end - 1`` of a map to every core that reads it, if any does."""
+        slices, mask = self.chip.slices(self.network.timesteps), self.readers(name)
+        if not mask:
+            return
+        region = self.regions[name]
+        fields = {
+            "outer": end - first, "inner": slices, "cores": mask, "bank": region.bank,
+            "base": region.base + first * slices * region.words + word, "base_outer": slices * region.words,
+            "base_inner": region.words,
+        }  # fmt: skip
+        self.emitter.emit([sequencer.MULTICAST], sequencer.COPY, source | fields, [{"layer": self.layer}])

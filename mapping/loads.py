@@ -1,0 +1,65 @@
+"""Loads: the image, neuron parameters and weights, in the order in which the cores need them."""
+
+import numpy as np
+
+from archsim.contracts import dma
+from archsim.contracts.common.errors import ArchsimError
+from mapping.context import Context
+from mapping.data import image_rows, param_rows, weight_rows
+from mapping.ir import IMAGE
+from mapping.partition import chunks, words
+from mapping.place import require
+from mapping.quantise import IntSynapse
+
+
+class Loads:
+    """Emits the LOADs of a mapping.
+
+    ``param_base`` gives the rows of each (layer, word) if the parameters of all layers stay in bank 0; else it is empty and
+    each layer loads its own.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.param_base: dict[tuple[str, int], int] = {}
+
+    def resident_params(self) -> None:
+        """Load the parameters of every layer at the start if one bank holds them; else each layer loads its own."""
+        context, layers = self.context, self.context.synapses()
+        rows = [param_rows(context.chip, layer, word) for layer in layers for word in range(words(context.chip, layer))]
+        if sum(map(len, rows)) > context.chip.param_rows:
+            return
+        base = 0
+        for layer in layers:
+            for word in range(words(context.chip, layer)):
+                self.param_base[layer.name, word] = base
+                base += context.chip.blocks
+        context.load(dma.PARAM, (1 << context.chip.cores) - 1, 0, 0, np.concatenate(rows))
+
+    def image(self) -> None:
+        """Load the image's bit planes to the cores that lead a gang of the first layer; the host writes them to DRAM."""
+        context = self.context
+        first = next(layer for layer in context.synapses() if layer.source == IMAGE)
+        region, shape = context.regions[IMAGE], context.network.maps[IMAGE]
+        data = image_rows(np.zeros((shape.positions, shape.channels), np.int64), first.planes)
+        if region.words > 1:
+            raise ArchsimError(f"layer '{first.name}': an image of {shape.channels} channels needs more than one word")
+        address = context.dram.reserve(len(data), data.shape[1])
+        place = {"address": address, "planes": first.planes, "row_bytes": data.shape[1], "rows": len(data)}
+        context.notes["image"] = place
+        context.load(dma.SPIKE_IN, context.partitions[first.name].leaders, region.bank, region.base, data, address)
+
+    def weights(self, layer: IntSynapse, group: int, chunk_index: int, last: bool) -> None:
+        """Load the weights of a chunk for every member that has a word in the column group; parameters if it is the last."""
+        context, chip = self.context, self.context.chip
+        partition, count = context.partitions[layer.name], words(chip, layer)
+        context.weight_bank ^= 1
+        chunk = chunks(context.chip, layer, context.chunk_rows)[chunk_index]
+        stream_params = last and (layer.name, 0) not in self.param_base
+        context.param_bank ^= int(stream_params)
+        for member in range(min(partition.gang, count - group * partition.gang)):
+            word, mask = group * partition.gang + member, partition.member_mask(member)
+            context.load(dma.WEIGHT, mask, context.weight_bank, 0, weight_rows(context.chip, layer, word, chunk))
+            if stream_params:
+                require(context.chip.blocks, context.chip.param_rows, layer.name, "param", context.chip)
+                context.load(dma.PARAM, mask, context.param_bank, 0, param_rows(context.chip, layer, word))

@@ -1,0 +1,58 @@
+"""Notes of a program: what people, reports, captures and traces read, and no hardware does."""
+
+from typing import Any
+
+from mapping.context import Context
+from mapping.ir import IMAGE
+from mapping.partition import words
+from mapping.place import collected
+from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
+
+
+def tensors(context: Context) -> dict[str, dict[str, int]]:
+    """Shape of every map that instructions store, in words."""
+    network, chip, steps = context.network, context.chip, context.network.timesteps
+    result: dict[str, dict[str, int]] = {}
+    for layer in network.layers:
+        if isinstance(layer, IntPlanes):
+            for name in (layer.spikes, collected(layer)):
+                if region := context.regions.get(name):
+                    shape = {"positions": region.positions, "slices": region.slices, "words": region.words}
+                    result[name] = shape | {"planes": 1}
+        elif layer.spikes:
+            whole = network.maps[layer.spikes]
+            count = -(-whole.channels // chip.columns)
+            shape = {"positions": whole.positions, "slices": chip.slices(steps), "words": count, "planes": 0}
+            result[layer.spikes] = shape | {"channels": whole.channels, "steps": steps}
+    return result
+
+
+def recordings(context: Context) -> dict[str, dict[str, int]]:
+    """Shape of the membranes that a run can record, per layer: positions before the pool, words, time steps."""
+    network, chip, steps = context.network, context.chip, context.network.timesteps
+    result: dict[str, dict[str, int]] = {}
+    for layer in network.layers:
+        if isinstance(layer, IntAttention):
+            whole = network.maps[layer.q]
+            count = -(-whole.channels // chip.columns)
+            result[layer.name] = {"positions": whole.positions, "words": count, "steps": steps}
+        elif isinstance(layer, IntSynapse):
+            once = layer.planes and layer.source != IMAGE
+            shape = {"positions": layer.shape.positions, "words": words(chip, layer), "steps": 1 if once else steps}
+            result[layer.name] = shape
+    return result
+
+
+def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
+    """Name, kind, dense multiply-adds of all time steps, and operand of a layer."""
+    macs, operand = 0, "spikes"
+    if isinstance(entry, IntSynapse):
+        steps = 1 if entry.planes and entry.source != IMAGE else network.timesteps
+        macs, operand = entry.shape.positions * entry.weight.size * steps, "planes" if entry.planes else "spikes"
+        kind = "classifier" if entry.planes and entry.source != IMAGE else "synapse"
+    elif isinstance(entry, IntAttention):
+        shape, kind = network.maps[entry.q], "attention"
+        macs = 2 * shape.positions * shape.channels * (shape.channels // entry.heads) * network.timesteps
+    else:
+        kind, operand = "planes", "planes"
+    return {"name": entry.name, "kind": kind, "macs": macs, "operand": operand}
