@@ -2,8 +2,8 @@
 
 An input offers its flits in order. A flit goes to the queue of (input, destination) and is taken when that has room;
 while it has none, everything behind the flit waits (head-of-line blocking). An output sends one packet at a time: it keeps
-the queue that it chose until the packet's last flit is taken. It chooses the first queue that holds a flit, in cyclic order from the
-input after the one chosen last, so no input waits for more than one packet of each of the others.
+the queue that it chose until the packet's last flit is taken. It chooses the first queue that holds a flit, in cyclic order
+from the input after the one chosen last, so no input waits for more than one packet of each of the others.
 
 All flits of a packet name one destination, and the last one is marked. Deadlock within one crossbar is impossible: an output only
 waits for its own consumer or for flits that their producer owes it.

@@ -142,7 +142,8 @@ def run(
     tables, places = [waits(trace) for trace in ready], np.cumsum([0, *map(len, ready)])
     walk(
         params.depth, np.concatenate(destinations).astype(np.int64), np.concatenate(lasts).astype(np.bool_), starts,
-        np.concatenate(gaps).astype(np.int64), np.concatenate(tables), places, accepted, departed, sources, order, sent, counts, chosen,
+        np.concatenate(gaps).astype(np.int64), np.concatenate(tables), places, accepted, departed, sources, order, sent,
+        counts, chosen,
     )  # fmt: skip
     arrivals = [order[output, : sent[output]] for output in range(ports)]
     return accepted, departed, sources, arrivals, {"counts": counts, "chosen": chosen}
