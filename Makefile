@@ -12,7 +12,7 @@ IMPORTS := $(BIN)/lint-imports --no-logo
 PYTEST := $(BIN)/pytest $(shell [ -t 1 ] && echo --color=yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types imports train clean
+.PHONY: help setup run test lint types imports docs train clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | while IFS='|' read -r name text; do \
@@ -41,6 +41,9 @@ types: setup ## static types, strict on contracts and mapping (mypy)
 
 imports: setup ## rules between the layers (import-linter)
 	@$(IMPORTS)
+
+docs: setup ## write docs/units and the outputs in README.md from the code
+	@$(BIN)/python -m scripts.document
 
 train: ## install torch, train the workload's network, write its artefact
 	@scripts/setup.sh train

@@ -216,26 +216,33 @@ def _synapse_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[st
         slices = chip.slices(steps)
         end = _affine(head["out_base"], synapse_positions(head), head["out_position"], slices, head["out_slice"])
         result.append(("spike_out", end, chip.spike_out_rows))
+    if head["pool"]:
+        granules = steps * head["blocks"]
+        result += [
+            ("pool columns", granules, chip.pool_steps * chip.blocks),
+            ("pool lines", (head["out_width"] + 1) // 2 * granules, chip.pool_rows * chip.blocks),
+        ]
     return result
 
 
 def _attend_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[str, int, int]]:
     slices, stop = head["steps"] // head["lanes"], head["first_word"] + head["words"]
 
-    def rows(base: str, tokens: str, words: str) -> int:
-        return head[base] + (head[tokens] * slices - 1) * head[words] + stop
+    def rows(base: str, tokens: str, token_rows: str, words: str) -> int:
+        return head[base] + (head[tokens] - 1) * head[token_rows] + (slices - 1) * head[words] + stop
 
     result = []
     if head["opcode"] != sequencer.ATTEND_Q:
         result += [
-            ("attention", rows(base, "tokens", "map_words"), chip.attention_rows) for base in ("k_base", "v_base")
+            ("attention", rows(base, "tokens", "token_rows", "map_words"), chip.attention_rows)
+            for base in ("k_base", "v_base")
         ]
     if head["opcode"] != sequencer.ATTEND_KV:
-        result.append(("attention", rows("q_base", "tile", "map_words"), chip.attention_rows))
-        result.append(("attention", rows("out_base", "tile", "out_words"), chip.attention_rows))
+        result.append(("attention", rows("q_base", "tile", "token_rows", "map_words"), chip.attention_rows))
+        result.append(("attention", rows("out_base", "tile", "out_token_rows", "out_words"), chip.attention_rows))
     if head["opcode"] in (sequencer.ATTEND_KV, sequencer.ATTEND_Q):
-        words = head["steps"] * head["count_words"] * head["head_words"]
-        result.append(("count", head["count_base"] + words * chip.columns, chip.count_rows))
+        blocks = head["count_base"] + (head["steps"] - 1) * head["count_step"] + head["words"] * head["head_words"]
+        result.append(("count", blocks * chip.columns, chip.count_rows))
     return result
 
 

@@ -42,8 +42,8 @@ class AttentionScheduler:
         size = whole.channels // layer.heads
         if (columns % size and size % columns) or (whole.channels % columns and whole.channels > columns):
             raise ArchsimError(
-                f"layer '{layer.name}': heads of {size} channels do not fill words of {columns} columns evenly; "
-                "use a chip whose columns divide them or are divided by them"
+                f"layer '{layer.name}': heads of {size} channels do not fill words of {columns} columns evenly in a map of "
+                f"{whole.channels}; use a chip whose columns divide these, and divide those of a head or are divided by them"
             )
         return -(-whole.channels // columns), max(1, size // columns), min(size, columns), whole.positions
 
@@ -76,11 +76,13 @@ class AttentionScheduler:
 
     def _fields(self, layer: IntAttention) -> dict[str, int]:
         count, head_words, segment, tokens = self.shape(layer)
+        token_rows = self.chip.slices(self.network.timesteps) * count
         return {
             "k_base": 0, "v_base": 0, "q_base": 0, "tokens": tokens, "steps": self.network.timesteps,
-            "lanes": self.chip.lanes_used(self.network.timesteps), "map_words": count, "head_words": head_words,
-            "segment": segment, "count_base": 0, "count_first": 0, "count_words": count, "neuron": neuron.LIF,
-            "threshold": layer.threshold, "shift": layer.shift, "out_base": 0, "out_words": count,
+            "lanes": self.chip.lanes_used(self.network.timesteps), "map_words": count, "token_rows": token_rows,
+            "head_words": head_words, "segment": segment, "count_base": 0, "count_step": count * head_words,
+            "neuron": neuron.LIF, "threshold": layer.threshold, "shift": layer.shift,
+            "out_base": 0, "out_words": count, "out_token_rows": token_rows,
             "blocks": -(-min(self.chip.columns, self.network.maps[layer.q].channels) // self.chip.neurons),
         }  # fmt: skip
 
@@ -100,7 +102,7 @@ class AttentionScheduler:
                 self.context.emitter.emit([sequencer.ATTENTION], sequencer.ATTEND_KV, whole, [{"layer": number}])
         piece = {
             "q_bank": self.q_bank, "tile": tile.end - tile.first, "first_word": words[0], "words": len(words),
-            "out_bank": self.out_bank,
+            "out_bank": self.out_bank, "count_base": words[0] * head_words,
         }  # fmt: skip
         note = {
             "layer": number, "tensor": layer.spikes, "position": tile.first, "positions": tile.end - tile.first,

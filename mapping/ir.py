@@ -135,15 +135,21 @@ class Network:
 
 
 def output_shape(layer: Synapse, source: Map) -> Map:
-    """Shape of a layer's sums (before any pool). Raises ArchsimError when the channels do not match."""
+    """Shape of a layer's sums (before any pool). Raises ArchsimError when channels or kernel do not match."""
     channels, inputs, height, width = layer.weight.shape
     if inputs != source.channels:
         raise ArchsimError(
             f"layer '{layer.name}': weights of shape {layer.weight.shape} need a map of {inputs} channels, "
             f"but '{layer.source}' has {source.channels}"
         )
-    return Map(
+    result = Map(
         (source.height + 2 * layer.padding - height) // layer.stride + 1,
         (source.width + 2 * layer.padding - width) // layer.stride + 1,
         channels,
     )
+    if min(result.height, result.width) < 1:
+        raise ArchsimError(
+            f"layer '{layer.name}': a kernel of {height} x {width} needs a map as large, but '{layer.source}' has "
+            f"{source.height} x {source.width} with padding {layer.padding}"
+        )
+    return result

@@ -27,6 +27,14 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
     return result
 
 
+def buffers(context: Context) -> dict[str, dict[str, int]]:
+    """Where each map lies in the input banks of the cores that read it (mask ``cores``): bank, first row, rows."""
+    return {
+        name: {"bank": region.bank, "base": region.base, "rows": region.rows, "cores": context.readers(name)}
+        for name, region in context.regions.items()
+    }
+
+
 def recordings(context: Context) -> dict[str, dict[str, int]]:
     """Shape of the membranes that a run can record, per layer: positions before the pool, words, time steps."""
     network, chip, steps = context.network, context.chip, context.network.timesteps

@@ -17,10 +17,10 @@ FORMAT = "archsim program 1"
 def write(program: Program, path: Path) -> None:
     """Write a program file."""
     tensors = {f"queue.{engine:02d}": rows for engine, rows in program.queues.items()} | {"dram": program.dram}
-    about = {"chip": program.chip.as_dict(), "notes": program.notes}
-    metadata = {"format": FORMAT, "about": json.dumps(about, sort_keys=True)}
+    about = {"format": FORMAT, "chip": program.chip.as_dict(), "notes": program.notes}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(save(tensors, metadata=metadata))
+    # One key: safetensors writes several in no fixed order.
+    path.write_bytes(save(tensors, metadata={"archsim": json.dumps(about, sort_keys=True)}))
 
 
 def read(path: Path) -> Program:
@@ -31,10 +31,13 @@ def read(path: Path) -> Program:
             tensors = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (no dictionary)
     except (SafetensorError, OSError) as error:
         raise ArchsimError(f"{path}: required a program file, given one that cannot be read: {error}") from error
-    if metadata.get("format") != FORMAT or "dram" not in tensors:
+    try:
+        about = json.loads(metadata["archsim"])
+        if about["format"] != FORMAT:
+            raise ValueError(f"format '{about['format']}', required '{FORMAT}'")
+        queues = {int(name.removeprefix("queue.")): rows for name, rows in tensors.items() if name.startswith("queue.")}
+        return Program(ChipParams(**about["chip"]), queues, tensors["dram"], about["notes"])
+    except (KeyError, TypeError, ValueError) as error:
         raise ArchsimError(
-            f"{path}: required a file of format '{FORMAT}', given '{metadata.get('format')}'; map the network again"
-        )
-    about = json.loads(metadata["about"])
-    queues = {int(name.removeprefix("queue.")): rows for name, rows in tensors.items() if name.startswith("queue.")}
-    return Program(ChipParams(**about["chip"]), queues, tensors["dram"], about["notes"])
+            f"{path}: required chip, notes and queues of a program, given a file without ({error!r}); map the network again"
+        ) from error

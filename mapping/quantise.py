@@ -20,6 +20,9 @@ THRESHOLD_LIMIT = 1 << 15
 ATTENTION_SHIFT = -1
 """The attention unit's neurons take twice the count, so that the published scale 1/8 and threshold 1/2 give threshold 8."""
 
+LEAST_WEIGHT = 2.0**-20
+"""Magnitude below which the greatest weight of a stream's channel, or of the classifier, sets no scale."""
+
 HEAD_MARGIN = 2.0
 """Room above the greatest classifier operand seen in recorded runs before it saturates."""
 
@@ -208,10 +211,15 @@ def quantise(network: Network, precision: Precision) -> IntNetwork:
     )
 
 
+def _integers(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Nearest integers; what no membrane holds by far is clipped, so that the proof can still add it up and refuse it."""
+    return np.clip(np.rint(values), -(1 << 40), 1 << 40).astype(np.int64)
+
+
 def _powers(weight: NDArray[np.float64], weight_bits: int) -> NDArray[np.int64]:
     """Greatest exponent per output channel that keeps the rounded weights within ``weight_bits`` bits."""
     top = (1 << (weight_bits - 1)) - 1
-    greatest = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1), 2.0**-20)
+    greatest = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1), LEAST_WEIGHT)
     powers: NDArray[np.int64] = np.floor(np.log2((top + 0.49) / greatest)).astype(np.int64)
     return powers
 
@@ -231,6 +239,7 @@ def _synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precisio
     top = (1 << (precision.weight_bits - 1)) - 1
     channels = len(layer.weight)
     kind = neuron.NONE if layer.neuron is None else neuron.LIF if layer.neuron == LIF else neuron.IF_ZERO
+    least = int(kind != neuron.NONE)  # a threshold that rounded to 0 would fire without input
     if layer.stream:
         if operand != 1.0:
             raise ArchsimError(
@@ -240,14 +249,14 @@ def _synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precisio
         power = np.maximum(power, exponent - neuron.SHIFT_LIMIT)
         factor, shift = 2.0**power, power - exponent
         half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
-        bias = np.rint(layer.bias * factor).astype(np.int64) + half
-        threshold = np.full(channels, round(layer.threshold * 2.0**exponent))
+        bias = _integers(layer.bias * factor) + half
+        threshold = np.full(channels, max(round(layer.threshold * 2.0**exponent), least))
     else:
         greatest = np.maximum(np.abs(layer.weight).reshape(channels, -1).max(1), 1e-30)
         factor = np.minimum(top / greatest, THRESHOLD_LIMIT / (layer.threshold * operand))
         shift = np.zeros(channels, np.int64)
-        bias = np.rint(layer.bias * factor * operand).astype(np.int64)
-        threshold = np.rint(layer.threshold * factor * operand).astype(np.int64)
+        bias = _integers(layer.bias * factor * operand)
+        threshold = np.maximum(_integers(layer.threshold * factor * operand), least)
     weight = np.rint(layer.weight * factor[:, None, None, None])
     return IntSynapse(
         layer.name, layer.source, np.clip(weight, -top - 1, top).astype(np.int8), bias, threshold, shift, kind, shape,
@@ -264,13 +273,13 @@ def _classifier(
     count = source.positions * network.timesteps
     greatest = network.head_limit * HEAD_MARGIN * count * 2.0**exponent
     right_shift = max(0, int(np.ceil(np.log2(max(greatest, 1.0)))) - (precision.head_bits - 1))
-    factor = top / np.abs(layer.weight).max()
+    factor = top / max(np.abs(layer.weight).max(), LEAST_WEIGHT)
     operand = count * 2.0**exponent / 2.0**right_shift
     channels = len(layer.weight)
     planes = IntPlanes(f"{layer.name}.planes", layer.source, f"{layer.name}.input", precision.head_bits, right_shift)
     # Floor loses half a unit of each operand on average; the bias gives it back.
     weight = np.rint(layer.weight * factor)
-    bias = np.rint(layer.bias * factor * operand + 0.5 * weight.sum(1) * (right_shift > 0)).astype(np.int64)
+    bias = _integers(layer.bias * factor * operand + 0.5 * weight.sum(1) * (right_shift > 0))
     zeros = np.zeros(channels, np.int64)
     return planes, IntSynapse(
         layer.name, planes.spikes, weight.astype(np.int8)[:, :, None, None], bias, zeros, zeros, neuron.NONE,

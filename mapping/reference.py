@@ -6,6 +6,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from archsim.contracts import neuron
 from mapping.ir import IMAGE
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
 
@@ -50,7 +51,8 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
             if layer.reduce:
                 sums = y.sum(axis=(0, 1))
             if layer.spikes:
-                fired, result.potentials[layer.name] = _lif(y, layer.threshold)
+                bits = network.precision.membrane_bits
+                fired, result.potentials[layer.name] = _fire(y, layer.threshold, layer.kind, bits)
                 result.spikes[layer.spikes] = _pool(fired, layer) if layer.pool else fired
     return result
 
@@ -70,14 +72,21 @@ def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: N
     return np.repeat(scaled, network.timesteps, axis=0) if len(scaled) == 1 else scaled
 
 
-def _lif(inputs: NDArray[np.int64], threshold: NDArray[np.int64]) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """LIF with tau 2 and hard reset over axis 0; returns spikes and potentials."""
-    v = np.zeros(inputs.shape[1:], np.int64)
+def _fire(
+    inputs: NDArray[np.int64], threshold: NDArray[np.int64], kind: int, bits: int
+) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Neurons over axis 0; returns spikes and potentials before the reset.
+
+    LIF: tau 2, hard reset to 0. IF: soft reset, membranes saturate at ``bits`` bits, start at half the threshold or at 0.
+    """
+    top, bottom = 2 ** (bits - 1) - 1, -(2 ** (bits - 1))
+    v = np.zeros(inputs.shape[1:], np.int64) + (threshold // 2 if kind == neuron.IF_HALF else 0)
     spikes, potentials = np.zeros(inputs.shape, np.bool_), np.zeros(inputs.shape, np.int64)
     for t, y in enumerate(inputs):
-        potentials[t] = np.floor_divide(v + y, 2)
+        potentials[t] = np.floor_divide(v + y, 2) if kind == neuron.LIF else np.clip(v + y, bottom, top)
         spikes[t] = potentials[t] >= threshold
-        v = np.where(spikes[t], 0, potentials[t])
+        kept = 0 if kind == neuron.LIF else np.clip(potentials[t] - threshold, bottom, top)
+        v = np.where(spikes[t], kept, potentials[t])
     return spikes, potentials
 
 
@@ -98,5 +107,5 @@ def _attention(layer: IntAttention, result: ReferenceRun) -> None:
     counts = (q @ k.transpose(0, 1, 3, 2)) @ v
     y = counts.transpose(0, 2, 1, 3).reshape(steps, tokens, channels) * 2**-layer.shift
     result.inputs[layer.name] = y
-    fired, result.potentials[layer.name] = _lif(y, np.full(channels, layer.threshold))
+    fired, result.potentials[layer.name] = _fire(y, np.full(channels, layer.threshold), neuron.LIF, 64)
     result.spikes[layer.spikes] = fired

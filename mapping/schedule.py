@@ -59,7 +59,7 @@ class Scheduler:
         about = {
             "network": network.name, "timesteps": network.timesteps, "limits": vars(context.limits),
             "layers": [notes.layer(network, layer) for layer in network.layers], "tensors": notes.tensors(context),
-            "recordings": notes.recordings(context), "instructions": context.emitter.notes(),
+            "buffers": notes.buffers(context), "recordings": notes.recordings(context), "instructions": context.emitter.notes(),
             "precision": vars(network.precision), "bounds_bits": network.bounds, "sha256": digest.hexdigest(),
         }  # fmt: skip
         return Program(self.chip, queues, dram, context.notes | about)
@@ -74,15 +74,16 @@ class Scheduler:
         steps = 1 if layer.planes and layer.source != IMAGE else self.network.timesteps
         longest = max(end - first for first, end in partition.ranges)
         # A pooled position needs up to 2 x 3 positions before the pool.
-        room = self.chip.psum_rows // (steps * self.chip.blocks) // (6 if layer.pool else 1)
+        position = steps * self.chip.blocks * (6 if layer.pool else 1)
+        room = longest
         if len(parts) > 1:
-            require(steps * self.chip.blocks * self._width(layer), self.chip.psum_rows, layer.name, "psum", self.chip)
-        passes = -(-longest // max(1, room)) if len(parts) > 1 else 1
+            require(position * self._width(layer), self.chip.psum_rows, layer.name, "psum", self.chip)
+            room = self.chip.psum_rows // position
         for group in range(groups):
-            for number in range(passes):
+            for pieces in self._passes(layer, limit, room):
                 for index in range(len(parts)):
                     self.loads.weights(layer, group, index, index == len(parts) - 1)
-                    for tile in self._tiles(layer, limit, number, passes):
+                    for tile in pieces:
                         self._tile(layer, group, index, tile)
 
     def _width(self, layer: IntSynapse) -> int:
@@ -97,23 +98,31 @@ class Scheduler:
         longest = max(end - first for first, end in partition.ranges)
         slices = self.chip.slices(self.network.timesteps)
         limit = min(longest, self.context.limits.positions or longest)
+        if layer.pool:
+            steps = self.network.timesteps
+            require(steps, self.chip.pool_steps, layer.name, "pool columns", self.chip)
+            require(steps * self._width(layer), self.chip.pool_rows, layer.name, "pool lines", self.chip)
         if layer.spikes:
             require(slices * self._width(layer), self.chip.spike_out_rows, layer.name, "spike_out", self.chip)
             limit = min(limit, self.chip.spike_out_rows // slices)
         return limit
 
-    def _tiles(self, layer: IntSynapse, limit: int, number: int, passes: int) -> list[Tile]:
-        """Tiles of pass ``number``, gang by gang in turn."""
-        pieces, width = [], self._width(layer)
-        for index, (first, end) in enumerate(self.context.partitions[layer.name].ranges):
-            blocks = list(tiles(first, end, width, -(-(end - first) // passes), layer.pool))
-            offset = 0
-            for start, stop in blocks[number : number + 1]:
-                for order, (a, b) in enumerate(tiles(start, stop, width, limit, layer.pool)):
-                    tile = replace(output_tile(layer, index, a, b, first), psum_first=offset)
-                    offset += tile.height * tile.width
-                    pieces.append((order, index, tile))
-        return [tile for _, _, tile in sorted(pieces, key=lambda piece: piece[:2])]
+    def _passes(self, layer: IntSynapse, limit: int, room: int) -> list[list[Tile]]:
+        """Tiles of at most ``limit`` positions, gang by gang in turn, in passes of at most ``room`` positions a gang."""
+        width, passes = self._width(layer), []
+        ranges = self.context.partitions[layer.name].ranges
+        blocks = [list(tiles(first, end, width, room, layer.pool)) for first, end in ranges]
+        for number in range(max(map(len, blocks))):
+            pieces = []
+            for index, (first, _) in enumerate(ranges):
+                offset = 0
+                for start, stop in blocks[index][number : number + 1]:
+                    for order, (a, b) in enumerate(tiles(start, stop, width, limit, layer.pool)):
+                        tile = replace(output_tile(layer, index, a, b, first), psum_first=offset)
+                        offset += tile.height * tile.width
+                        pieces.append((order, index, tile))
+            passes.append([tile for _, _, tile in sorted(pieces, key=lambda piece: piece[:2])])
+        return passes
 
     def _tile(self, layer: IntSynapse, group: int, index: int, tile: Tile) -> None:
         """One SYNAPSE on a gang, and the copies of its output."""

@@ -22,6 +22,7 @@ from amaranth.lib.wiring import Component, In
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.crossbar import CrossbarParams
 from archsim.contracts.event_encoder import EventEncoderParams
 from archsim.contracts.neuron import NeuronParams
 from archsim.contracts.sequencer import CORE0
@@ -115,6 +116,10 @@ UNITS = {
         ChipParams, "rtl.units.sequencer:Sequencer", _CHIP, lambda chip: (chip.queue_rows, CORE0 + chip.cores)
     ),
     "core": Unit(ChipParams, "rtl.units.core:Core", _CHIP),
+    "attention": Unit(ChipParams, "rtl.units.attention:AttentionEngine", _CHIP),
+    "dma": Unit(ChipParams, "rtl.units.dma:Dma", _CHIP),
+    "multicast": Unit(ChipParams, "rtl.units.multicast:Multicast", _CHIP),
+    "crossbar": Unit(CrossbarParams, "rtl.units.crossbar:Crossbar", {"ports": 4, "depth": 4, "data_bits": 64}),
 }  # fmt: skip
 """The units by the names of their contracts."""
 

@@ -4,10 +4,12 @@ A :class:`~archsim.contracts.common.layout.Layout` and its shape agree bit for b
 with ``Layout.pack`` is the word that stands on the Verilog port.
 """
 
-from amaranth.hdl import signed, unsigned
+from collections.abc import Mapping
+
+from amaranth.hdl import Module, signed, unsigned
 from amaranth.lib import stream
 from amaranth.lib.data import ArrayLayout, StructLayout
-from amaranth.lib.wiring import In, Member, Out, Signature
+from amaranth.lib.wiring import Component, In, Member, Out, Signature, connect, flipped
 
 from archsim.contracts.common.layout import Layout
 
@@ -44,3 +46,19 @@ def load_port(layout: Layout) -> Member:
     Not ``stream.Signature(always_ready=True)``, whose constant ``ready`` Amaranth cannot write as a Verilog port.
     """
     return In(Signature({"valid": Out(1), "payload": Out(shape(layout))}))
+
+
+def forwarded(ports: Mapping[str, tuple[Component, str]]) -> dict[str, Member]:
+    """Members of a component that passes these ports of its parts on: its name for a port, and (part, name there)."""
+    return {name: part.signature.members[port] for name, (part, port) in ports.items()}
+
+
+def forward(m: Module, component: Component, ports: Mapping[str, tuple[Component, str]]) -> None:
+    """Connect the members that :func:`forwarded` gave ``component`` to those of its parts."""
+    for name, (part, port) in ports.items():
+        mine, its = getattr(component, name), getattr(part, port)
+        member = component.signature.members[name]
+        if not member.is_port:
+            connect(m, flipped(mine), its)
+        else:
+            m.d.comb += its.eq(mine) if member.flow is In else mine.eq(its)

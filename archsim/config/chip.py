@@ -15,7 +15,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.neuron import NeuronParams
 from archsim.contracts.spike_fetch import SpikeFetchParams
-from archsim.contracts.spike_writer import SpikeWriterParams
+from archsim.contracts.spike_writer import POOL_ROWS, POOL_STEPS, SpikeWriterParams
 from archsim.contracts.synapse_array import SynapseArrayParams
 
 Kib = Annotated[float, Field(gt=0, le=1 << 20)]
@@ -80,6 +80,10 @@ class ChipConfig(Strict):
     """bits of a count; bounds the number of tokens"""
     queue_rows: Annotated[int, Field(ge=1, le=1 << 20)]
     """instructions that each engine's program memory holds"""
+    pool_steps: Annotated[int, Field(ge=1, le=255)] = POOL_STEPS
+    """time steps of a pooled layer at most"""
+    pool_rows: Annotated[int, Field(ge=1, le=1 << 16)] = POOL_ROWS
+    """words of a core's line buffer: columns after a pool x time steps at most"""
     dram: DramConfig
     """the external memory"""
 
@@ -117,7 +121,8 @@ class ChipConfig(Strict):
             attention_rows=_rows(self.attention_bank_kib, fetch.bank.row_bits),
             count_rows=self.count_rows, count_bits=self.count_bits, dram_bus_bytes=self.dram.bus_bytes,
             dram_latency_cycles=self.dram.latency_cycles, dram_burst_bytes=self.dram.burst_bytes,
-            dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows,
+            dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
+            pool_rows=self.pool_rows,
         )  # fmt: skip
 
 

@@ -4,16 +4,27 @@ All operands are words of M channels. A head of d channels is either a segment o
 (M divides d). The unit counts; its neuron unit applies the scale (a shift of the count) and fires.
 
 * ATTEND_KV and ATTEND_Q: ``Q (K^T V)``. An event of K adds the V words of its head to the row of its channel in the count
-  memory; each event of Q adds the row of its channel to the output word. ATTEND_KV begins its rows at 0.
+  memory; each event of Q adds the row of its channel to the output word. ATTEND_KV begins its rows at 0: a bit a row says
+  that the row holds 0, whatever is stored, until an event writes it.
 * ATTEND_SCORES: ``(Q K^T) V``. AND-popcount of a Q word with each K word, added where V has spikes.
-* ATTEND_GATE: ``Q AND SN(sum over tokens of K AND V)``, the Hadamard form.
+* ATTEND_GATE: ``Q AND SN(sum over tokens of K AND V)``, the Hadamard form. The gate words wait in the rows of the first output
+  token, which the second phase therefore writes last.
 
-Maps lie as ``base + (token * slices + slice) * map_words + word``. An instruction works on
+Maps lie as ``base + token * token_rows + slice * map_words + word``. An instruction works on
 the words ``first_word .. first_word + words - 1``.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from archsim.contracts import core
+from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field
+from archsim.contracts.event_encoder import EventEncoderParams
+from archsim.contracts.neuron import NeuronParams
+from archsim.contracts.spike_writer import SpikeWriterParams
+from archsim.contracts.sram import SramParams
+from archsim.contracts.synapse_array import SynapseArrayParams
 
 ATTEND_FIELDS = (
     Field("q_bank", 1),
@@ -24,23 +35,26 @@ ATTEND_FIELDS = (
     Field("tile", 13),  # tokens of Q in this instruction
     Field("steps", 8),
     Field("lanes", 5),  # time steps of a row
-    Field("map_words", 10),
+    Field("token_rows", 20),  # rows between tokens of Q, K and V
+    Field("map_words", 10),  # rows between their slices
     Field("first_word", 10),
     Field("words", 10),
     Field("head_words", 6),  # words of a head (1 if heads are segments)
     Field("segment", 7),  # channels of a head within a word (M if a head fills words)
-    Field("count_base", 20),
-    Field("count_first", 10),  # word of the map that the count memory begins with, and words that it holds
-    Field("count_words", 10),
+    Field(
+        "count_base", 20
+    ),  # block of M rows of the count memory that belongs to first_word, and blocks between time steps
+    Field("count_step", 20),
     Field("neuron", 2),
     Field("threshold", 24, True),
     Field("shift", 5, True),
     Field("blocks", 7),
     Field("out_bank", 1),
     Field("out_base", 20),
-    Field("out_words", 10),  # words of the output map (its row stride between slices)
+    Field("out_token_rows", 20),  # rows between tokens of the output
+    Field("out_words", 10),  # rows between its slices
 )
-"""Fields of all ATTEND instructions; output word w of token i, slice s goes to out_base + (i * slices + s) * out_words + w."""
+"""Fields of ATTEND instructions; output word w of token i, slice s goes to out_base + i * out_token_rows + s * out_words + w."""
 
 FIRST_ADD = core.FIRST_ADD
 """Cycles from the start to the first addition of an event: fetch and encoder are those of the core."""
@@ -58,27 +72,70 @@ GATE_OVERHEAD = 4
 """Cycles of the second phase of ATTEND_GATE besides one per row: address, read, AND, write."""
 
 
+@dataclass(frozen=True)
+class AttentionParams:
+    """Sizes of an attention unit: those of the chip that bear on it."""
+
+    chip: ChipParams
+
+    @cached_property
+    def bank(self) -> SramParams:
+        """One of the spike banks of Q, K and V: a row holds a word for each lane."""
+        return SramParams(self.chip.attention_rows, self.chip.columns, self.chip.lanes)
+
+    @cached_property
+    def out(self) -> SpikeWriterParams:
+        """The writer of the two output banks, as large as the others."""
+        return SpikeWriterParams(self.chip.lanes, self.chip.neurons, self.chip.blocks, self.chip.attention_rows)
+
+    @cached_property
+    def counts(self) -> SramParams:
+        """The count memory: a row holds M counts."""
+        return SramParams(self.chip.count_rows, self.chip.columns * self.chip.count_bits)
+
+    @cached_property
+    def cleared(self) -> SramParams:
+        """A bit for each row of the count memory, 1 if it holds 0 whatever is stored: a row for each block of M rows."""
+        return SramParams(-(-self.chip.count_rows // self.chip.columns), 1, self.chip.columns)
+
+    @cached_property
+    def encoder(self) -> EventEncoderParams:
+        """The encoder of K and Q: one lane; its rows are those of the count memory."""
+        bits = (self.cleared.rows * self.chip.columns - 1).bit_length()
+        return EventEncoderParams(1, self.chip.columns, max(bits, self.chip.columns.bit_length()))
+
+    @cached_property
+    def array(self) -> SynapseArrayParams:
+        """The adders with their hand-over bank, as a synapse array of one lane; its addends are no weights."""
+        return SynapseArrayParams(1, self.chip.columns, self.chip.neurons, 2, self.chip.membrane_bits, 2)
+
+    @cached_property
+    def neuron(self) -> NeuronParams:
+        """The neuron unit, of whose memories it has only that of the membranes."""
+        return NeuronParams(self.chip.neurons, self.chip.blocks, self.chip.membrane_bits, 1, 1, 1, 1)
+
+
 def kv_cycles(events: int) -> int:
     """Law of ATTEND_KV: ``events`` counts max(1, set bits) of each K word, once per V word of its head."""
     return FIRST_ADD + events - 1 + KV_OVERHEAD
 
 
 def count_row(
-    base: int, step: int, word: int, other: int, channel: int, words: int, head_words: int, columns: int
+    base: int, count_step: int, step: int, word: int, other: int, channel: int, head_words: int, columns: int
 ) -> int:
     """Row of the count memory for a K channel.
 
     Args:
         base: ``count_base`` of the instruction.
+        count_step: ``count_step`` of the instruction.
         step: time step.
-        word: K word of the channel, from ``count_first``.
-        other: V word within the head, from 0.
+        word: V word, from ``first_word``.
+        other: K word of the channel within the head, from 0.
         channel: channel within its word.
-        words: ``count_words`` of the instruction.
         head_words: ``head_words`` of the instruction.
         columns: M.
     """
-    return base + ((step * words + word) * head_words + other) * columns + channel
+    return (base + step * count_step + word * head_words + other) * columns + channel
 
 
 def reference_gate(q: list[list[int]], gate: list[int]) -> list[list[int]]:

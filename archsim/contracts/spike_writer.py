@@ -24,25 +24,51 @@ DONE = 1
 POOL_DONE = 3
 """The same with pooling: one cycle for the columns, one for the rows."""
 
+POOL_STEPS, POOL_ROWS = 8, 512
+"""Usual sizes of the pool's memories: 112 columns after the pool at 4 time steps, as an image of 224 pixels needs."""
+
 
 @dataclass(frozen=True)
 class SpikeWriterParams:
-    """Sizes of a spike writer: lanes, P spikes per granule, blocks per word, rows of a bank, entries of the line buffer."""
+    """Sizes of a spike writer.
+
+    Attributes:
+        lanes: L, words of a row.
+        neurons: P, spikes of a granule.
+        blocks: blocks of P channels of a word.
+        rows: rows of an output bank.
+        pool_steps: time steps of a pooled position at most, in whole words.
+        pool_rows: words of the line buffer: columns after the pool x time steps at most.
+    """
 
     lanes: int
     neurons: int
     blocks: int
     rows: int
+    pool_steps: int = POOL_STEPS
+    pool_rows: int = POOL_ROWS
 
     def __post_init__(self) -> None:
         """Check ranges."""
         if min(self.lanes, self.neurons, self.blocks) < 1 or self.rows < 2:
             raise ArchsimError(f"spike writer: lanes, neurons, blocks of 1 or more and 2 rows required, given {self}")
+        if min(self.pool_steps, self.pool_rows) < 1:
+            raise ArchsimError(f"spike writer: pool_steps and pool_rows of 1 or more required, given {self}")
 
     @cached_property
     def bank(self) -> SramParams:
         """One output spike bank: a row holds L words, written P bits at a time."""
         return SramParams(self.rows, self.neurons, self.lanes * self.blocks)
+
+    @cached_property
+    def columns(self) -> SramParams:
+        """Running ORs over the columns of a window: a granule a row, in the order in which those of a position come."""
+        return SramParams(self.pool_steps * self.blocks, self.neurons)
+
+    @cached_property
+    def lines(self) -> SramParams:
+        """The line buffer: a granule a row, column after column."""
+        return SramParams(self.pool_rows * self.blocks, self.neurons)
 
 
 def pooled_size(size: int) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import NeuronParams
 from archsim.contracts.sequencer import CORE0, INSTRUCTION_BYTES
@@ -56,18 +57,19 @@ def memories(chip: ChipParams) -> dict[str, Memory]:
     )
     fetch = SpikeFetchParams(chip.lanes, chip.columns, chip.spike_in_rows, array.row_bits)
     writer = SpikeWriterParams(chip.lanes, chip.neurons, chip.blocks, chip.spike_out_rows)
-    attention = SramParams(chip.attention_rows, chip.columns, chip.lanes)
+    attention = AttentionParams(chip)
     cores = chip.cores
     return {
         "weight": Memory("weight_memory", array.weight, cores * WEIGHT_BANKS),
         "param": Memory("parameter_memory", neuron.param_bank, cores * PARAM_BANKS),
         "spike_in": Memory("spike_memory", fetch.bank, cores * SPIKE_IN_BANKS),
         "spike_out": Memory("spike_memory", writer.bank, cores * SPIKE_OUT_BANKS),
-        "attention": Memory("spike_memory", attention, ATTENTION_BANKS),
+        "attention": Memory("spike_memory", attention.bank, ATTENTION_BANKS),
         "residual": Memory("residual_memory", neuron.residual, cores),
         "psum": Memory("psum_memory", neuron.psum, cores),
         "reduce": Memory("reduction_memory", neuron.reduce, cores),
         "v": Memory("membrane_memory", neuron.v, cores + 1),
-        "count": Memory("count_memory", SramParams(chip.count_rows, chip.columns * chip.count_bits), 1),
+        "count": Memory("count_memory", attention.counts, 1),
+        "count_cleared": Memory("count_memory", attention.cleared, 1),
         "program": Memory("program_memory", SramParams(chip.queue_rows, INSTRUCTION_BYTES * 8), CORE0 + cores),
     }

@@ -11,13 +11,14 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.report.page import page
 from archsim.report.timeline import timeline
 from archsim.results import RunResult
+from mapping.program import write
 
-DATA, PAGE, TIMELINE = "report.json", "report.html", "timeline.json"
-"""Files of a report."""
+DATA, PAGE, TIMELINE, PROGRAM = "report.json", "report.html", "timeline.json", "program.safetensors"
+"""Files of a report; the program is the one that ran, with its weights and buffer map."""
 
 
 def write_report(result: RunResult, summary: Mapping[str, Any], folder: Path) -> Path:
-    """Write ``report.json``, ``report.html``, ``timeline.json`` into ``folder``; returns it.
+    """Write ``report.json``, ``report.html``, ``timeline.json`` and the program into ``folder``; returns it.
 
     They are written beside it and moved into place together, so that no partial report is ever there; an
     older report of that name is replaced. The same result gives the same bytes.
@@ -37,6 +38,7 @@ def write_report(result: RunResult, summary: Mapping[str, Any], folder: Path) ->
             new.mkdir()
             for name, text in files.items():
                 (new / name).write_text(text, encoding="utf-8")
+            write(result.program, new / PROGRAM)
             if folder.exists():
                 folder.rename(old)
             new.rename(folder)
@@ -54,7 +56,7 @@ def check_folder(folder: Path) -> None:
         return
     if not folder.is_dir():
         raise ArchsimError(f"{folder}: required a folder for the report, given a file; choose another with --out")
-    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in (DATA, PAGE, TIMELINE))
+    others = sorted(entry.name for entry in folder.iterdir() if entry.name not in (DATA, PAGE, TIMELINE, PROGRAM))
     if others:
         raise ArchsimError(
             f"{folder}: required a new folder or an older report, given one that holds "

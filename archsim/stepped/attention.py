@@ -17,7 +17,8 @@ from archsim.stepped.bits import checked, ones
 from archsim.units.sram import AttentionMemory
 
 STEP, WORD, OTHER, TOKEN, ACTIVE, FLYING = range(6)
-"""Registers of the K and V fetch: loop counters (tokens innermost), words remain, a read is under way."""
+"""Registers of the K and V fetch: loop counters (word of V, word of K in its head, tokens innermost), words remain, a read is
+under way."""
 
 KEY, VALUE, ROW, LAST = range(4)
 """A word of K, the word of V that it meets, the count row of its channel 0, and whether it is the last."""
@@ -33,10 +34,9 @@ def _read(f, columns, walk, flight, keys, values):
     """Present the reads of one word of K and one of V; advance the counters."""
     head = walk[WORD] // f.head_words * f.head_words
     lane = walk[STEP] % f.lanes
-    flight[KEY] = keys[f.k_base + place_of(f, walk[TOKEN], walk[STEP], walk[WORD]), lane]
-    flight[VALUE] = values[f.v_base + place_of(f, walk[TOKEN], walk[STEP], head + walk[OTHER]), lane]
-    word = f.first_word - f.count_first + walk[WORD]
-    flight[ROW] = _count_row(f.count_base, walk[STEP], word, walk[OTHER], 0, f.count_words, f.head_words, columns)
+    flight[KEY] = keys[f.k_base + place_of(f, walk[TOKEN], walk[STEP], head + walk[OTHER]), lane]
+    flight[VALUE] = values[f.v_base + place_of(f, walk[TOKEN], walk[STEP], walk[WORD]), lane]
+    flight[ROW] = _count_row(f.count_base, f.count_step, walk[STEP], walk[WORD], walk[OTHER], 0, f.head_words, columns)
     walk[FLYING] = 1
     walk[TOKEN] += 1
     for inner, outer, end in ((TOKEN, OTHER, f.tokens), (OTHER, WORD, f.head_words), (WORD, STEP, f.words)):
@@ -68,11 +68,10 @@ def _add(adder, counts, count_bits):
 
 @checked
 def _clear(f, columns, counts):
-    """The rows of the instruction's words begin with 0 (in hardware: their valid bits fall)."""
+    """The rows of the instruction's words begin with 0 (in hardware: their bits say so)."""
     for step in range(f.steps):
         for word in range(f.words):
-            place = f.first_word - f.count_first + word
-            first = _count_row(f.count_base, step, place, 0, 0, f.count_words, f.head_words, columns)
+            first = _count_row(f.count_base, f.count_step, step, word, 0, 0, f.head_words, columns)
             counts[first : first + f.head_words * columns] = 0
 
 

@@ -35,7 +35,13 @@ _count_row = njit(contract.count_row)
 @njit
 def place_of(f, token, step, word):
     """Row of a word of the instruction within a map."""
-    return (token * (f.steps // f.lanes) + step // f.lanes) * f.map_words + f.first_word + word
+    return token * f.token_rows + step // f.lanes * f.map_words + f.first_word + word
+
+
+@njit
+def out_row(f, token, step, word):
+    """Row of a word of the instruction in the output bank."""
+    return f.out_base + token * f.out_token_rows + step // f.lanes * f.out_words + f.first_word + word
 
 
 @njit
@@ -51,19 +57,13 @@ def _back(c, blocks):
 
 
 @checked
-def _write(f, c, tokens, back, gate, out):
-    """The writer takes a granule; returns whether it was the last. With ``gate`` rows it goes to the gate words instead."""
+def _write(f, c, tokens, back, out):
+    """The writer takes a granule; returns whether it was the last."""
     at, granule = back.at, back.granule
     if granule[neuron.VALID] == 0:
         return False
-    if len(gate):
-        put_granule(gate[at[OUT_WORD]], at[OUT_STEP], granule[neuron.BLOCK], c.neurons, granule[neuron.SPIKES])
-    else:
-        row = (
-            (at[OUT_TOKEN] * (f.steps // f.lanes) + at[OUT_STEP] // f.lanes) * f.out_words + f.first_word + at[OUT_WORD]
-        )
-        lane = at[OUT_STEP] % f.lanes
-        put_granule(out[f.out_base + row], lane, granule[neuron.BLOCK], c.neurons, granule[neuron.SPIKES])
+    row = out_row(f, at[OUT_TOKEN], at[OUT_STEP], at[OUT_WORD])
+    put_granule(out[row], at[OUT_STEP] % f.lanes, granule[neuron.BLOCK], c.neurons, granule[neuron.SPIKES])
     if granule[neuron.LAST]:
         at[OUT_STEP] += 1
         if at[OUT_STEP] == f.steps:
@@ -76,10 +76,10 @@ def _write(f, c, tokens, back, gate, out):
 
 
 @checked
-def _clock(f, c, tokens, back, gate, out):
+def _clock(f, c, tokens, back, out):
     """One cycle of writer, neuron unit and adders; returns whether the last granule was written in it."""
     array, pipe, at, none = back.array, back.pipe, back.at, back.none
-    done = _write(f, c, tokens, back, gate, out)
+    done = _write(f, c, tokens, back, out)
     ready = neuron.clock(c, pipe, back.data, back.granule, none, none, none, back.membranes, back.wrote)
     if ready and array[synapse_array.OFFERED]:
         block = array[synapse_array.BLOCK]
@@ -119,19 +119,15 @@ def _advance(f, walk, tokens, others, numbers):
 @checked
 def _read_query(f, columns, walk, flight, queries):
     """ATTEND_Q: present the read of one word of Q; ``flight`` holds it, the count row of its channel 0, and the end mark."""
-    head = walk[WORD] // f.head_words * f.head_words
-    number = head + walk[NUMBER]
+    number = walk[WORD] // f.head_words * f.head_words + walk[NUMBER]
     flight[0] = queries[f.q_base + place_of(f, walk[TOKEN], walk[STEP], number), walk[STEP] % f.lanes]
-    word = f.first_word - f.count_first + number
-    flight[1] = _count_row(
-        f.count_base, walk[STEP], word, walk[WORD] - head, 0, f.count_words, f.head_words, columns
-    )  # fmt: skip
+    flight[1] = _count_row(f.count_base, f.count_step, walk[STEP], walk[WORD], walk[NUMBER], 0, f.head_words, columns)
     walk[FLYING] = 1
     flight[2] = _advance(f, walk, f.tile, 1, f.head_words)
 
 
 @checked
-def _gather(f, c, columns, queries, counts, gate, out):
+def _gather(f, c, columns, queries, counts, out):
     """Cycles of ATTEND_Q: fetch, FIFO and encoder of a core, with the count memory for weights."""
     back, walk, flight = _back(c, columns // c.neurons), np.zeros(7, np.int64), np.zeros(3, np.int64)
     queue, store = np.zeros(2, np.int64), np.zeros((FIFO_DEPTH, 3), np.int64)
@@ -140,7 +136,7 @@ def _gather(f, c, columns, queries, counts, gate, out):
     cycle, done = 0, False
     while not done:
         cycle += 1
-        done = _clock(f, c, f.tile, back, gate, out)
+        done = _clock(f, c, f.tile, back, out)
         if event_encoder.offer(encoder, remaining, event) and back.array[synapse_array.PENDING] == 0:
             synapse_array.put(back.array, ADD, event[event_encoder.MASK], event[event_encoder.EVENT_LAST])
             back.row[:] = counts[event[event_encoder.EVENT_ROW]]
@@ -182,15 +178,15 @@ def _score(f, words, row):
 
 
 @checked
-def _pairs(f, c, columns, banks, scores, gate, out):
-    """Cycles of ATTEND_SCORES (gate has no rows), or of the first phase of ATTEND_GATE, until the last granule is written."""
+def _pairs(f, c, columns, banks, scores, out):
+    """Cycles of ATTEND_SCORES, or of the first phase of ATTEND_GATE, until the last granule is written."""
     back, walk = _back(c, columns // c.neurons), np.zeros(7, np.int64)
     answer, words, held = np.zeros(4, np.int64), np.zeros(4, np.int64), False
     walk[ACTIVE] = 1
     cycle, done = 0, False
     while not done:
         cycle += 1
-        done = _clock(f, c, f.tile if scores else 1, back, gate, out)
+        done = _clock(f, c, f.tile if scores else 1, back, out)
         free = back.array[synapse_array.PENDING] == 0
         if scores and held and free:
             _score(f, words, back.row)
@@ -211,48 +207,47 @@ def _pairs(f, c, columns, banks, scores, gate, out):
 
 
 @checked
-def _apply(f, queries, gate, out):
-    """Cycles of the second phase of ATTEND_GATE: address, bank, word register, AND register and write, a row a cycle."""
-    slices = f.steps // f.lanes
-    read, held, result = np.zeros(f.lanes, np.int64), np.zeros(f.lanes, np.int64), np.zeros(f.lanes, np.int64)
-    # (valid, token, slice, word) of the address, and of the row in each stage
+def _apply(f, queries, out):
+    """Cycles of the second phase of ATTEND_GATE: address, bank, word register, AND register and write, a row a cycle.
+
+    The gate words stand in the rows of the first token, which therefore comes last.
+    """
+    read, gate, held, result = np.zeros((4, f.lanes), np.int64)
+    # (valid, token, step of the first lane, word) of the address, and of the row in each stage
     at, stages = np.zeros(4, np.int64), np.zeros((3, 4), np.int64)
-    at[0] = 1
+    at[0], at[1] = 1, 1 % f.tile
     cycle = 0
     while at[0] or np.any(stages[:, 0]):
         cycle += 1
         if stages[2, 0]:
-            row = (stages[2, 1] * slices + stages[2, 2]) * f.out_words + f.first_word + stages[2, 3]
-            out[f.out_base + row] = 0
-            out[f.out_base + row, : f.lanes] = result
+            row = out_row(f, stages[2, 1], stages[2, 2], stages[2, 3])
+            out[row] = 0
+            out[row, : f.lanes] = result
         stages[2] = stages[1]
-        for lane in range(f.lanes):
-            result[lane] = held[lane] & gate[stages[1, 3], stages[1, 2] * f.lanes + lane]
+        result[:] = held & gate
         stages[1] = stages[0]
         held[:] = read
+        gate[:] = out[out_row(f, 0, stages[0, 2], stages[0, 3]), : f.lanes]
         stages[0] = at
         if at[0]:
-            row = (at[1] * slices + at[2]) * f.map_words + f.first_word + at[3]
-            read[:] = queries[f.q_base + row, : f.lanes]
+            read[:] = queries[f.q_base + place_of(f, at[1], at[2], at[3]), : f.lanes]
             at[3] += 1
             if at[3] == f.words:
                 at[3] = 0
-                at[2] += 1
-            if at[2] == slices:
+                at[2] += f.lanes
+            if at[2] == f.steps:
                 at[2] = 0
-                at[1] += 1
-            at[0] = at[1] < f.tile
+                at[0] = at[1] != 0
+                at[1] = (at[1] + 1) % f.tile
     return cycle + 1
 
 
 def run(opcode, f, chip, banks, counts, out):
     """Run ATTEND_Q, ATTEND_SCORES or ATTEND_GATE on (q, k, v) as int64; returns the cycles from the start to the end."""
     c = neuron.Config(f.neuron, chip.membrane_bits, chip.neurons, False, False, False, False, False)
-    none = np.zeros((0, 0), np.int64)
     if opcode == sequencer.ATTEND_Q:
-        return _gather(f, c, chip.columns, banks[0], counts, none, out)
+        return _gather(f, c, chip.columns, banks[0], counts, out)
     if opcode == sequencer.ATTEND_SCORES:
-        return _pairs(f, c, chip.columns, banks, True, none, out) + 1
-    gate = np.zeros((f.words, f.steps), np.int64)
+        return _pairs(f, c, chip.columns, banks, True, out) + 1
     # The second phase starts in the cycle in which the last granule is written.
-    return _pairs(f, c, chip.columns, banks, False, gate, out) + _apply(f, banks[0], gate, out)
+    return _pairs(f, c, chip.columns, banks, False, out) + _apply(f, banks[0], out)

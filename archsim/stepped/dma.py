@@ -119,7 +119,7 @@ def load(
         for core in range(chip.cores):
             if fields["cores"] >> core & 1:
                 target = _bank(memories.cores[core], fields)
-                target[fields["row"] + index] = np.reshape(values, target.shape[1:])
+                target[fields["row"] + index] = np.array(values, target.dtype).reshape(target.shape[1:])
     return cycles
 
 

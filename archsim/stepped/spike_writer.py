@@ -95,7 +95,7 @@ def _rows(f, size, at, granule, lines, bank):
         odd = (y + f.pool_first_odd) & 1
         lines[granule[AT_POOLED], index] = own if odd else spikes
         # A tile that begins with an odd row only adds it in: the window that it ends belongs to the tile before.
-        if (odd and not (y == 0 and f.pool_first_odd)) or y == f.out_height - 1:
+        if y == f.out_height - 1 and not odd or odd and not (y == 0 and f.pool_first_odd):
             _write(f, size, at[OUT], granule[AT_SLICE], granule, spikes, bank)
             at[OUT] += granule[ENDS_POSITION]
     return granule[ENDS_TILE] != 0

@@ -24,9 +24,10 @@ GATE_OVERHEAD = contract.GATE_OVERHEAD
 
 
 @njit
-def word_at(bank, base, token, step, word, lanes, slices, map_words):
-    """The spikes of one word of a map at one time step."""
-    return bank[base + (token * slices + step // lanes) * map_words + word, step % lanes]
+def word_at(f, bank, base, token, step, word):
+    """The spikes of one word of the instruction (from its first) at one time step."""
+    row = base + token * f.token_rows + step // f.lanes * f.map_words + f.first_word + word
+    return bank[row, step % f.lanes]
 
 
 @njit
@@ -39,19 +40,16 @@ def segment_of(channel, segment):
 @njit
 def count_kv(f, columns, keys, values, counts_memory, counts):
     """ATTEND_KV: K^T V into the count memory; returns its events (one at least per K word and V word)."""
-    slices, total = f.steps // f.lanes, 0
+    total = 0
     for step in range(f.steps):
         for word in range(f.words):
             head = word // f.head_words * f.head_words
-            place = f.first_word - f.count_first + word
-            first = count_row(f.count_base, step, place, 0, 0, f.count_words, f.head_words, columns)
-            counts_memory[first : first + f.head_words * columns] = 0
             for other in range(f.head_words):
+                first = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns)
+                counts_memory[first : first + columns] = 0
                 for token in range(f.tokens):
-                    k = word_at(keys, f.k_base, token, step, f.first_word + word, f.lanes, slices, f.map_words)
-                    v = word_at(
-                        values, f.v_base, token, step, f.first_word + head + other, f.lanes, slices, f.map_words
-                    )
+                    k = word_at(f, keys, f.k_base, token, step, head + other)
+                    v = word_at(f, values, f.v_base, token, step, word)
                     events = popcount(k)
                     total += word_cycles(events, 0)
                     counts[COUNT.words] += 1
@@ -61,11 +59,10 @@ def count_kv(f, columns, keys, values, counts_memory, counts):
                     while k:
                         channel = lowest_bit(k)
                         k &= k - np.uint64(1)
-                        row = count_row(f.count_base, step, place, other, channel, f.count_words, f.head_words, columns)
                         gated = v & segment_of(channel, f.segment)
                         counts[COUNT.additions] += popcount(gated)
                         while gated:
-                            counts_memory[row, lowest_bit(gated)] += 1
+                            counts_memory[first + channel, lowest_bit(gated)] += 1
                             gated &= gated - np.uint64(1)
     counts[COUNT.spike_reads] += 2 * counts[COUNT.words]
     counts[COUNT.count_reads] += counts[COUNT.events]
@@ -78,7 +75,7 @@ def neurons(f, token, word, step, sums, v, bits, blocks, trace, out, counts, y, 
     """Neuron unit and writer for one output word at one time step; records y and h if there is room for them."""
     p_count = len(y)
     slices = f.steps // f.lanes
-    address = (token * slices + step // f.lanes) * f.out_words + f.first_word + word
+    address = token * f.out_token_rows + step // f.lanes * f.out_words + f.first_word + word
     for block in range(blocks):
         first = block * p_count
         granule = np.uint64(0)
@@ -105,11 +102,9 @@ def neurons(f, token, word, step, sums, v, bits, blocks, trace, out, counts, y, 
 @njit
 def gather_q(f, columns, token, word, step, queries, counts_memory, sums, counts):
     """Sums of one output word of ATTEND_Q: the count rows of the events of its head's Q words; returns the cycles."""
-    slices, cycles = f.steps // f.lanes, 0
-    head = word // f.head_words * f.head_words
-    place = f.first_word - f.count_first
-    for number in range(head, head + f.head_words):
-        q = word_at(queries, f.q_base, token, step, f.first_word + number, f.lanes, slices, f.map_words)
+    cycles, head = 0, word // f.head_words * f.head_words
+    for other in range(f.head_words):
+        q = word_at(f, queries, f.q_base, token, step, head + other)
         events = popcount(q)
         cycles += word_cycles(events, 0)
         counts[COUNT.words] += 1
@@ -122,9 +117,7 @@ def gather_q(f, columns, token, word, step, queries, counts_memory, sums, counts
         while q:
             channel = lowest_bit(q)
             q &= q - np.uint64(1)
-            row = count_row(
-                f.count_base, step, place + number, word - head, channel, f.count_words, f.head_words, columns
-            )
+            row = count_row(f.count_base, f.count_step, step, word, other, channel, f.head_words, columns)
             sums[:] += counts_memory[row]
     return cycles
 
@@ -132,16 +125,15 @@ def gather_q(f, columns, token, word, step, queries, counts_memory, sums, counts
 @njit
 def gather_scores(f, columns, token, word, step, queries, keys, values, sums, counts):
     """Sums of one output word of ATTEND_SCORES: scores by AND-popcount, added where V has spikes; returns the cycles."""
-    slices = f.steps // f.lanes
     head = word // f.head_words * f.head_words
     for other in range(f.tokens):
-        v = word_at(values, f.v_base, other, step, f.first_word + word, f.lanes, slices, f.map_words)
+        v = word_at(f, values, f.v_base, other, step, word)
         for first in range(0, columns, f.segment):
             mask = segment_of(first, f.segment)
             score = 0
             for number in range(head, head + f.head_words):
-                q = word_at(queries, f.q_base, token, step, f.first_word + number, f.lanes, slices, f.map_words)
-                k = word_at(keys, f.k_base, other, step, f.first_word + number, f.lanes, slices, f.map_words)
+                q = word_at(f, queries, f.q_base, token, step, number)
+                k = word_at(f, keys, f.k_base, other, step, number)
                 score += popcount(q & k & mask)
             for column in range(first, first + f.segment):
                 if v >> np.uint64(column) & np.uint64(1):
@@ -156,10 +148,8 @@ def gather_scores(f, columns, token, word, step, queries, keys, values, sums, co
 @njit
 def count_gate(f, word, step, keys, values, sums, counts):
     """Sums over tokens of K AND V for one word and time step; returns the cycles."""
-    slices = f.steps // f.lanes
     for token in range(f.tokens):
-        k = word_at(keys, f.k_base, token, step, f.first_word + word, f.lanes, slices, f.map_words)
-        both = k & word_at(values, f.v_base, token, step, f.first_word + word, f.lanes, slices, f.map_words)
+        both = word_at(f, keys, f.k_base, token, step, word) & word_at(f, values, f.v_base, token, step, word)
         counts[COUNT.additions] += popcount(both)
         while both:
             sums[lowest_bit(both)] += 1
@@ -211,8 +201,8 @@ def apply_gate(f, gate, queries, trace, out, counts):
     for token in range(f.tile):
         for index in range(slices):
             for word in range(f.words):
-                row = (token * slices + index) * f.map_words + f.first_word + word
-                target = f.out_base + (token * slices + index) * f.out_words + f.first_word + word
+                row = token * f.token_rows + index * f.map_words + f.first_word + word
+                target = f.out_base + token * f.out_token_rows + index * f.out_words + f.first_word + word
                 out[target] = 0
                 for lane in range(f.lanes):
                     bits = queries[f.q_base + row, lane] & gate[word, index * f.lanes + lane]
@@ -222,7 +212,7 @@ def apply_gate(f, gate, queries, trace, out, counts):
                     counts[COUNT.spikes] += popcount(bits)
     rows = f.tile * slices * f.words
     counts[COUNT.gates] += rows
-    counts[COUNT.spike_reads] += rows
+    counts[COUNT.spike_reads] += 2 * rows
     counts[COUNT.spike_writes] += rows * f.blocks * f.lanes
     return rows
 
@@ -262,7 +252,7 @@ def attend(
     kind = opcode - sequencer.ATTEND_Q
     target, target_trace, tile = out, words, f
     if opcode == sequencer.ATTEND_GATE:
-        # The gate words take the place of an output map of one token, in registers of the unit.
+        # The gate words take the place of the first output token, until the second phase has used them.
         target, target_trace = np.zeros((f.words * f.steps, chip.lanes), np.uint64), words[:0]
         tile = f._replace(out_base=0, out_words=f.words, first_word=0, lanes=f.lanes)
         tile = tile._replace(k_base=f.k_base + f.first_word, v_base=f.v_base + f.first_word)
@@ -275,7 +265,7 @@ def attend(
         slices = f.steps // f.lanes
         gate = target[: slices * f.words, : f.lanes].reshape(slices, f.words, f.lanes)
         gate = np.ascontiguousarray(gate.transpose(1, 0, 2).reshape(f.words, f.steps))
-        counts[[COUNT.spikes, COUNT.spike_writes]] = 0
+        counts[COUNT.spikes] = 0
         rows = apply_gate(f, gate, queries, words, out, counts)
         # The last gate granule leaves the neuron unit LATENCY cycles after its block was taken; then the rows follow.
         cycles = taken + neuron.LATENCY + rows + GATE_OVERHEAD

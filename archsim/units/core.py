@@ -214,9 +214,7 @@ def run_tile(f, bits, banks, scratch, counts):
                 cycles += slice_words(f, origin, top, bottom, left, right, index, banks, scratch, counts)
                 if f.planes and index < f.slices - 1:
                     continue
-                for lane in range(scratch.sums.shape[0]):
-                    for column in range(scratch.sums.shape[1]):
-                        scratch.sums[lane, column] = ((scratch.sums[lane, column] + half) & (2 * half - 1)) - half
+                scratch.sums[:] = ((scratch.sums + half) & (2 * half - 1)) - half
                 before = handover
                 handover, taken = group_end(handover, taken, cycles, f.blocks * f.steps)
                 busy += cycles
@@ -241,8 +239,7 @@ def synapse(
         heads: SYNAPSE_FIELDS of the contract for each member; they differ in ``columns`` and ``param_base`` at most.
         chip: the chip.
         memories: the members' memories in the order of the cores, the leader (whose input all share) first; written.
-        traces: for each member the rows to store instead of computed spikes, uint64 [positions x slices, L]; None
-            computes them.
+        traces: for each member the rows to store instead of computed ones, uint64 [positions x slices, L]; or None.
         record: return membrane inputs and potentials.
 
     Returns the duration in cycles, counters int64 [members, COUNTERS], and a recording per member (empty if not recorded).
@@ -293,9 +290,8 @@ def planes(
         bits = (values >> (count - 1 - plane)) & 1
         word = (bits.astype(np.uint64) * weights).sum() if trace is None else trace[plane, 0]
         row = fields["out_base"] + plane
-        for block in range(fields["blocks"]):
-            granule = np.uint64(int(word) >> (block * chip.neurons))
-            store(out, row, 0, block * chip.neurons, granule, chip.neurons)
+        for first in range(0, fields["blocks"] * chip.neurons, chip.neurons):
+            store(out, row, 0, first, np.uint64(int(word) >> first), chip.neurons)
         counts[COUNT.spikes] += int(word).bit_count()
     cycles = contract.planes_cycles(count, fields["blocks"])
     for name in ("granules", "reduce_reads", "spike_writes"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,18 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from archsim.contracts.common.errors import ArchsimError
+from mapping.importers.manifest import COUNT, MAPPING, NUMBER, POSITIVE, SHAPE, SHARE, TEXT, KeyPath, Rule, check
+
+WEIGHTS, TEST, TRACES = "weights.safetensors", "test.npz", "traces.npz"
+
+RULES: dict[KeyPath, Rule] = {
+    ("family",): TEXT, ("hyperparameters",): MAPPING, ("accuracy", "test", "accuracy"): SHARE,
+    ("data", "normalisation", "pixel_max"): POSITIVE, ("data", "normalisation", "mean"): NUMBER,
+    ("data", "normalisation", "std"): POSITIVE, ("sha256",): MAPPING, ("sha256", WEIGHTS): TEXT,
+    ("sha256", TEST): TEXT, ("sha256", TRACES): TEXT, ("traces", "images"): COUNT, ("traces", "shapes"): MAPPING,
+    ("traces", "shapes", "*"): SHAPE,
+}  # fmt: skip
+"""Keys that every family's manifest has."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,7 @@ class Artefact:
 
     def tensor(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """A weight tensor; raises ArchsimError when it is missing, of another shape, or not finite."""
-        place = self.path / "weights.safetensors"
+        place = self.path / WEIGHTS
         if name not in self.weights:
             raise ArchsimError(
                 f"{place}: required tensor '{name}' of shape {shape}, but the file has none of that name"
@@ -67,22 +80,49 @@ class Artefact:
 
     def spikes(self, name: str, image: int) -> NDArray[np.bool_]:
         """Recorded spikes of one neuron layer and image, bool [T, positions, channels]; raises ArchsimError."""
-        shape = self.manifest["traces"]["shapes"].get(name)
-        place = self.path / "traces.npz"
-        if name not in self.traces or shape is None:
+        packed, shape = self._recorded(name)
+        place = self.path / TRACES
+        if packed.shape != (*shape[:-1], -(-shape[-1] // 8)) or packed.dtype != np.uint8:
             raise ArchsimError(
-                f"{place}: required recorded spikes of '{name}', but the trace has {sorted(self.traces)}; "
-                "is it the trace of this network?"
+                f"{place}: '{name}': required packed shape for {shape} in uint8, given {packed.shape} in {packed.dtype}; "
+                "do manifest and trace match?"
             )
-        packed = self.traces[name]
-        if packed.shape != (*shape[:-1], -(-shape[-1] // 8)):
-            raise ArchsimError(f"{place}: '{name}': required packed shape for {shape}, given {packed.shape}")
         if not 0 <= image < shape[0]:
             raise ArchsimError(
                 f"{place}: required image {image}, but only {shape[0]} images were recorded; use --images {shape[0]}"
             )
         bits = np.unpackbits(packed[image], axis=-1, bitorder="little", count=shape[-1])
         return bits.astype(np.bool_)
+
+    def values(self, name: str, channels: int) -> NDArray[np.float64]:
+        """Recorded values of all images, float64 [images, channels]; raises ArchsimError unless they are finite."""
+        values, shape = self._recorded(name)
+        if values.shape != tuple(shape) or shape[1:] != [channels] or not np.issubdtype(values.dtype, np.floating):
+            raise ArchsimError(
+                f"{self.path / TRACES}: '{name}': required floats of shape {(shape[0], channels)}, given {values.shape} in "
+                f"{values.dtype}; do manifest, weights and trace match?"
+            )
+        if not np.isfinite(values).all():
+            raise ArchsimError(
+                f"{self.path / TRACES}: '{name}': required finite numbers, given NaN or infinite ones; record it again"
+            )
+        return values.astype(np.float64)
+
+    def _recorded(self, name: str) -> tuple[NDArray[Any], list[int]]:
+        """A recorded array and the shape that the manifest gives it."""
+        traces, place = self.manifest["traces"], self.path / TRACES
+        shape = traces["shapes"].get(name)
+        if name not in self.traces or shape is None:
+            raise ArchsimError(
+                f"{place}: required the recording of '{name}', but the trace has {sorted(self.traces)} and manifest.json "
+                f"the shapes of {sorted(traces['shapes'])}; is it the trace of this network?"
+            )
+        if shape[0] != traces["images"]:
+            raise ArchsimError(
+                f"{self.path / 'manifest.json'}: traces.shapes['{name}']: required {traces['images']} images as traces.images "
+                f"says, given {shape[0]}; export the network again"
+            )
+        return self.traces[name], shape
 
 
 def load(path: Path) -> Artefact:
@@ -94,15 +134,13 @@ def load(path: Path) -> Artefact:
     for name, digest in manifest["sha256"].items():
         _check_digest(path / name, digest)
     try:
-        weights = {name: array.astype(np.float64) for name, array in load_file(path / "weights.safetensors").items()}
-    except (SafetensorError, OSError, ValueError) as error:
+        weights = {name: array.astype(np.float64) for name, array in load_file(path / WEIGHTS).items()}
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise ArchsimError(
-            f"{path / 'weights.safetensors'}: required a safetensors file, given one that cannot be read: {error}"
+            f"{path / WEIGHTS}: required a safetensors file that NumPy can hold, given one that cannot be read: {error}"
         ) from error
-    test = _arrays(path / "test.npz")
-    return Artefact(
-        path, manifest, weights, test["images"], test["labels"].astype(np.int64), _arrays(path / "traces.npz")
-    )
+    images, labels = _test_set(path / TEST)
+    return Artefact(path, manifest, weights, images, labels, _arrays(path / TRACES))
 
 
 def _manifest(place: Path) -> dict[str, Any]:
@@ -114,10 +152,28 @@ def _manifest(place: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise ArchsimError(f"{place}: required JSON, given text that is not: {error}") from error
-    missing = {"family", "hyperparameters", "data", "sha256", "traces", "accuracy"} - set(manifest)
-    if missing:
-        raise ArchsimError(f"{place}: required keys {sorted(missing)} are missing; export the network again")
+    check(place, manifest, RULES)
     return dict(manifest)
+
+
+def _test_set(place: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Images and labels of test.npz."""
+    test = _arrays(place)
+    missing = {"images", "labels"} - set(test)
+    if missing:
+        raise ArchsimError(f"{place}: required arrays 'images' and 'labels', given {sorted(test)}; export it again")
+    images, labels = test["images"], test["labels"]
+    if images.dtype != np.uint8 or images.ndim < 3 or not len(images):
+        raise ArchsimError(
+            f"{place}: 'images': required uint8 [images, height, width], given {images.dtype} {list(images.shape)}; "
+            "export it again"
+        )
+    if not np.issubdtype(labels.dtype, np.integer) or labels.shape != images.shape[:1]:
+        raise ArchsimError(
+            f"{place}: 'labels': required one integer for each of {len(images)} images, given {labels.dtype} "
+            f"{list(labels.shape)}; export it again"
+        )
+    return images, labels.astype(np.int64)
 
 
 def _check_digest(place: Path, digest: str) -> None:
@@ -134,7 +190,7 @@ def _check_digest(place: Path, digest: str) -> None:
 
 def _arrays(place: Path) -> dict[str, NDArray[Any]]:
     try:
-        with np.load(place, allow_pickle=False) as data:
+        with place.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
-    except (OSError, ValueError, BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, NotImplementedError, BadZipFile, zlib.error) as error:
         raise ArchsimError(f"{place}: required an npz archive, given one that cannot be read: {error}") from error

@@ -11,24 +11,61 @@ from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.importers.artefact import Artefact
+from mapping.importers.manifest import (
+    COUNT,
+    ENTRIES,
+    FLAG,
+    MAPPING,
+    NATURAL,
+    NUMBER,
+    POSITIVE,
+    TEXT,
+    KeyPath,
+    Rule,
+    check,
+)
 from mapping.ir import IMAGE, Attention, Classifier, Layer, Map, Network, Synapse
 
 STREAM = "x"
 
+_SIZES = ("image_size", "in_channels", "timesteps", "depth", "dim", "heads", "mlp_ratio", "classes")
+_POOL = ("kernel", "stride", "padding")
+RULES: dict[KeyPath, Rule] = {
+    **{("hyperparameters", name): COUNT for name in _SIZES},
+    ("batch_norm_eps",): POSITIVE, ("attention_scale",): POSITIVE,
+    ("tokenizer",): ENTRIES, ("tokenizer", "*", "name"): TEXT, ("tokenizer", "*", "bn"): TEXT,
+    ("tokenizer", "*", "lif"): Rule("a text or null", lambda value: value is None or isinstance(value, str)),
+    **{("tokenizer", "*", name): COUNT for name in ("cin", "cout", "kernel", "stride")},
+    ("tokenizer", "*", "padding"): NATURAL,
+    ("tokenizer", "*", "pool"): Rule(
+        f"null or a mapping with {_POOL}",
+        lambda value: value is None or (isinstance(value, dict) and all(name in value for name in _POOL)),
+    ),
+    ("lif",): MAPPING, ("lif", "*", "tau"): NUMBER, ("lif", "*", "v_reset"): NUMBER,
+    ("lif", "*", "decay_input"): FLAG, ("lif", "*", "threshold"): POSITIVE,
+}  # fmt: skip
+"""Keys of the manifest that only this family has."""
+
 
 def read(artefact: Artefact) -> Network:
     """The network of an artefact. Raises ArchsimError when tensors are missing, misshapen or not finite."""
+    check(artefact.path / "manifest.json", artefact.manifest, RULES)
     hyper = artefact.manifest["hyperparameters"]
-    size = hyper["image_size"]
+    size, channels = hyper["image_size"], hyper["in_channels"]
+    if artefact.images.shape[1:] != (*([channels] if channels > 1 else []), size, size):
+        raise ArchsimError(
+            f"{artefact.path / 'test.npz'}: 'images': required {channels} channel(s) of {size} x {size} pixels as manifest.json "
+            f"says, given shape {artefact.images.shape}; is it the test set of this network?"
+        )
     layers = [*_tokenizer(artefact), *(layer for block in range(hyper["depth"]) for layer in _block(artefact, block))]
     weight = artefact.tensor("head.weight", (hyper["classes"], hyper["dim"]))
     layers.append(Classifier("head", layers[-1].name, weight, artefact.tensor("head.bias", weight.shape[:1])))
     return Network(
         name=str(artefact.manifest.get("name", artefact.path.name)),
         timesteps=hyper["timesteps"],
-        image=Map(size, size, hyper["in_channels"]),
+        image=Map(size, size, channels),
         image_limit=artefact.image_limit(),
-        head_limit=float(np.abs(artefact.traces["head.input"]).max()),
+        head_limit=float(np.abs(artefact.values("head.input", hyper["dim"])).max()),
         layers=tuple(layers),
     )
 
@@ -54,10 +91,16 @@ def fold(
 
 def _threshold(artefact: Artefact, lif: str) -> float:
     """Threshold of a LIF; raises ArchsimError unless it has tau 2, decaying input and hard reset to 0."""
-    node = artefact.manifest["lif"][lif]
+    node = artefact.manifest["lif"].get(lif)
+    if node is None:
+        raise ArchsimError(
+            f"{artefact.path / 'manifest.json'}: required the neurons of lif['{lif}'], but lif has "
+            f"{sorted(artefact.manifest['lif'])}; export the network again"
+        )
     if node["tau"] != 2.0 or node["v_reset"] != 0.0 or not node["decay_input"]:
         raise ArchsimError(
-            f"{artefact.path}: '{lif}': the neuron unit's LIF has tau 2, decaying input and hard reset to 0, given {node}"
+            f"{artefact.path / 'manifest.json'}: lif['{lif}']: required tau 2, decaying input and hard reset to 0, which the "
+            f"neuron unit has, given {node}; train with such neurons"
         )
     return float(node["threshold"])
 
@@ -73,7 +116,8 @@ def _tokenizer(artefact: Artefact) -> Iterator[Synapse]:
         pool = None if last else stages[number + 1]["pool"]
         if pool and (pool["kernel"], pool["stride"], pool["padding"]) != (3, 2, 1):
             raise ArchsimError(
-                f"{artefact.path}: '{lif}': the chip pools 3x3 with stride 2 and padding 1, given {pool}"
+                f"{artefact.path / 'manifest.json'}: tokenizer[{number + 1}].pool: required 3x3 with stride 2 and padding 1, "
+                f"which the spike writer has, given {pool}; train with such a pool"
             )
         yield Synapse(
             name, source, weight, bias, stage["stride"], stage["padding"], stream=STREAM if last else None, opens=last,

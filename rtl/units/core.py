@@ -1,21 +1,23 @@
 """Core in hardware: an instruction queue and the pipeline that it drives (contract: ``archsim.contracts.core``).
 
-Queue, spike fetch, event encoder, synapse array, neuron unit, spike writer. Not implemented yet: PLANES, gangs, and the pool.
+Queue, spike fetch, event encoder, synapse array, neuron unit, spike writer; beside them the reader of PLANES, whose granules
+the spike writer stores. Not implemented yet: gangs.
 """
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib.wiring import Component, In, connect, flipped
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import stream
+from amaranth.lib.wiring import Component, In, Out, connect
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Layout
-from archsim.contracts.core import SYNAPSE_FIELDS
+from archsim.contracts.core import PLANES_FIELDS, SYNAPSE_FIELDS
 from archsim.contracts.event_encoder import EventEncoderParams
 from archsim.contracts.neuron import NeuronParams
-from archsim.contracts.sequencer import CORE0, HEADER, SYNAPSE
+from archsim.contracts.sequencer import CORE0, HEADER, PLANES, SYNAPSE
 from archsim.contracts.spike_fetch import SpikeFetchParams
 from archsim.contracts.spike_writer import SpikeWriterParams
 from archsim.contracts.synapse_array import SynapseArrayParams
-from rtl.payload import shape
+from rtl.payload import forward, forwarded, shape
 from rtl.units import neuron as neuron_unit
 from rtl.units import spike_writer
 from rtl.units.event_encoder import EventEncoder
@@ -27,6 +29,66 @@ from rtl.units.synapse_array import SynapseArray
 
 INSTRUCTION = Layout.of("synapse_instruction", HEADER + SYNAPSE_FIELDS)
 """Bits of a SYNAPSE in the queue."""
+
+PLANES_INSTRUCTION = Layout.of("planes_instruction", HEADER + PLANES_FIELDS)
+"""Bits of a PLANES in the queue."""
+
+
+def plane_bit(total, right_shift, plane, sign_plane):
+    """Bit ``plane`` of ``total`` shifted to the right and saturated to ``sign_plane`` + 1 bits, two's complement."""
+    sign = total[-1]
+    beyond = (total ^ sign.replicate(len(total))) >> (sign_plane + right_shift)
+    inside = (total.as_signed() >> (plane + right_shift))[0]
+    return Mux(beyond.any(), sign ^ (plane != sign_plane), inside)
+
+
+class PlaneReader(Component):
+    """PLANES up to the spike writer: reads the rows of the reduction bank once for each plane and offers their bits.
+
+    Ports:
+
+    * ``fields``: fields of the instruction, constant from its start to its end; ``start`` is its first cycle.
+    * ``read``: the reduction bank; ``o``: granules of spikes of lane 0; the planes are positions of one step.
+    """
+
+    def __init__(self, params: NeuronParams):
+        self.params = params
+        super().__init__({
+            "fields": In(shape(PLANES_INSTRUCTION)), "start": In(1), "read": Out(neuron_unit.read_port(params.reduce)),
+            "o": Out(stream.Signature(shape(params.o), always_ready=True)),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        """Read, select, write: the writer takes a granule two cycles after its row was read."""
+        m = Module()
+        fields, bits = self.fields, self.params.membrane_bits
+        running, answered, block, plane = Signal(), Signal(), Signal(7), Signal(6)
+        last_block, sign_plane = Signal(), Signal(6)
+        m.d.comb += [last_block.eq(block == fields.blocks - 1), sign_plane.eq(fields.planes - 1)]
+        # cycle 0 (the start): the counters are set
+        with m.If(self.start):
+            m.d.sync += [running.eq(1), block.eq(0), plane.eq(sign_plane)]
+        # cycle 1: a row is read
+        m.d.comb += [
+            self.read.en.eq(running),
+            self.read.row.eq((fields.reduce_base + block)[: self.params.reduce.address_bits]),
+        ]
+        with m.If(running):
+            m.d.sync += block.eq(Mux(last_block, 0, block + 1))
+            with m.If(last_block):
+                m.d.sync += [plane.eq(plane - 1), running.eq(plane != 0)]
+        # cycle 2: the row stands; its bits are selected
+        held_block, held_plane, held_last = Signal(7), Signal(6), Signal()
+        m.d.sync += [answered.eq(running), held_block.eq(block), held_plane.eq(plane), held_last.eq(last_block)]
+        totals = [self.read.data[first : first + bits] for first in range(0, self.params.reduce.row_bits, bits)]
+        m.d.sync += [
+            self.o.valid.eq(answered), self.o.payload.block.eq(held_block), self.o.payload.last.eq(held_last),
+            self.o.payload.spikes.eq(
+                Cat(plane_bit(total, fields.right_shift, held_plane, sign_plane) for total in totals)
+            ),
+        ]  # fmt: skip
+        # cycle 3: the granule is offered
+        return m
 
 
 class Core(Component):
@@ -56,8 +118,12 @@ class Core(Component):
         self.encoder = EventEncoder(EventEncoderParams(chip.lanes, chip.columns, array.row_bits))
         self.array = SynapseArray(array)
         self.neuron = NeuronUnit(neuron)
+        self.planes = PlaneReader(neuron)
         self.writer = SpikeWriter(
-            SpikeWriterParams(chip.lanes, chip.neurons, chip.blocks, chip.spike_out_rows), neuron.o
+            SpikeWriterParams(
+                chip.lanes, chip.neurons, chip.blocks, chip.spike_out_rows, chip.pool_steps, chip.pool_rows
+            ),
+            neuron.o,
         )
         # The ports that are the units' own, by their names here.
         self.ports: dict[str, tuple[Component, str]] = {
@@ -71,48 +137,65 @@ class Core(Component):
             "read_reduce": (self.neuron, "read_reduce"), "write_out": (self.writer, "write"),
             "read_out": (self.writer, "read"), "done": (self.writer, "done"),
         }  # fmt: skip
-        super().__init__({name: unit.signature.members[port] for name, (unit, port) in self.ports.items()})
+        super().__init__(forwarded(self.ports))
 
     def elaborate(self, platform):
         """The units in the order of the pipeline, their ports, and the instruction's fields to each of them."""
         m = Module()
-        for name in ("sequencer", "fetch", "encoder", "array", "neuron", "writer"):
+        for name in ("sequencer", "fetch", "encoder", "array", "neuron", "planes", "writer"):
             m.submodules[name] = getattr(self, name)
-        for name, (unit, port) in self.ports.items():
-            mine, its = getattr(self, name), getattr(unit, port)
-            member = self.signature.members[name]
-            if not member.is_port:
-                connect(m, flipped(mine), its)
-            elif member.flow is In:
-                m.d.comb += its.eq(mine)
-            else:
-                m.d.comb += mine.eq(its)
+        forward(m, self, self.ports)
         self._instruct(m)
         self._join(m)
         return m
 
     def _instruct(self, m):
         """Fields of the instruction and its start to the units."""
-        sequencer, fetch, neuron, writer = self.sequencer, self.fetch, self.neuron, self.writer
-        fields, mine = Signal(shape(INSTRUCTION)), Signal()
+        sequencer, fetch, neuron, planes, writer = self.sequencer, self.fetch, self.neuron, self.planes, self.writer
+        fields, synapse = Signal(shape(INSTRUCTION)), Signal()
         m.d.comb += [
-            fields.eq(sequencer.instruction[: INSTRUCTION.width]), mine.eq(fields.opcode == SYNAPSE),
-            fetch.setup.eq(sequencer.setup & mine), sequencer.done.eq(writer.done),
+            fields.eq(sequencer.instruction[: INSTRUCTION.width]), synapse.eq(fields.opcode == SYNAPSE),
+            planes.fields.eq(sequencer.instruction[: PLANES_INSTRUCTION.width]),
+            planes.start.eq(sequencer.start & (fields.opcode == PLANES)), writer.start.eq(sequencer.start),
+            fetch.setup.eq(sequencer.setup & synapse), sequencer.done.eq(writer.done),
             self.array.config.bank.eq(fields.weight_bank), self.array.config.blocks.eq(fields.blocks),
             self.array.config.steps.eq(fields.steps), self.array.config.replay.eq(fields.replay),
         ]  # fmt: skip
-        for unit in (fetch, neuron, writer):
-            m.d.comb += unit.start.eq(sequencer.start & mine)
+        for unit in (fetch, neuron):
+            m.d.comb += unit.start.eq(sequencer.start & synapse)
         for view, layout in (
             (fetch.tile, TILE),
             (neuron.config, neuron_unit.CONFIG),
             (writer.config, spike_writer.CONFIG),
         ):
             m.d.comb += [view[field.name].eq(fields[field.name]) for field in layout.fields]
+        self._planes(m, synapse)
+
+    def _planes(self, m, synapse):
+        """PLANES has the reduction bank, and the writer, to which its planes are positions in a column."""
+        planes, writer = self.planes, self.writer
+        one = ("spike_out", "slices", "steps", "lanes", "out_width", "out_position")
+        m.d.comb += planes.read.data.eq(self.neuron.read_reduce.data)
+        with m.If(planes.read.en):
+            m.d.comb += [self.neuron.read_reduce.en.eq(1), self.neuron.read_reduce.row.eq(planes.read.row)]
+        with m.If(~synapse):
+            m.d.comb += [
+                writer.config.eq(0), *(writer.config[name].eq(1) for name in one),
+                writer.config.out_height.eq(planes.fields.planes), writer.config.out_bank.eq(planes.fields.out_bank),
+                writer.config.out_base.eq(planes.fields.out_base),
+            ]  # fmt: skip
 
     def _join(self, m):
         """The pipeline from the fetch to the writer."""
         connect(m, self.fetch.o, self.encoder.i)
         connect(m, self.encoder.o, self.array.i)
         connect(m, self.array.o, self.neuron.i)
-        connect(m, self.neuron.o, self.writer.i)
+        self._write(m, self.neuron.o)
+
+    def _write(self, m, granules):
+        """The writer's granules: those of PLANES, or ``granules``; never both at once."""
+        planes, target = self.planes.o, self.writer.i
+        m.d.comb += [
+            target.valid.eq(granules.valid | planes.valid),
+            target.payload.eq(Mux(planes.valid, planes.payload.as_value(), granules.payload.as_value())),
+        ]

@@ -10,11 +10,12 @@ even where every window is a single word:
 The first two run ahead as soon as the instruction stands, before its start; they touch no bank.
 """
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
-from amaranth.lib.wiring import Component, In
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib.wiring import Component, In, connect, flipped
 
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.spike_fetch import ADDRESS_BITS, BANKS, FIFO_DEPTH, TILE_FIELDS, SpikeFetchParams
+from rtl.fifo import Fifo
 from rtl.payload import load_port, shape, stream_out
 from rtl.units.sram import Sram
 
@@ -208,11 +209,12 @@ class SpikeFetch(Component):
         m = Module()
         m.submodules.walker = walker = WindowWalker(self.params)
         m.d.comb += [walker.tile.eq(self.tile), walker.setup.eq(self.setup), walker.start.eq(self.start)]
-        level, pending, word = Signal(range(FIFO_DEPTH + 1)), Signal(), Signal(shape(walker.layout))
+        m.submodules.fifo = fifo = Fifo(self.params.o, FIFO_DEPTH)
+        pending, word = Signal(), Signal(shape(walker.layout))
         # cycle 0: the address is issued if the FIFO has room for the word and the one before
         issue = Signal()
         m.d.comb += [
-            walker.o.ready.eq(level + pending < FIFO_DEPTH),
+            walker.o.ready.eq(fifo.level + pending < FIFO_DEPTH),
             issue.eq(walker.o.valid & walker.o.ready),
         ]
         m.d.sync += pending.eq(issue)
@@ -220,13 +222,13 @@ class SpikeFetch(Component):
             m.d.sync += word.eq(walker.o.payload)
         spikes = self._banks(m, issue & ~walker.o.payload.empty, walker.o.payload.address)
         # cycle 1: the row stands
-        pushed = Signal(shape(self.params.o))
         m.d.comb += [
-            pushed.spikes.eq(Mux(word.empty, 0, spikes)),
-            *(pushed[name].eq(word[name]) for name in ("row", "shift", "subtract", "last")),
+            fifo.push.eq(pending),
+            fifo.pushed.spikes.eq(Mux(word.empty, 0, spikes)),
+            *(fifo.pushed[name].eq(word[name]) for name in ("row", "shift", "subtract", "last")),
         ]
         # cycle 2: it waits in the FIFO
-        self._fifo(m, pending, pushed, level)
+        connect(m, fifo.o, flipped(self.o))
         return m
 
     def _banks(self, m, enable, address):
@@ -243,17 +245,3 @@ class SpikeFetch(Component):
             ]  # fmt: skip
             rows.append(bank.read.data)
         return Mux(self.tile.in_bank, rows[1], rows[0])
-
-    def _fifo(self, m, push, pushed, level):
-        """FIFO of registers; its oldest word is ``o``."""
-        entries = Array(Signal(self.params.o.width, name=f"entry{index}") for index in range(FIFO_DEPTH))
-        head, tail = Signal(range(FIFO_DEPTH)), Signal(range(FIFO_DEPTH))
-        pop = Signal()
-        m.d.comb += [
-            self.o.valid.eq(level != 0), self.o.payload.as_value().eq(entries[head]), pop.eq(self.o.valid & self.o.ready),
-        ]  # fmt: skip
-        m.d.sync += level.eq(level + push - pop)
-        with m.If(push):
-            m.d.sync += [entries[tail].eq(pushed.as_value()), tail.eq(Mux(tail == FIFO_DEPTH - 1, 0, tail + 1))]
-        with m.If(pop):
-            m.d.sync += head.eq(Mux(head == FIFO_DEPTH - 1, 0, head + 1))

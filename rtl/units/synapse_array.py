@@ -99,7 +99,7 @@ class SynapseArray(Component):
         # The operand of a column, all bits flipped to subtract: -w = ~w + 1, the 1 is the adder's carry.
         operands = []
         for column in range(params.columns):
-            operand = Signal(signed(params.weight_bits), name=f"operand_{column}")
+            operand = Signal(weights[column].shape(), name=f"operand_{column}")
             m.d.comb += operand.eq(Mux(subtract, ~weights[column], weights[column]))
             operands.append(operand)
         sums = []

@@ -65,6 +65,7 @@ def test_run_writes_a_report(workload, simulator, monkeypatch, capsys):
         "report.json",
         "report.html",
         "timeline.json",
+        "program.safetensors",
     }
     printed = capsys.readouterr()
     assert "report: reports/digits/report.html" in printed.out

@@ -14,7 +14,7 @@ from archsim.report.charts import CAUSE_COLOURS, component_chart, cycles_chart, 
 from archsim.report.timeline import timeline
 from archsim.summary import CAUSES, summarise
 
-FILES = {"report.json", "report.html", "timeline.json"}
+FILES = {"report.json", "report.html", "timeline.json", "program.safetensors"}
 
 
 def test_report_is_whole_and_deterministic(result, tmp_path):

@@ -20,7 +20,8 @@ CHIP = ChipParams(
 
 ONE = {
     "tokens": 1, "tile": 1, "steps": 1, "lanes": 1, "map_words": 1, "words": 1, "head_words": 1, "segment": 8,
-    "count_words": 1, "neuron": neuron.LIF, "threshold": 1, "blocks": 1, "out_words": 1,
+    "count_step": 1, "neuron": neuron.LIF, "threshold": 1, "blocks": 1, "out_words": 1, "token_rows": 1,
+    "out_token_rows": 1,
 }  # fmt: skip
 """One token, one word, one step, one block."""
 
@@ -159,8 +160,9 @@ class Attention:
         return {
             "q_bank": 1, "q_base": 7, "k_base": 3, "v_base": 4, "tokens": self.tokens, "tile": self.tile,
             "steps": self.steps, "lanes": self.used, "map_words": self.map_words, "first_word": self.first,
-            "words": self.words, "head_words": self.head_words, "segment": self.segment, "count_base": 5,
-            "count_first": self.first, "count_words": self.words, "neuron": self.kind, "threshold": self.threshold,
+            "words": self.words, "head_words": self.head_words, "segment": self.segment, "count_base": 2,
+            "count_step": self.words * self.head_words, "token_rows": self.slices * self.map_words,
+            "out_token_rows": self.slices * self.map_words, "neuron": self.kind, "threshold": self.threshold,
             "shift": self.shift, "blocks": self.chip.blocks, "out_bank": 1, "out_base": 2,
             "out_words": self.map_words,
         }  # fmt: skip
@@ -209,12 +211,12 @@ def test_random_kv_and_q(seed):
     cycles = attention.attend(ATTEND_KV, case.fields, case.chip, case.memory)
     assert cycles == contract.kv_cycles(int(case.word_events(case.k).sum()) * case.head_words)
     used = case.steps * case.words * case.head_words * 8
-    counts = case.memory.counts[5 : 5 + used].reshape(case.steps, case.words, case.head_words, 8, 8)
+    counts = case.memory.counts[16 : 16 + used].reshape(case.steps, case.words, case.head_words, 8, 8)
     for (t, head, c, d), count in np.ndenumerate(products):
         at, to = (head * case.segment * case.head_words + channel for channel in (c, d))
-        assert counts[t, at // 8, to // 8 % case.head_words, at % 8, to % 8] == count
+        assert counts[t, to // 8, at // 8 % case.head_words, at % 8, to % 8] == count
     assert counts.sum() == products.sum()
-    counts_before[5 : 5 + used] = case.memory.counts[5 : 5 + used]
+    counts_before[16 : 16 + used] = case.memory.counts[16 : 16 + used]
     assert np.array_equal(case.memory.counts, counts_before)
 
     expected = case.expected_out(np.einsum("nthc,thcd->nthd", q, products).reshape(case.tile, case.steps, -1))

@@ -66,6 +66,16 @@ def test_load_writes_the_rows_of_every_core_of_the_mask():
     assert not whole.cores[0].weight[0].any()
 
 
+def test_load_of_words_of_64_channels():
+    # Two words, one with channel 63 and one without: neither passes through a float.
+    chip = CHIP.replace(columns=64, neurons=16)
+    whole = memories(chip)
+    words = [(1 << 63) + 1, (1 << 62) + 1]
+    whole.dram[:16] = np.array(words, "<u8").view(np.uint8)
+    dma.load(transfer(memory=contract.SPIKE_IN, row_bytes=16), chip, whole)
+    assert whole.cores[0].spike_in[0, 0].tolist() == words
+
+
 def test_store_of_two_rows():
     # Rows of 18-bit sums, 9 bytes in three beats: read 1, held 2, beats 3..5 and 6..8, end 9.
     whole = memories()

@@ -1,4 +1,4 @@
-"""Test support: run a queue of instructions on one core in Verilog, and the same on a model of its SYNAPSE.
+"""Test support: run a queue of instructions on one core in Verilog, and the same on a model of its instructions.
 
 ``run_slice`` preloads any :class:`CoreMemory` and any queue, runs the Verilator library and dumps the memories.
 ``expected_slice`` does the same with a simulator of single instructions and the contract's law of the queue; it never
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from amaranth.lib.wiring import Component
@@ -22,14 +22,16 @@ from rtl.build import simulation_ports, verilog
 from rtl.units.core import Core
 from rtl.verilator import build
 from rtl.verilator_library import Library
+from tests.rtl import replay
+from tests.rtl.rows import bits, integers, load_inputs
 
 BUILD = Path(__file__).parents[2] / "build" / "rtl"
 
 CHUNK = 4096
 """Cycles between two looks at ``halted``."""
 
-Synapse = Callable[[Mapping[str, int], ChipParams, CoreMemory], int]
-"""A model of SYNAPSE: changes the memory, returns the cycles from start to end."""
+Model = Callable[[Mapping[str, int], ChipParams, CoreMemory], int]
+"""A model of a core's instructions: changes the memory, returns the cycles from start to end."""
 
 
 class SliceRun(NamedTuple):
@@ -44,9 +46,9 @@ class SliceRun(NamedTuple):
 
 
 def expected_slice(
-    chip: ChipParams, queue: np.ndarray, memory: CoreMemory, posts: Iterable[tuple[int, int]], synapse: Synapse
+    chip: ChipParams, queue: np.ndarray, memory: CoreMemory, posts: Iterable[tuple[int, int]], model: Model
 ) -> SliceRun:
-    """What the queue does by the contract's law of the queue and the model ``synapse`` (arguments as in ``run_slice``)."""
+    """What the queue does by the contract's law of the queue and ``model`` (arguments as in ``run_slice``)."""
     memory = deepcopy(memory)
     waiting: dict[int, list[int]] = {}
     for cycle, engine in sorted(posts):
@@ -60,7 +62,7 @@ def expected_slice(
         for engine in range(sequencer.MAX_ENGINES):
             if fields["wait"] >> engine & 1:
                 start = max(start, sequencer.start(ready, waiting[engine].pop(0)))
-        end = start + synapse(fields, chip, memory)
+        end = start + model(fields, chip, memory)
         times.append((start, end))
         if fields["post"]:
             sent.append((end, fields["post"]))
@@ -68,7 +70,9 @@ def expected_slice(
     return SliceRun(times, sent, memory)
 
 
-def difference(expected: SliceRun, found: SliceRun) -> str:
+def difference(
+    expected: SliceRun, found: SliceRun, names: Iterable[str] = ("spike_out", "residual", "psum", "reduce")
+) -> str:
     """The first difference of two runs, empty if there is none: instruction times, posts, then memories row by row."""
     for index, (ours, theirs) in enumerate(zip(expected.times, found.times, strict=False)):
         if ours != theirs:
@@ -77,7 +81,7 @@ def difference(expected: SliceRun, found: SliceRun) -> str:
         return f"{len(expected.times)} instructions expected, found {len(found.times)}"
     if expected.posts != found.posts:
         return f"posts {expected.posts} expected, found {found.posts}"
-    for name in ("spike_out", "residual", "psum", "reduce"):
+    for name in names:
         ours, theirs = getattr(expected.memory, name), getattr(found.memory, name)
         where = np.argwhere(ours != theirs)
         if len(where):
@@ -133,8 +137,22 @@ def run_slice(
         library: the built core, if it is another one than ``Core(chip)``.
     """  # fmt: skip
     library = library or core_library(chip)
+    return observed(chip, memory, *run_queue(library, preload(chip, queue, memory), dump_inputs(chip), posts, limit))
+
+
+def run_queue(
+    library: Library,
+    load: Mapping[str, np.ndarray],
+    dump: Mapping[str, np.ndarray | int],
+    posts: Iterable[tuple[int, int]],
+    limit: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """Reset an engine with its queue under ``load``, run it until it halts, then drive ``dump``.
+
+    Returns start, done and post by cycle, and the outputs over the cycles of ``dump``.
+    """
     idle = dict.fromkeys(library.inputs, 0) | {"go": 1}
-    library.run(idle | {"rst": 1} | preload(chip, queue, memory))
+    library.run(idle | {"rst": 1} | load)
     posts = list(posts)
     seen: dict[str, list[np.ndarray]] = {"start": [], "done": [], "post": []}
     for first in range(0, limit, CHUNK):
@@ -149,12 +167,23 @@ def run_slice(
             break
     else:
         raise AssertionError(f"the queue has not halted after {limit} cycles")
-    out = library.run(idle | dump_inputs(chip), resume=True)
-    return observed(chip, memory, *(np.concatenate(parts) for parts in seen.values()), out)
+    start, done, post = (np.concatenate(parts) for parts in seen.values())
+    return start, done, post, library.run(idle | dump, resume=True)
 
 
 def stimulus(
     chip: ChipParams, queue: np.ndarray, memory: CoreMemory, posts: Iterable[tuple[int, int]], cycles: int
+) -> tuple[dict[str, np.ndarray], dict[str, slice]]:
+    """Every input of a core in every cycle of a whole run (see :func:`whole_run`)."""
+    return whole_run(design(chip).inputs, preload(chip, queue, memory), dump_inputs(chip), posts, cycles)
+
+
+def whole_run(
+    ports: list[tuple[str, int]],
+    load: Mapping[str, np.ndarray],
+    dump: Mapping[str, np.ndarray | int],
+    posts: Iterable[tuple[int, int]],
+    cycles: int,
 ) -> tuple[dict[str, np.ndarray], dict[str, slice]]:
     """Every input in every cycle of a whole run, for a bench that cannot look at ``halted``.
 
@@ -164,21 +193,22 @@ def stimulus(
     posted = np.zeros(cycles, np.uint64)
     for cycle, engine in posts:
         posted[cycle] |= np.uint64(1 << engine)
-    phases = {
-        "reset": {"rst": np.ones(2)}, "preload": {"rst": 1} | preload(chip, queue, memory), "run": {"posted": posted},
-        "dump": dump_inputs(chip),
-    }  # fmt: skip
-    ports, parts, first = design(chip).inputs, {}, 0
-    columns: dict[str, list[np.ndarray]] = {name: [] for name, _ in ports}
-    for phase, inputs in phases.items():
-        length = max(len(value) for value in inputs.values() if np.ndim(value))
-        parts[phase] = slice(first, first + length)
-        first += length
-        for name, width in ports:
-            value = np.asarray(inputs.get(name, int(name == "go"))).astype(np.uint64)
-            value = value.reshape(length, -1) if value.ndim else np.full((length, 1), value)
-            columns[name].append(np.pad(value, ((0, 0), (0, -(-width // 64) - value.shape[1]))))
-    return {name: np.concatenate(values) for name, values in columns.items()}, parts
+    phases = {"reset": {"rst": np.ones(2)}, "preload": {"rst": 1} | load, "run": {"posted": posted}, "dump": dump}
+    return replay.stimulus(ports, phases, {"go": 1})
+
+
+def cocotb_outputs(
+    verilog_file: Path,
+    top: str,
+    stimulus: Mapping[str, np.ndarray],
+    parts: Mapping[str, slice],
+    folder: Path,
+    simulator: Literal["icarus", "verilator"],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """A whole run through cocotb, in ``folder``, which also looks for X in every register; returns what ``run_queue`` does."""
+    outputs = replay.on_cocotb(verilog_file, top, stimulus, folder, simulator=simulator)
+    run = (outputs[name][parts["run"]] for name in ("start", "done", "post"))
+    return *run, {name: values[parts["dump"]] for name, values in outputs.items()}
 
 
 def observed(
@@ -190,9 +220,6 @@ def observed(
     dump: Mapping[str, np.ndarray],
 ) -> SliceRun:
     """What was seen: start, done and post by cycle, and the outputs over the cycles of ``dump_inputs``."""  # fmt: skip
-    start, done, post = start.reshape(-1), done.reshape(-1), post.reshape(-1)
-    times = list(zip(np.flatnonzero(start).tolist(), np.flatnonzero(done).tolist(), strict=True))
-    sent = [(int(cycle), int(post[cycle])) for cycle in np.flatnonzero(post)]
     memory = deepcopy(memory)
     words = dump["read_out__data"][1 : 2 * chip.spike_out_rows + 1].reshape(2 * chip.spike_out_rows, -1)
     memory.spike_out[:] = integers(words, chip.columns, chip.lanes).reshape(memory.spike_out.shape)
@@ -201,7 +228,16 @@ def observed(
         rows = getattr(memory, name)
         words = dump[f"read_{name}__data"][1 : len(rows) + 1].reshape(len(rows), -1)
         rows[:] = (integers(words, chip.membrane_bits, chip.neurons).astype(np.int64) + half) % (2 * half) - half
-    return SliceRun(times, sent, memory)
+    return SliceRun(*events_of(start, done, post), memory)
+
+
+def events_of(
+    start: np.ndarray, done: np.ndarray, post: np.ndarray
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(start, end) of each instruction and (cycle, engines) of each post, from the ports by cycle."""
+    start, done, post = start.reshape(-1), done.reshape(-1), post.reshape(-1)
+    times = list(zip(np.flatnonzero(start).tolist(), np.flatnonzero(done).tolist(), strict=True))
+    return times, [(int(cycle), int(post[cycle])) for cycle in np.flatnonzero(post)]
 
 
 def preload(chip: ChipParams, queue: np.ndarray, memory: CoreMemory) -> dict[str, np.ndarray]:
@@ -217,18 +253,8 @@ def preload(chip: ChipParams, queue: np.ndarray, memory: CoreMemory) -> dict[str
         "write_psum": bits(memory.psum, chip.membrane_bits),
         "write_reduce": bits(memory.reduce, chip.membrane_bits),
     }
-    cycles = max(1, *(np.count_nonzero(contents.any(axis=-1)) for contents in data.values()))
-    inputs = {}
-    for name, contents in data.items():
-        where = np.argwhere(contents.any(axis=-1))  # [rows, (bank,) row]
-        depth = chip.queue_rows if name == "program" else contents.shape[-2]
-        address = [bits(where[:, -1:], max(1, (depth - 1).bit_length()))]
-        bank = [bits(where[:, :1], 1)] if where.shape[1] == 2 else []
-        payload = np.concatenate([*bank, *address, contents[tuple(where.T)]], axis=1)
-        words = to_words(np.pad(payload, ((0, cycles - len(where)), (0, 0))))
-        inputs[f"{name}__valid"] = np.arange(cycles) < len(where)
-        inputs[f"{name}__payload"] = words if payload.shape[1] > 64 else words[:, 0]
-    return inputs
+    depths = {name: chip.queue_rows if name == "program" else contents.shape[-2] for name, contents in data.items()}
+    return load_inputs(data, depths)
 
 
 def dump_inputs(chip: ChipParams) -> dict[str, np.ndarray | int]:
@@ -242,28 +268,6 @@ def dump_inputs(chip: ChipParams) -> dict[str, np.ndarray | int]:
     }  # fmt: skip
 
 
-# ------------------------------------------------------------------------------ bits
-
-
 def param_fields(chip: ChipParams):
     """Fields of a parameter row, in the order of :class:`CoreMemory`."""
     return param_layout(chip.neurons, chip.membrane_bits).fields
-
-
-def bits(values: np.ndarray, width: int) -> np.ndarray:
-    """Bits of integers [..., elements] as uint8 [..., elements * width], lowest first."""
-    taken = values[..., None] >> np.arange(width).astype(values.dtype) & values.dtype.type(1)
-    return taken.astype(np.uint8).reshape(*values.shape[:-1], values.shape[-1] * width)
-
-
-def to_words(rows: np.ndarray) -> np.ndarray:
-    """Rows of bits as uint64 [rows, words]."""
-    padded = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 64)))
-    return np.packbits(padded, axis=1, bitorder="little").view(np.uint64)
-
-
-def integers(words: np.ndarray, width: int, count: int) -> np.ndarray:
-    """``count`` unsigned integers of ``width`` bits from the low end of each row of words, uint64 [rows, count]."""
-    rows = np.unpackbits(np.ascontiguousarray(words).view(np.uint8), axis=1, bitorder="little")
-    parts = rows[:, : width * count].reshape(len(rows), count, width).astype(np.uint64)
-    return (parts << np.arange(width, dtype=np.uint64)).sum(axis=-1, dtype=np.uint64)

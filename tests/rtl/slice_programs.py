@@ -1,4 +1,4 @@
-"""Test support: handmade programs of SYNAPSE instructions for one core, and random contents of its memories."""
+"""Test support: programs of SYNAPSE and PLANES instructions for one core, and random contents of its memories."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.core import SYNAPSE_FIELDS
+from archsim.contracts.core import PLANES_FIELDS
 from archsim.contracts.neuron import NONE
 from archsim.contracts.spike_fetch import ADDRESS_BITS
 from archsim.units.sram import CoreMemory
@@ -84,17 +84,44 @@ def planes_of(chip: ChipParams, size: tuple[int, int], planes: int, steps: int, 
 
 
 def queue_of(instructions: Sequence[Mapping[str, int]]) -> np.ndarray:
-    """A queue of SYNAPSE instructions (``wait`` and ``post`` among their fields) and HALT, uint8 [rows, bytes]."""
+    """A queue of instructions (``opcode``, by default SYNAPSE, ``wait`` and ``post`` among their fields) and HALT.
+
+    Returns uint8 [rows, bytes].
+    """
     rows = []
     for instruction in instructions:
-        fields = {field.name: 0 for field in SYNAPSE_FIELDS} | dict(instruction)
-        wait, post = fields.pop("wait", 0), fields.pop("post", 0)
-        rows.append(sequencer.encode(sequencer.SYNAPSE, fields, wait, post))
+        fields = dict(instruction)
+        opcode, wait, post = fields.pop("opcode", sequencer.SYNAPSE), fields.pop("wait", 0), fields.pop("post", 0)
+        rows.append(sequencer.encode(opcode, fields, wait, post))
     rows.append(sequencer.encode(sequencer.HALT, {}))
     return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
 
 
+def random_planes(chip: ChipParams, rng: np.random.Generator) -> dict[str, int]:
+    """A PLANES with any fields whose rows exist; now and then as wide as its field allows."""
+    limits = {"planes": (1, 64), "right_shift": (0, 32)} if rng.random() < 0.2 else {
+        "planes": (1, chip.membrane_bits + 1), "right_shift": (0, chip.membrane_bits)
+    }  # fmt: skip
+    limits |= {"blocks": (1, chip.blocks + 1), "out_bank": (0, 2), "out_base": (0, chip.spike_out_rows - 63)}
+    limits["reduce_base"] = (0, chip.reduce_rows - chip.blocks + 1)
+    return {field.name: int(rng.integers(*limits[field.name])) for field in PLANES_FIELDS} | {
+        "opcode": sequencer.PLANES
+    }
+
+
+def pool_fits(chip: ChipParams, fields: Mapping[str, int]) -> bool:
+    """Whether the pool's memories hold the granules of a position and of a pooled row."""
+    granules = fields["steps"] * fields["blocks"] * (1 if fields.get("planes") else fields["slices"])
+    lines = (fields["out_width"] + 1) // 2 * granules
+    return granules <= chip.pool_steps * chip.blocks and lines <= chip.pool_rows * chip.blocks
+
+
 def random_instruction(chip: ChipParams, rng: np.random.Generator) -> dict[str, int]:
+    """A SYNAPSE, or a PLANES, at random."""
+    return random_planes(chip, rng) if rng.random() < 0.15 else random_synapse(chip, rng)
+
+
+def random_synapse(chip: ChipParams, rng: np.random.Generator) -> dict[str, int]:
     """A SYNAPSE with any geometry whose rows exist: convolutions, planes, and windows far off the map."""
     while True:
         size = tuple(rng.integers(1, 7, 2).tolist())
@@ -114,6 +141,8 @@ def random_instruction(chip: ChipParams, rng: np.random.Generator) -> dict[str, 
         rows = (fields[name] for name in ("residual_position", "psum_position", "out_position"))
         weights = fields["kernel_height"] * fields["kernel_width"] * max(fields["tap_rows"], 1)
         spikes = fields["in_height"] * fields["y_stride"]
+        if fields["pool"] and not pool_fits(chip, fields):
+            continue
         if weights <= chip.weight_rows and spikes <= chip.spike_in_rows and all(positions * row <= 500 for row in rows):
             return fields
 
@@ -136,6 +165,8 @@ def _random_neurons(chip: ChipParams, rng: np.random.Generator) -> dict[str, int
     fields = {name: int(rng.integers(2)) for name in flags} | {"neuron": int(rng.integers(4))}
     if rng.random() < 0.3:
         fields |= {"reduce": 1, "reduce_first": int(rng.integers(2)), "reduce_base": int(rng.integers(4))}
+    fields["pool"] = int(rng.random() < 0.4)
+    fields["pool_first_odd"] = int(rng.random() < 0.4)
     if rng.random() < 0.15:
         fields |= {"psum_out": 1, "residual_in": 0, "residual_out": 0, "spike_out": 0, "neuron": NONE}
     fields |= {"blocks": int(rng.integers(1, chip.blocks + 1)), "psum_base": int(rng.integers(500))}

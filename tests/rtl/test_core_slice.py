@@ -4,7 +4,6 @@ Every expectation is made before the Verilog runs: times by the contract's law o
 fast one and the cycle-stepped one; memories by the models.
 """
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,13 +11,12 @@ import pytest
 from amaranth.hdl import Signal
 from amaranth.lib.wiring import connect
 
-from archsim.contracts import core, event_encoder, neuron, sequencer, spike_fetch
+from archsim.contracts import core, event_encoder, neuron, sequencer, spike_fetch, spike_writer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import IF_HALF, IF_ZERO, LIF
 from archsim.stepped import core as stepped
 from archsim.units import core as fast
 from archsim.units.sram import CoreMemory
-from rtl.simulate import run_cocotb
 from rtl.units.core import Core
 from tests.rtl import slice as core_slice
 from tests.rtl.slice import core_library, difference, expected_slice, run_slice
@@ -26,26 +24,35 @@ from tests.rtl.slice_programs import chip_of, convolution, planes_of, queue_of, 
 
 ONE = chip_of("one")
 FOUR = chip_of("four", lanes=4, columns=16, membrane_bits=12)
-ODD = chip_of("odd", lanes=2, columns=6, neurons=6, membrane_bits=10, weight_bits=4)
+ODD = chip_of(
+    "odd", lanes=2, columns=6, neurons=6, membrane_bits=10, weight_bits=4, pool_steps=6, pool_rows=12
+)  # fmt: skip
 CHIPS = [pytest.param(chip, id=chip.name) for chip in (ONE, FOUR, ODD)]
-"""One lane; four lanes and four blocks; two lanes, a single block, no power of two, sums that reach the rails."""
+"""One lane; four lanes and four blocks; two lanes, a single block, no power of two, sums that reach the rails, the least
+memories for the pools."""
 
 
-def fast_synapse(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
-    """The fast simulator's SYNAPSE. A mapped sum over positions never overflows; these random ones wrap as in a row."""
+def fast_model(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
+    """The fast simulator. A mapped sum over positions never overflows; these random ones wrap as in a row."""
+    if fields["opcode"] == sequencer.PLANES:
+        return fast.planes(fields, chip, memory)[0]
     cycles = fast.synapse([fields], chip, [memory])[0]
     half = 1 << (chip.membrane_bits - 1)
     memory.reduce[:] = (memory.reduce + half) % (2 * half) - half
     return cycles
 
 
-def stepped_synapse(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
-    """The cycle-stepped model's SYNAPSE."""
+def stepped_model(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
+    """The cycle-stepped model."""
+    if fields["opcode"] == sequencer.PLANES:
+        return stepped.planes(fields, chip, memory)
     return stepped.synapse([fields], chip, [memory])
 
 
-def law_synapse(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
+def law(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
     """The cycles alone, from the contracts' own functions in plain Python; the memory stays as it is."""
+    if fields["opcode"] == sequencer.PLANES:
+        return core.planes_cycles(fields["planes"], fields["blocks"])
     handover, taken, cycles = core.FIRST_ADD, 0, 0
     for row, _, shift, _, last in spike_fetch.reference(dict(fields), chip.columns):
         lanes = memory.spike_in[fields["in_bank"], row].tolist() if row >= 0 else [0]
@@ -53,15 +60,15 @@ def law_synapse(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory)
         if last:
             handover, taken = core.group_end(handover, taken, cycles, fields["blocks"] * fields["steps"])
             cycles = 0
-    return taken + core.drain(0)
+    return taken + core.drain(fields["pool"])
 
 
-def check(chip, instructions, memory, posts=(), synapses=(fast_synapse, stepped_synapse)):
+def check(chip, instructions, memory, posts=(), models=(fast_model, stepped_model)):
     """Run the program on the models and then on the Verilog; all of them must agree in everything."""
     queue = queue_of(instructions)
-    expected = [expected_slice(chip, queue, memory, posts, synapse) for synapse in synapses]
+    expected = [expected_slice(chip, queue, memory, posts, model) for model in models]
     found = run_slice(chip, queue, memory, posts)
-    for name, run in zip(synapses, expected, strict=True):
+    for name, run in zip(models, expected, strict=True):
         assert difference(run, found) == "", name.__name__
     return found
 
@@ -138,7 +145,38 @@ def reductions(chip):
     ]
 
 
-PROGRAMS = [convolutions, kinds, residual_stream, partial_sums, bit_planes, reductions]
+def pools(chip):
+    """Pooled maps of every parity of the sizes, down to one row or column; tiles that begin with an odd row; time steps."""
+    layer = {"padding": 1, "neuron": LIF, "spike_out": 1, "pool": 1}
+    steps = {"timesteps": 4}
+    return [
+        convolution(chip, (6, 6), 3, **layer, **steps),
+        convolution(chip, (5, 7), 3, **layer, pool_first_odd=1, out_base=60, out_bank=1),
+        convolution(chip, (7, 4), 3, **layer, **steps, pool_first_odd=1, out_base=100, blocks=1),
+        convolution(chip, (3, 1), 3, **layer, out_base=200),
+        convolution(chip, (1, 5), 3, **layer, **steps, out_base=220),
+        convolution(chip, (1, 1), 3, **layer, out_base=240, blocks=1),
+        convolution(chip, (4, 1), 3, **layer, pool_first_odd=1, out_base=250, blocks=1),
+        convolution(chip, (1, 4), 3, **layer, pool_first_odd=1, out_base=260),
+        planes_of(chip, (5, 4), 4, 6, neuron=IF_HALF, spike_out=1, pool=1, out_base=300),
+        planes_of(chip, (4, 4), 4, 1, neuron=LIF, spike_out=1, pool=1, out_base=400),
+    ]  # fmt: skip
+
+
+def planes_of_sums(chip):
+    """Sums turned into planes of several widths, from one block up to all, and used again by a reduction."""
+    planes = {"opcode": sequencer.PLANES, "blocks": chip.blocks}
+    return [
+        convolution(chip, (3, 4), 3, padding=1, reduce=1, reduce_first=1),
+        planes | {"planes": 8, "right_shift": 3, "out_bank": 1, "out_base": 5},
+        planes | {"planes": 1, "right_shift": 0},
+        planes | {"planes": 4, "right_shift": 0, "blocks": 1, "out_base": 16},
+        convolution(chip, (3, 4), 3, padding=1, reduce=1, neuron=LIF, spike_out=1, out_base=200),
+        planes | {"planes": 63, "right_shift": 31, "out_base": 100},
+    ]
+
+
+PROGRAMS = [convolutions, kinds, residual_stream, partial_sums, bit_planes, reductions, pools, planes_of_sums]
 
 
 @pytest.mark.parametrize("density", [0.05, 0.5])
@@ -196,12 +234,21 @@ def test_empty_queue_halts():
 class LateGranules(Core):
     """A core with one register too many, between neurons and writer."""
 
-    def _join(self, m):
-        source, target = self.neuron.o, self.writer.i
-        connect(m, self.fetch.o, self.encoder.i)
-        connect(m, self.encoder.o, self.array.i)
-        connect(m, self.array.o, self.neuron.i)
-        m.d.sync += [target.valid.eq(source.valid), target.payload.eq(source.payload)]
+    def _write(self, m, granules):
+        late = Signal.like(granules.payload)
+        valid = Signal()
+        m.d.sync += [valid.eq(granules.valid), late.eq(granules.payload)]
+        m.d.comb += [self.writer.i.valid.eq(valid), self.writer.i.payload.eq(late)]
+
+
+class LatePlanes(Core):
+    """A core whose reduction bank seems to answer a cycle too late."""
+
+    def _planes(self, m, synapse):
+        super()._planes(m, synapse)
+        late = Signal.like(self.neuron.read_reduce.data)
+        m.d.sync += late.eq(self.neuron.read_reduce.data)
+        m.d.comb += self.planes.read.data.eq(late)
 
 
 class LateEvents(Core):
@@ -217,26 +264,37 @@ class LateEvents(Core):
         with m.Elif(target.ready):
             m.d.sync += waiting.eq(0)
         connect(m, self.array.o, self.neuron.i)
-        connect(m, self.neuron.o, self.writer.i)
+        self._write(m, self.neuron.o)
 
 
 @pytest.mark.parametrize("wrong", [LateGranules, LateEvents])
 def test_a_register_too_many_is_found(wrong):
     queue, memory = queue_of(convolutions(ONE)), random_memory(ONE, 1)
-    expected = expected_slice(ONE, queue, memory, [], fast_synapse)
+    expected = expected_slice(ONE, queue, memory, [], fast_model)
     found = run_slice(ONE, queue, memory, library=core_library(ONE, wrong))
     assert difference(expected, found).startswith("instruction 0: start and end")
 
 
+def test_a_late_answer_to_planes_is_found():
+    queue, memory = queue_of(planes_of_sums(ONE)), random_memory(ONE, 1)
+    expected = expected_slice(ONE, queue, memory, [], fast_model)
+    found = run_slice(ONE, queue, memory, library=core_library(ONE, LatePlanes))
+    assert difference(expected, found).startswith("spike_out")
+
+
 @pytest.mark.parametrize(
     ("module", "constant"),
-    [(core, "FIRST_ADD"), (neuron, "LATENCY"), (neuron, "GROUP_GAP"), (sequencer, "DECODE"), (None, "")],
-)
+    [
+        (core, "FIRST_ADD"), (neuron, "LATENCY"), (neuron, "GROUP_GAP"), (sequencer, "DECODE"),
+        (spike_writer, "POOL_DONE"), (core, "PLANES_OVERHEAD"), (None, ""),
+    ],
+)  # fmt: skip
 def test_a_changed_constant_is_found(monkeypatch, module, constant):
-    queue, memory = queue_of(convolutions(ONE)), random_memory(ONE, 1)
+    programs = {"POOL_DONE": pools, "PLANES_OVERHEAD": planes_of_sums}
+    queue, memory = queue_of(programs.get(constant, convolutions)(ONE)), random_memory(ONE, 1)
     if module is not None:
         monkeypatch.setattr(module, constant, getattr(module, constant) + 1)
-    expected = expected_slice(ONE, queue, memory, [], law_synapse)
+    expected = expected_slice(ONE, queue, memory, [], law)
     found = run_slice(ONE, queue, memory)
     assert (expected.times == found.times) == (module is None)
 
@@ -259,29 +317,20 @@ def test_a_changed_bit_is_found():
 @pytest.mark.parametrize("simulator", ["icarus"])
 def test_cocotb(tmp_path, simulator):
     chip = chip_of("small", lanes=2, columns=4, neurons=2, weight_rows=64, spike_in_rows=64, spike_out_rows=32,
-                   residual_rows=64, psum_rows=64, param_rows=4, queue_rows=8)  # fmt: skip
+                   residual_rows=64, psum_rows=64, param_rows=4, queue_rows=8, pool_rows=16)  # fmt: skip
     layer = {"padding": 1, "timesteps": 4, "psum_position": 8, "residual_position": 8}
     program = [
         convolution(chip, (2, 3), 3, **layer, psum_out=1, wait=1),
         convolution(chip, (2, 3), 3, **layer, psum_in=1, residual_in=1, residual_out=1, neuron=LIF, spike_out=1,
                     in_bank=1, weight_bank=1, param_bank=1, out_bank=1),
         planes_of(chip, (2, 3), 3, 4, neuron=IF_HALF, spike_out=1),
+        convolution(chip, (3, 3), 3, padding=1, neuron=LIF, spike_out=1, pool=1, out_base=20, reduce=1),
+        {"opcode": sequencer.PLANES, "blocks": 2, "planes": 5, "right_shift": 2, "out_bank": 1, "out_base": 26},
     ]  # fmt: skip
     queue, memory, posts = queue_of(program), random_memory(chip, 5), [(9, 0)]
-    expected = expected_slice(chip, queue, memory, posts, fast_synapse)
+    expected = expected_slice(chip, queue, memory, posts, fast_model)
     cycles = expected.times[-1][1] + 20
     stimulus, parts = core_slice.stimulus(chip, queue, memory, posts, cycles)
-    np.savez(tmp_path / "stimulus.npz", **stimulus)
-    env = {"SLICE_FOLDER": str(tmp_path)}
-    # Amaranth gives every register its reset value at power-up too: without, X shows what the reset forgets.
-    initial = re.compile(r"^(  reg (?:\[\d+:0\] )?\S+ *) = \d+'[hd][0-9a-f]+;$", re.M)
-    text, count = initial.subn(r"\1;", core_slice.design(chip).path.read_text())
-    assert count > 50
-    path = tmp_path / "core.v"
-    path.write_text(text)
-    assert run_cocotb(path, "core", "tests.rtl.cocotb_slice", simulator, tmp_path, env=env) == 1
-    with np.load(tmp_path / "outputs.npz") as outputs:
-        run = {name: outputs[name][parts["run"]] for name in ("start", "done", "post")}
-        dump = {name: outputs[name][parts["dump"]] for name in outputs}
-    found = core_slice.observed(chip, memory, run["start"], run["done"], run["post"], dump)
+    outputs = core_slice.cocotb_outputs(core_slice.design(chip).path, "core", stimulus, parts, tmp_path, simulator)
+    found = core_slice.observed(chip, memory, *outputs)
     assert difference(expected, found) == ""

@@ -12,7 +12,7 @@ from archsim.contracts.neuron import GROUP_GAP, IF_HALF, LATENCY, LIF, NONE, Neu
 from rtl.units.neuron import CONFIG, block_layout
 from tests.rtl.bench import number, pack
 from tests.rtl.levels import library
-from tests.rtl.slice import integers
+from tests.rtl.rows import integers
 
 CORNERS = neuron.corners()
 SPLITS = ((12, 1), (1, 12), (4, 3), (2, 6))

@@ -10,7 +10,7 @@ from archsim.contracts import sequencer
 from archsim.contracts.sequencer import DECODE, SYNAPSE, encode
 from rtl.build import UNITS
 from tests.rtl.levels import library
-from tests.rtl.slice import bits, to_words
+from tests.rtl.rows import bits, to_words
 
 CHIP = UNITS["sequencer"].parameters({"cores": "3", "queue_rows": "7"})
 ENGINES = sequencer.CORE0 + CHIP.cores

@@ -11,8 +11,8 @@ from archsim.contracts.spike_fetch import FIRST_WORD, TILE_FIELDS, SpikeFetchPar
 from rtl.units.spike_fetch import TILE
 from tests.rtl.bench import number
 from tests.rtl.levels import library
-from tests.rtl.slice import bits, to_words
-from tests.rtl.slice_programs import chip_of, convolution, planes_of, random_instruction
+from tests.rtl.rows import bits, to_words
+from tests.rtl.slice_programs import chip_of, convolution, planes_of, random_synapse
 
 SMALL, WIDE = chip_of("small"), chip_of("wide", lanes=3, columns=21, neurons=7)
 PARAMS = {chip: SpikeFetchParams(chip.lanes, chip.columns, chip.spike_in_rows, 8) for chip in (SMALL, WIDE)}
@@ -97,7 +97,7 @@ def test_words_and_cycles(name, probability):
 @pytest.mark.parametrize("seed", range(40))
 def test_random_tiles(seed):
     rng = np.random.default_rng(seed)
-    fields = random_instruction(WIDE, rng)
+    fields = random_synapse(WIDE, rng)
     tile = {field.name: fields.get(field.name, 0) for field in TILE_FIELDS}
     words = sum(1 for _ in reference(tile, WIDE.columns))
     compare(WIDE, tile, trace(words, rng.choice([0.2, 0.6, 1]), seed), late=int(rng.integers(5)))

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.spike_writer import POOL_ROWS, POOL_STEPS
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class ChipParams:
         dram_burst_bytes: bytes of a burst; a multiple of ``dram_bus_bytes``.
         dram_outstanding: bursts that may be requested and not yet delivered.
         queue_rows: instructions that each engine's program memory holds.
+        pool_steps: time steps of a pooled layer at most.
+        pool_rows: words of a core's line buffer: columns after a pool x time steps at most.
 
     Raises ArchsimError when a value is out of range or two of them do not fit together.
     """
@@ -61,6 +64,8 @@ class ChipParams:
     dram_burst_bytes: int
     dram_outstanding: int
     queue_rows: int
+    pool_steps: int = POOL_STEPS
+    pool_rows: int = POOL_ROWS
 
     def __post_init__(self) -> None:
         """Check ranges and relations."""
@@ -71,6 +76,7 @@ class ChipParams:
             "weight_rows": (2, 1 << 14), "param_rows": (1, 1 << 10), "spike_in_rows": (2, 1 << 20),
             "spike_out_rows": (2, 1 << 20), "residual_rows": (2, 1 << 20), "psum_rows": (2, 1 << 20),
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
+            "pool_steps": (1, 255), "pool_rows": (1, 1 << 16),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)

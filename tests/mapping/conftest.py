@@ -1,0 +1,58 @@
+"""Small networks for the tests of the mapping: each kind of layer, of any size, with random weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mapping.ir import IMAGE, Attention, Classifier, Map, Network, Synapse
+
+PIXELS = Map(2, 2, 1)
+
+
+def network(*layers: Any, image: Map = PIXELS, timesteps: int = 4, head_limit: float = 1.0) -> Network:
+    """A network whose normalised pixels reach 1."""
+    return Network("tiny", timesteps, image, 1.0, head_limit, layers)
+
+
+def _weights(rng: np.random.Generator, *shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights that fire now and then, and biases."""
+    fan = shape[1] * shape[2] * shape[3]
+    scale = np.exp2(rng.uniform(-2, 2, shape[0]))[:, None, None, None]
+    return rng.normal(0.1, 1.5, shape) * scale / np.sqrt(fan), rng.normal(1.2, 0.9, shape[0])
+
+
+def random_network(
+    seed: int, *, height: int = 7, width: int = 5, channels: int = 1, stem: int = 6, dim: int = 8, hidden: int = 12,
+    heads: int = 2, stride: int = 1, timesteps: int = 4,
+) -> Network:  # fmt: skip
+    """Stem with pool, spike convolution (stride, padding) that opens a stream, q k v attention, residual MLP, classifier."""
+    rng = np.random.default_rng(seed)
+    layers: list[Any] = [
+        Synapse("stem", IMAGE, *_weights(rng, stem, channels, 3, 3), padding=1, spikes="s", pool=True),
+        Synapse(
+            "conv", "s", *_weights(rng, dim, stem, 3, 2), stride=stride, padding=1, stream="x", opens=True, spikes="a"
+        ),
+    ]
+    layers += [Synapse(f"{part}_conv", "a", *_weights(rng, dim, dim, 1, 1), spikes=part) for part in "kvq"]
+    layers += [
+        Attention("attn", "q", "k", "v", "b", heads, 0.125, 0.125),
+        Synapse("proj", "b", *_weights(rng, dim, dim, 1, 1), stream="x", spikes="c"),
+        Synapse("mlp1", "c", *_weights(rng, hidden, dim, 1, 1), spikes="d", threshold=0.7),
+        Synapse("mlp2", "d", *_weights(rng, dim, hidden, 1, 1), stream="x", neuron=None, threshold=0.0, reduce=True),
+        Classifier("head", "mlp2", rng.normal(0, 1, (5, dim)), rng.normal(0, 1, 5)),
+    ]
+    return network(*layers, image=Map(height, width, channels), timesteps=timesteps, head_limit=3.0)
+
+
+@pytest.fixture(scope="session")
+def make_network() -> Callable[..., Network]:
+    """`network`."""
+    return network
+
+
+@pytest.fixture(scope="session")
+def make_random() -> Callable[..., Network]:
+    """`random_network`."""
+    return random_network

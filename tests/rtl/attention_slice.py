@@ -1,0 +1,208 @@
+"""Test support: programs of ATTEND instructions, run on the attention unit with its queue in Verilog and on models of it."""
+
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from functools import cache
+
+import numpy as np
+from amaranth.lib.wiring import Component
+
+from archsim.contracts import attention as contract
+from archsim.contracts import core, event_encoder, neuron
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND_SCORES
+from archsim.stepped import attention as stepped
+from archsim.units import attention as fast
+from archsim.units.sram import AttentionMemory
+from rtl.build import simulation_ports, verilog
+from rtl.units.attention import AttentionEngine
+from rtl.verilator import build
+from rtl.verilator_library import Library
+from tests.rtl.rows import bits, integers, load_inputs
+from tests.rtl.slice import BUILD, Design, SliceRun, difference, events_of, run_queue
+
+OPCODES = (ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE)
+
+MEMORIES = ("out", "counts")
+"""What an ATTEND instruction writes."""
+
+
+# ------------------------------------------------------------------------------ the models
+
+
+def fast_attend(fields, chip, memory):
+    """The fast simulator's ATTEND."""
+    return fast.attend(fields["opcode"], fields, chip, memory)[0]
+
+
+def stepped_attend(fields, chip, memory):
+    """The cycle-stepped model's ATTEND."""
+    return stepped.attend(fields["opcode"], fields, chip, memory)
+
+
+def law_attend(fields, chip, memory):
+    """The cycles alone, from the contracts' own functions in plain Python; the memory stays as it is."""
+    opcode, steps, words, head_words = (fields[name] for name in ("opcode", "steps", "words", "head_words"))
+
+    def events(bank, base, token, step, word):
+        row = fields[base] + token * fields["token_rows"] + step // fields["lanes"] * fields["map_words"]
+        spikes = int(memory.spikes[bank, row + fields["first_word"] + word, step % fields["lanes"]])
+        return event_encoder.word_cycles(spikes.bit_count(), 0)
+
+    if opcode == ATTEND_KV:
+        places = np.ndindex(fields["tokens"], steps, words)
+        return contract.kv_cycles(head_words * sum(events(2, "k_base", *place) for place in places))
+    handover, taken = {
+        ATTEND_Q: contract.FIRST_ADD, ATTEND_SCORES: contract.FIRST_SCORE, ATTEND_GATE: contract.FIRST_GATE,
+    }[opcode], 0  # fmt: skip
+    for token, word, step in np.ndindex(1 if opcode == ATTEND_GATE else fields["tile"], words, steps):
+        cycles = fields["tokens"] * (1 if opcode == ATTEND_GATE else head_words)
+        if opcode == ATTEND_Q:
+            head = word // head_words * head_words
+            cycles = sum(events(fields["q_bank"], "q_base", token, step, head + n) for n in range(head_words))
+        handover, taken = core.group_end(handover, taken, cycles, fields["blocks"])
+    if opcode == ATTEND_GATE:
+        return taken + neuron.LATENCY + fields["tile"] * steps // fields["lanes"] * words + contract.GATE_OVERHEAD
+    return taken + core.drain(0)
+
+
+# ------------------------------------------------------------------------------ the Verilog
+
+
+@cache
+def attention_design(chip: ChipParams, make: Callable[[ChipParams], Component] = AttentionEngine) -> Design:
+    """The Verilog (module ``attention``) in the build folder; ``make`` makes another one than ``AttentionEngine``."""
+    path = BUILD / f"attention_{chip.name}_{make.__name__}.v"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    component = make(chip)
+    path.write_text(verilog(component, "attention"))
+    return Design(path, *simulation_ports(component))
+
+
+@cache
+def attention_library(chip: ChipParams, make: Callable[[ChipParams], Component] = AttentionEngine) -> Library:
+    """The Verilator library, built once per content."""
+    unit = attention_design(chip, make)
+    return build(unit.path, "attention", unit.inputs, unit.outputs, BUILD.parent / "verilated")
+
+
+def run_attention(
+    chip: ChipParams,
+    queue: np.ndarray,
+    memory: AttentionMemory,
+    posts: Iterable[tuple[int, int]] = (),
+    library: Library | None = None,
+) -> SliceRun:
+    """Run a queue on the Verilog; arguments as in :func:`tests.rtl.slice.run_slice`."""
+    library = library or attention_library(chip)
+    return observed(
+        chip, memory, *run_queue(library, preload(chip, queue, memory), dump_inputs(chip), posts, limit=1 << 18)
+    )
+
+
+def preload(chip: ChipParams, queue: np.ndarray, memory: AttentionMemory) -> dict[str, np.ndarray]:
+    """Inputs that write the queue and the memories."""
+    blocks, columns = contract.AttentionParams(chip).cleared.rows, chip.columns
+    counts = np.zeros((blocks * columns, columns), np.int64)
+    counts[: chip.count_rows] = memory.counts
+    data = {
+        "program": bits(np.asarray(queue), 8),
+        "write_spikes": bits(memory.spikes, columns),
+        "write_out": bits(memory.out, columns),
+        "write_counts": bits(counts, chip.count_bits).reshape(blocks, columns, -1),
+    }
+    depths = {
+        "program": chip.queue_rows, "write_spikes": chip.attention_rows, "write_out": chip.attention_rows,
+        "write_counts": columns,
+    }  # fmt: skip
+    return load_inputs(data, depths)
+
+
+def dump_inputs(chip: ChipParams) -> dict[str, np.ndarray | int]:
+    """Inputs that read every row of what the unit writes; the answers come a cycle later."""
+    cycle = np.arange(max(2 * chip.attention_rows, chip.count_rows) + 1)
+    row = np.minimum(cycle, chip.count_rows - 1)
+    return {
+        "read_out__en": 1, "read_out__bank": cycle // chip.attention_rows % 2, "read_out__row": cycle % chip.attention_rows,
+        "read_counts__en": 1, "read_counts__block": row // chip.columns, "read_counts__channel": row % chip.columns,
+    }  # fmt: skip
+
+
+def observed(chip, memory, start, done, post, dump) -> SliceRun:
+    """What was seen (as in :func:`tests.rtl.slice.observed`)."""
+    memory = deepcopy(memory)
+    for name, shape in (("out", (chip.columns, chip.lanes)), ("counts", (chip.count_bits, chip.columns))):
+        rows = getattr(memory, name)
+        count = rows.size // rows.shape[-1]
+        words = dump[f"read_{name}__data"][1 : count + 1].reshape(count, -1)
+        rows[:] = integers(words, *shape).reshape(rows.shape)
+    return SliceRun(*events_of(start, done, post), memory)
+
+
+def attention_difference(expected: SliceRun, found: SliceRun) -> str:
+    """The first difference of two runs, empty if there is none."""
+    return difference(expected, found, MEMORIES)
+
+
+# ------------------------------------------------------------------------------ programs
+
+
+def random_memory(chip: ChipParams, seed: int, density: float) -> AttentionMemory:
+    """Memories full of random rows: spikes of a density with empty and full words among them, any counts and old outputs."""
+    rng = np.random.default_rng(seed)
+    memory = AttentionMemory.empty(chip)
+    powers = np.uint64(1) << np.arange(chip.columns, dtype=np.uint64)
+    for banks in (memory.spikes, memory.out):
+        spikes = rng.random((*banks.shape, chip.columns)) < density
+        kinds = rng.random(banks.shape)
+        spikes[kinds < 0.15] = False
+        spikes[kinds > 0.93] = True
+        banks[:] = (spikes * powers).sum(axis=-1, dtype=np.uint64)
+    memory.counts[:] = rng.integers(0, 1 << chip.count_bits, memory.counts.shape)
+    return memory
+
+
+def attention_of(chip: ChipParams, opcode: int, tokens: int, steps: int, words: int, **fields: int) -> dict[str, int]:
+    """Fields of an ATTEND of whole maps of ``words`` words that begin at row 0; ``fields`` replace or add."""
+    lanes, slices = chip.lanes_used(steps), chip.slices(steps)
+    rows = slices * words
+    whole = {
+        "opcode": opcode, "tokens": tokens, "tile": tokens, "steps": steps, "lanes": lanes, "token_rows": rows,
+        "map_words": words, "words": words, "head_words": 1, "segment": chip.columns, "count_step": words,
+        "neuron": neuron.LIF, "threshold": 2, "blocks": chip.blocks, "out_token_rows": rows, "out_words": words,
+    }  # fmt: skip
+    return whole | fields
+
+
+def random_instruction(chip: ChipParams, rng: np.random.Generator) -> dict[str, int]:
+    """An ATTEND with any geometry whose rows exist."""
+    divisors = [size for size in range(1, chip.columns + 1) if chip.columns % size == 0]
+    while True:
+        steps, head_words = int(rng.integers(1, 9)), int(rng.choice([1, 1, 2, 3]))
+        words, first = head_words * int(rng.integers(1, 4)), head_words * int(rng.integers(0, 2))
+        map_words, out_words = (first + words + int(rng.integers(0, 3)) for _ in range(2))
+        tokens, tile = int(rng.integers(1, min(10, 1 << chip.count_bits))), int(rng.integers(1, 10))
+        segment = int(rng.choice(divisors)) if head_words == 1 else chip.columns
+        slices = chip.slices(steps)
+        token_rows, out_rows = (slices * number + int(rng.integers(0, 2)) for number in (map_words, out_words))
+        count_step, base = words * head_words + int(rng.integers(0, 2)), int(rng.integers(0, 2))
+        room = chip.attention_rows - 4
+        fits = max(tokens, tile) * max(token_rows, out_rows) <= room
+        if fits and (base + steps * count_step) * chip.columns <= chip.count_rows:
+            break
+    half = 1 << (chip.membrane_bits - 1)
+    return attention_of(
+        chip, int(rng.choice(OPCODES)), tokens, steps, words, q_bank=int(rng.integers(2)),
+        out_bank=int(rng.integers(2)), **{name: int(rng.integers(4)) for name in ("q_base", "k_base", "v_base", "out_base")},
+        tile=tile, token_rows=token_rows, map_words=map_words, first_word=first, head_words=head_words,
+        segment=segment, count_base=base, count_step=count_step, neuron=int(rng.integers(4)),
+        threshold=int(rng.choice([1, 2, 5, half - 1, -half])), shift=int(rng.integers(-3, 3)),
+        blocks=int(rng.choice([chip.blocks, rng.integers(1, chip.blocks + 1)])), out_token_rows=out_rows,
+        out_words=out_words,
+    )  # fmt: skip
+
+
+def without_opcode(instruction: Mapping[str, int]) -> dict[str, int]:
+    """The fields of the unit alone, all there."""
+    names = [field.name for field in contract.ATTEND_FIELDS]
+    return {name: instruction.get(name, 0) for name in names}

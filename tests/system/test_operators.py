@@ -1,0 +1,171 @@
+"""Does each operator that docs/operators.md says runs do so? Small networks with random weights, against the reference."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from archsim import simulate
+from archsim.config import load_chip
+from archsim.contracts import sequencer
+from archsim.contracts.common.errors import ArchsimError
+from archsim.kernel import Simulation, decode
+from archsim.ownership import prove
+from archsim.tensors import Capture
+from archsim.units.sram import Memories
+from mapping.ir import IMAGE, Attention, Classifier, Map, Network, Synapse
+from mapping.quantise import Precision, quantise
+from mapping.schedule import schedule
+
+ROOMY = {
+    "spike_in_rows": 1 << 16, "spike_out_rows": 1 << 13, "residual_rows": 1 << 13, "psum_rows": 1 << 13,
+    "attention_rows": 1 << 12, "count_rows": 1 << 14, "queue_rows": 1 << 13,
+}  # fmt: skip
+"""Memories in which nothing is short: the operators are the question here."""
+
+
+class Net:
+    """Builds a network: ``layers``, a residual stream and a classifier behind them."""
+
+    def __init__(self, size=16, channels=3, steps=4):
+        self.image, self.steps, self.layers = Map(size, size, channels), steps, []
+        self.rng = np.random.default_rng(1)
+
+    def weights(self, outputs, inputs, kernel):
+        """Random weights, on average a little above 0, so that neurons fire."""
+        fan_in = inputs * kernel * kernel
+        shape = (outputs, inputs, kernel, kernel)
+        return self.rng.normal(0.3 / fan_in, 1.5 / np.sqrt(fan_in), shape), self.rng.normal(0.3, 0.2, outputs)
+
+    def conv(self, source, name, outputs, inputs, kernel, stride=1, padding=0, **more):
+        self.layers.append(
+            Synapse(
+                f"conv.{name}", source, *self.weights(outputs, inputs, kernel), stride, padding, spikes=name, **more
+            )
+        )
+        return name
+
+    def first(self, **more):
+        return self.conv(IMAGE, "first", 32, self.image.channels, 3, 1, 1, **more)
+
+    def end(self, source, channels):
+        weights, bias = self.weights(10, 32, 1)
+        self.conv(source, "stream", 32, channels, 1, stream="x", opens=True)
+        reduced = Synapse(
+            "last", "stream", *self.weights(32, 32, 1), stream="x", neuron=None, threshold=0.0, reduce=True
+        )
+        self.layers += [reduced, Classifier("head", "last", weights[:, :, 0, 0], bias)]
+        return self
+
+    def network(self):
+        return Network("operator", self.steps, self.image, 2.0, 4.0, tuple(self.layers))
+
+
+def image_conv(kernel, stride, padding, steps=4):
+    net = Net(steps=steps)
+    return net.end(net.conv(IMAGE, "first", 32, 3, kernel, stride, padding), 32)
+
+
+def spike_conv(kernel, stride, padding):
+    net = Net()
+    return net.end(net.conv(net.first(), "second", 32, 32, kernel, stride, padding), 32)
+
+
+def depthwise(kernel):
+    net = Net()
+    net.end(net.conv(net.first(), "second", 32, 32, kernel, 1, kernel // 2), 32)
+    weight = net.layers[1].weight
+    weight[~np.eye(32, dtype=bool)] = 0
+    weight *= 32
+    return net
+
+
+def pooled():
+    net = Net()
+    return net.end(net.first(pool=True), 32)
+
+
+def integrate_and_fire():
+    net = Net()
+    return net.end(net.conv(net.first(neuron="if"), "second", 32, 32, 3, 1, 1, neuron="if"), 32)
+
+
+def attention(heads=8, channels=64, scale=0.125):
+    net = Net(32)
+    source = net.conv(IMAGE, "first", channels, 3, 4, 4)
+    for name in "kvq":
+        net.conv(source, name, channels, channels, 1)
+    net.layers.append(Attention("attention", "q", "k", "v", "attended", heads, scale, 0.5))
+    return net.end("attended", channels)
+
+
+RUNS = {
+    "image 3x3": (image_conv, 3, 1, 1), "image 7x7 stride 2": (image_conv, 7, 2, 3), "image 4x4 stride 4": (image_conv, 4, 4, 0),
+    "spikes 3x3": (spike_conv, 3, 1, 1), "spikes 3x3 stride 2": (spike_conv, 3, 2, 1), "depthwise 3x3": (depthwise, 3),
+    "depthwise 7x7": (depthwise, 7), "pool": (pooled,), "integrate and fire": (integrate_and_fire,), "attention": (attention,),
+    **{f"T = {steps}": (image_conv, 4, 4, 0, steps) for steps in (1, 6, 7, 128)},
+}  # fmt: skip
+
+
+def run(net, chip):
+    """Map and simulate an image of noise; returns the comparison with the reference, the opcodes, and the capture."""
+    quantised = quantise(net.network(), Precision(chip.weight_bits, 8, 12, chip.membrane_bits))
+    program = schedule(quantised, chip)
+    queues = decode(program)
+    prove(chip, queues, len(program.dram))
+    mapped, memories = SimpleNamespace(network=quantised, program=program), Memories.empty(chip, program.dram)
+    pixels = net.rng.uniform(-2, 2, (net.image.channels, net.image.height, net.image.width))
+    simulate.write_image(mapped, memories.dram, pixels)
+    capture = Capture(chip, program.notes, None, True)
+    Simulation(chip, queues, memories, capture).run()
+    check = simulate.compare(mapped, pixels, capture, simulate.read_logits(program, memories.dram))
+    return check, {head["opcode"] for queue in queues.values() for head in queue}, capture
+
+
+@pytest.mark.parametrize("preset", ["small_t4", "adders_512"])
+@pytest.mark.parametrize("name", RUNS)
+def test_the_operator_equals_the_reference(name, preset):
+    build, *arguments = RUNS[name]
+    check, opcodes, capture = run(build(*arguments), load_chip(preset).replace(**ROOMY))
+    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    silent = [tensor for tensor, words in capture.words.items() if not words.any()]
+    assert not silent, "a map without a spike shows nothing"
+
+
+@pytest.mark.parametrize(
+    ("count_rows", "dataflow"),
+    [(1 << 14, {sequencer.ATTEND_KV, sequencer.ATTEND_Q}), (2, {sequencer.ATTEND_SCORES})],
+)
+def test_both_dataflows_of_attention_equal_the_reference(count_rows, dataflow):
+    """The counts of K^T V do not fit two rows: the mapper takes the other dataflow."""
+    check, opcodes, capture = run(attention(), load_chip("adders_512").replace(**ROOMY | {"count_rows": count_rows}))
+    attends = {sequencer.ATTEND_KV, sequencer.ATTEND_Q, sequencer.ATTEND_SCORES, sequencer.ATTEND_GATE}
+    assert opcodes & attends == dataflow
+    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    assert capture.words["attended"].any()
+
+
+def image_stream():
+    net = Net()
+    net.first(stream="x", opens=True)
+    return net.end("first", 32)
+
+
+@pytest.mark.parametrize(
+    ("build", "arguments", "message"),
+    [
+        (attention, (8, 384), r"layer 'attention': heads of 48 channels do not fill words of 64 columns evenly"),
+        (attention, (8, 64, 0.3), r"layer 'attention': threshold / scale must be a multiple of 1/2"),
+        (image_stream, (), r"layer 'conv.first': an analog layer that opens a stream is not supported"),
+    ],
+)
+def test_what_cannot_run_is_refused_by_name(build, arguments, message):
+    with pytest.raises(ArchsimError, match=message):
+        run(build(*arguments), load_chip("adders_512").replace(**ROOMY))
+
+
+def test_an_image_wider_than_a_word_is_refused():
+    net = Net(8, 65)
+    net.end(net.first(), 32)
+    with pytest.raises(ArchsimError, match="an image of 65 channels needs more than one word"):
+        run(net, load_chip("adders_512").replace(**ROOMY))
