@@ -1,6 +1,7 @@
 """Does any key or array of an artefact escape its check? Each taken away, replaced by another type, or misshapen, one by one."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,14 @@ def test_the_message_names_the_key(copy, refused, path):
 def test_a_wrong_type_shows_what_was_given(copy, refused):
     copy.manifest(lambda manifest: manifest["data"]["normalisation"].update(std=0))
     assert "manifest.json: data.normalisation.std: required a finite number above 0, given 0; export" in refused()
+
+
+def test_recordings_of_another_number_of_images(copy, refused):
+    copy.manifest(lambda manifest: manifest["traces"].update(images=31))
+    message = refused()
+    assert re.search(
+        r"manifest\.json: traces\.shapes\['.*'\]: required 31 images as traces\.images says, given 32", message
+    )
 
 
 def test_several_keys_in_one_go(copy, refused):

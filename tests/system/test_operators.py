@@ -19,7 +19,7 @@ from mapping.schedule import schedule
 
 ROOMY = {
     "spike_in_rows": 1 << 16, "spike_out_rows": 1 << 13, "residual_rows": 1 << 13, "psum_rows": 1 << 13,
-    "attention_rows": 1 << 12, "count_rows": 1 << 14, "queue_rows": 1 << 13,
+    "attention_rows": 1 << 12, "count_rows": 1 << 14, "queue_rows": 1 << 13, "pool_rows": 1 << 10,
 }  # fmt: skip
 """Memories in which nothing is short: the operators are the question here."""
 
