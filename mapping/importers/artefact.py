@@ -192,5 +192,6 @@ def _arrays(place: Path) -> dict[str, NDArray[Any]]:
     try:
         with place.open("rb") as file, np.load(file, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
+    # What zipfile and NumPy raise for damaged archives; NotImplementedError is an unknown compression method.
     except (OSError, ValueError, EOFError, KeyError, NotImplementedError, BadZipFile, zlib.error) as error:
         raise ArchsimError(f"{place}: required an npz archive, given one that cannot be read: {error}") from error

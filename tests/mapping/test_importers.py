@@ -48,7 +48,7 @@ def test_folding_equals_convolution_and_batch_norm(trained, conv, norm, shape):
     raw = trained.weights[f"{conv}.weight"]
     y = _conv(x, raw.reshape(*shape, *([1] * (4 - raw.ndim))), padding=1) + trained.weights.get(f"{conv}.bias", 0.0)
     required = w["weight"] * (y - w["running_mean"]) / np.sqrt(w["running_var"] + 1e-5) + w["bias"]
-    assert np.allclose(_conv(x, weight, padding=1) + bias, required, atol=1e-9)
+    assert np.allclose(_conv(x, weight, padding=1) + bias, required, rtol=0, atol=1e-9)
     assert ("mlp" in conv) == (f"{conv}.bias" in trained.weights)
 
 
@@ -88,9 +88,9 @@ def test_the_network_makes_the_recorded_spikes(trained, image):
     stream, checked = np.zeros(0), 0
     for layer in network.layers:
         if isinstance(layer, Classifier):
-            assert np.allclose(stream.mean((0, 1, 2)), trained.traces["head.input"][image], atol=1e-4)
+            assert np.allclose(stream.mean((0, 1, 2)), trained.traces["head.input"][image], rtol=0, atol=1e-5)
             logits = layer.weight @ stream.mean((0, 1, 2)) + layer.bias
-            assert np.allclose(logits, trained.traces["logits"][image], atol=1e-3)
+            assert np.allclose(logits, trained.traces["logits"][image], rtol=0, atol=1e-4)
             continue
         if isinstance(layer, Attention):
             y = _attend(layer, maps)
