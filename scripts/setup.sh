@@ -57,6 +57,8 @@ missing_for_all() {
     command -v ccache >/dev/null || echo ccache
     # perl-base lacks this module, which Verilator's front end reads
     perl -MPod::Usage -e 1 2>/dev/null || echo perl
+    command -v berkeley-abc >/dev/null || echo berkeley-abc # unbounded proofs
+    [ -e /usr/share/qflow/tech/osu018/osu018_stdcells.lib ] || echo qflow-tech-osu018
 }
 
 # Install what `$1` (missing_for_core or missing_for_all) lists, or say precisely what is missing.
@@ -108,7 +110,7 @@ setup_all() {
     # Packages are looked at every time: it takes milliseconds, and they can go away without the stamp.
     install_packages missing_for_all
     is_done all && return
-    install_project "[rtl,sim,dev]"
+    install_project "[rtl,sim,eda,dev]"
     touch "$(stamp all)"
 }
 
