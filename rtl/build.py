@@ -1,7 +1,7 @@
-"""Verilog of one unit: ``python -m rtl.build --unit NAME [--out DIR] [--params k=v ...]``, or ``--list``.
+"""Verilog of units: ``python -m rtl.build [--chip PRESET|FILE] [--unit NAME] [--out DIR] [--params k=v ...]``, or ``--list``.
 
-Writes ``NAME.v`` and ``NAME.json`` (parameters, ports, state port, tools, hash of the Verilog). The same
-parameters give the same bytes; parameters that the contract refuses give a message, status 2 and no file.
+Writes ``NAME.v`` and ``NAME.json`` (parameters, ports, state port, tools, hash of the Verilog) for one unit, or for all that a
+chip has. The same parameters give the same bytes; parameters that the contract refuses give a message, status 2 and no file.
 """
 
 import argparse
@@ -20,8 +20,10 @@ from amaranth.back import verilog as backend
 from amaranth.hdl import Signal, ValueCastable
 from amaranth.lib.wiring import Component, In
 
+from archsim.config import load_chip
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.core import CoreParams
 from archsim.contracts.crossbar import CrossbarParams
 from archsim.contracts.event_encoder import EventEncoderParams
 from archsim.contracts.neuron import NeuronParams
@@ -66,12 +68,14 @@ class Unit:
         component: ``module:class`` of the hardware, imported when it is needed.
         defaults: parameters where none are given.
         arguments: what the component takes, from the parameters.
+        of: its parameters in a chip, or None in a chip that does not have it.
     """
 
     params: Any
     component: str
     defaults: Mapping[str, Any]
     arguments: Callable[[Any], tuple] = lambda params: (params,)
+    of: Callable[[ChipParams], Any] = lambda chip: chip
 
     def parameters(self, changes: Mapping[str, str] | None = None) -> Any:
         """The checked parameters: the defaults with ``changes``, texts as on the command line."""
@@ -90,27 +94,33 @@ class Unit:
 
 
 UNITS = {
-    "sram": Unit(SramParams, "rtl.units.sram:Sram", {"rows": 64, "granule_bits": 8, "granules": 2}),
+    "sram": Unit(SramParams, "rtl.units.sram:Sram", {"rows": 64, "granule_bits": 8, "granules": 2},
+                 of=lambda chip: CoreParams(chip).fetch.bank),
     "event_encoder": Unit(
-        EventEncoderParams, "rtl.units.event_encoder:EventEncoder", {"lanes": 4, "word_bits": 16, "row_bits": 9}
+        EventEncoderParams, "rtl.units.event_encoder:EventEncoder", {"lanes": 4, "word_bits": 16, "row_bits": 9},
+        of=lambda chip: CoreParams(chip).encoder,
     ),
     "synapse_array": Unit(
         SynapseArrayParams, "rtl.units.synapse_array:SynapseArray",
         {"lanes": 4, "columns": 16, "neurons": 4, "weight_bits": 8, "membrane_bits": 20, "weight_rows": 512},
+        of=lambda chip: CoreParams(chip).array,
     ),
     "spike_fetch": Unit(
         SpikeFetchParams, "rtl.units.spike_fetch:SpikeFetch",
         {"lanes": 4, "word_bits": 16, "rows": 512, "row_bits": 9},
+        of=lambda chip: CoreParams(chip).fetch,
     ),
     "neuron": Unit(
         NeuronParams, "rtl.units.neuron:NeuronUnit",
         {"neurons": 4, "blocks": 4, "membrane_bits": 20, "param_rows": 64, "residual_rows": 1024, "psum_rows": 512,
          "reduce_rows": 32},
+        of=lambda chip: CoreParams(chip).neuron,
     ),
     "spike_writer": Unit(
         SpikeWriterParams, "rtl.units.spike_writer:SpikeWriter",
         {"lanes": 4, "neurons": 4, "blocks": 4, "rows": 512},
         lambda params: (params, NeuronParams(params.neurons, params.blocks, 4, 1, 1, 1, 1).o),  # any other size
+        lambda chip: CoreParams(chip).writer,
     ),
     "sequencer": Unit(
         ChipParams, "rtl.units.sequencer:Sequencer", _CHIP, lambda chip: (chip.queue_rows, CORE0 + chip.cores)
@@ -119,7 +129,8 @@ UNITS = {
     "attention": Unit(ChipParams, "rtl.units.attention:AttentionEngine", _CHIP),
     "dma": Unit(ChipParams, "rtl.units.dma:Dma", _CHIP),
     "multicast": Unit(ChipParams, "rtl.units.multicast:Multicast", _CHIP),
-    "crossbar": Unit(CrossbarParams, "rtl.units.crossbar:Crossbar", {"ports": 4, "depth": 4, "data_bits": 64}),
+    "crossbar": Unit(CrossbarParams, "rtl.units.crossbar:Crossbar", {"ports": 4, "depth": 4, "data_bits": 64},
+        of=lambda chip: None),
 }  # fmt: skip
 """The units by the names of their contracts."""
 
@@ -165,14 +176,8 @@ def sidecar(component: Component, name: str, params: Any, text: str) -> dict[str
     }
 
 
-def write(name: str, out: Path, changes: Mapping[str, str] | None = None) -> tuple[Path, Path]:
-    """Build unit ``name`` into folder ``out``; returns the Verilog file and the JSON file.
-
-    Raises ArchsimError, before anything is written, for an unknown unit or parameters that the contract refuses.
-    """
-    if name not in UNITS:
-        raise ArchsimError(f"unknown unit '{name}'; required one of {', '.join(UNITS)}")
-    params = UNITS[name].parameters(changes)
+def write(name: str, out: Path, params: Any) -> tuple[Path, Path]:
+    """Build unit ``name`` with these parameters into folder ``out``; returns the Verilog file and the JSON file."""
     component = UNITS[name].create(params)
     text = verilog(component, name)
     beside = json.dumps(sidecar(component, name, params, text), indent=2) + "\n"
@@ -183,9 +188,31 @@ def write(name: str, out: Path, changes: Mapping[str, str] | None = None) -> tup
     return paths
 
 
+def chosen(unit: str | None, chip: str | None, changes: Mapping[str, str]) -> dict[str, Any]:
+    """The units to build and their parameters: one or all of a chip, or one with its defaults and ``changes``.
+
+    Raises ArchsimError, before anything is written, for an unknown unit or chip, a unit that the chip does not have, and
+    parameters that the contract refuses.
+    """
+    if unit is not None and unit not in UNITS:
+        raise ArchsimError(f"unknown unit '{unit}'; required one of {', '.join(UNITS)}")
+    if chip is None:
+        if unit is None:
+            raise ArchsimError("--unit, --chip or --list is required")
+        return {unit: UNITS[unit].parameters(changes)}
+    if changes:
+        raise ArchsimError("--params changes the defaults of a unit; with --chip, change the chip's file instead")
+    sizes = load_chip(chip)
+    found = {name: UNITS[name].of(sizes) for name in ([unit] if unit else UNITS)}
+    if unit and found[unit] is None:
+        raise ArchsimError(f"chip '{sizes.name}' has no {unit}; without --chip its defaults are built")
+    return {name: params for name, params in found.items() if params is not None}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m rtl.build", description="Write the Verilog of a unit.")
+    parser = argparse.ArgumentParser(prog="python -m rtl.build", description="Write the Verilog of units.")
+    parser.add_argument("--chip", metavar="PRESET|FILE", help="parameters of this chip; without --unit all its units")
     parser.add_argument("--unit", metavar="NAME", help="unit to build")
     out = Path("build/rtl")
     parser.add_argument("--out", metavar="DIR", type=Path, default=out, help="folder (default %(default)s)")
@@ -195,10 +222,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.list:
             print("\n".join(f"{name:14} {_describe(unit)}" for name, unit in UNITS.items()))
-        elif options.unit is None:
-            raise ArchsimError("--unit or --list is required")
         else:
-            print("\n".join(map(str, write(options.unit, options.out, _pairs(options.params)))))
+            for name, params in chosen(options.unit, options.chip, _pairs(options.params)).items():
+                print("\n".join(map(str, write(name, options.out, params))))
     except ArchsimError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -12,13 +12,9 @@ from archsim.config import chip_names, load_chip
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
-from archsim.contracts.event_encoder import EventEncoderParams
-from archsim.contracts.neuron import NeuronParams
-from archsim.contracts.spike_fetch import SpikeFetchParams
-from archsim.contracts.spike_writer import SpikeWriterParams
 from archsim.contracts.sram import SramParams
-from archsim.contracts.synapse_array import SynapseArrayParams
 from archsim.energy.memories import memories
+from rtl.build import UNITS
 from scripts.contract_text import attributes, comments, contract_source, documented, inline, markdown, properties
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,29 +24,12 @@ PRESET = "small_t4"
 
 def parameters(name: str, chip: ChipParams) -> tuple[Any, str]:
     """Parameters of a unit and where they come from: the chip, or an example where no preset has the unit."""
-    array = SynapseArrayParams(
-        chip.lanes, chip.columns, chip.neurons, chip.weight_bits, chip.membrane_bits, chip.weight_rows
-    )
-    sizes = {
-        "event_encoder": EventEncoderParams(chip.lanes, chip.columns, array.row_bits),
-        "neuron": NeuronParams(
-            chip.neurons, chip.blocks, chip.membrane_bits, chip.param_rows, chip.residual_rows, chip.psum_rows,
-            chip.reduce_rows,
-        ),
-        "spike_fetch": SpikeFetchParams(chip.lanes, chip.columns, chip.spike_in_rows, array.row_bits),
-        "spike_writer": SpikeWriterParams(
-            chip.lanes, chip.neurons, chip.blocks, chip.spike_out_rows, chip.pool_steps, chip.pool_rows
-        ),
-        "sram": SramParams(chip.spike_in_rows, chip.columns, chip.lanes),
-        "synapse_array": array,
-    }  # fmt: skip
-    if name in sizes:
-        return sizes[name], f"`{PRESET}`"
     own = [cls for _, cls in inspect.getmembers(_module(name), inspect.isclass) if cls.__module__.endswith(f".{name}")]
     own = [cls for cls in own if cls.__name__.endswith("Params")]
-    if own and [field.name for field in fields(own[0])] != ["chip"]:
-        return _module(name).corners()[-1], "an example"
-    return own[0](chip) if own else chip, f"`{PRESET}`"
+    if own and [field.name for field in fields(own[0])] == ["chip"]:
+        return own[0](chip), f"`{PRESET}`"
+    sizes = UNITS[name].of(chip)
+    return (sizes, f"`{PRESET}`") if sizes is not None else (_module(name).corners()[-1], "an example")
 
 
 def units() -> list[str]:

@@ -5,7 +5,11 @@ the stages form a tandem queue with one group in the adders and one in the hand-
 PLANES turns rows of the reduction bank into bit planes of spikes for an integer operand.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from archsim.contracts import event_encoder, neuron, spike_fetch, spike_writer, synapse_array
+from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field
 
 SYNAPSE_FIELDS = (
@@ -53,6 +57,49 @@ PLANES_FIELDS = (
     Field("out_base", 20),
 )
 """Fields of PLANES: blocks of one word; plane number i (the sign plane first) goes to row out_base + i, lane 0."""
+
+
+@dataclass(frozen=True)
+class CoreParams:
+    """Sizes of a core's units: those of the chip that bear on them."""
+
+    chip: ChipParams
+
+    @cached_property
+    def array(self) -> synapse_array.SynapseArrayParams:
+        """The adders and the weight banks."""
+        chip = self.chip
+        return synapse_array.SynapseArrayParams(
+            chip.lanes, chip.columns, chip.neurons, chip.weight_bits, chip.membrane_bits, chip.weight_rows
+        )
+
+    @cached_property
+    def fetch(self) -> spike_fetch.SpikeFetchParams:
+        """The fetch and the input spike banks; its rows are those of the weights."""
+        chip = self.chip
+        return spike_fetch.SpikeFetchParams(chip.lanes, chip.columns, chip.spike_in_rows, self.array.row_bits)
+
+    @cached_property
+    def encoder(self) -> event_encoder.EventEncoderParams:
+        """The encoder of the fetch's words."""
+        return event_encoder.EventEncoderParams(self.chip.lanes, self.chip.columns, self.array.row_bits)
+
+    @cached_property
+    def neuron(self) -> neuron.NeuronParams:
+        """The neuron unit with the banks of parameters, residual, partial sums and reduction."""
+        chip = self.chip
+        return neuron.NeuronParams(
+            chip.neurons, chip.blocks, chip.membrane_bits, chip.param_rows, chip.residual_rows, chip.psum_rows,
+            chip.reduce_rows,
+        )  # fmt: skip
+
+    @cached_property
+    def writer(self) -> spike_writer.SpikeWriterParams:
+        """The writer with its pool and the output spike banks."""
+        chip = self.chip
+        return spike_writer.SpikeWriterParams(
+            chip.lanes, chip.neurons, chip.blocks, chip.spike_out_rows, chip.pool_steps, chip.pool_rows
+        )
 
 
 def plane_value(total: int, right_shift: int, planes: int) -> int:

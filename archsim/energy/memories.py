@@ -4,15 +4,12 @@ from dataclasses import dataclass
 
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.neuron import NeuronParams
+from archsim.contracts.core import CoreParams
 from archsim.contracts.sequencer import CORE0, INSTRUCTION_BYTES
 from archsim.contracts.spike_fetch import BANKS as SPIKE_IN_BANKS
-from archsim.contracts.spike_fetch import SpikeFetchParams
 from archsim.contracts.spike_writer import BANKS as SPIKE_OUT_BANKS
-from archsim.contracts.spike_writer import SpikeWriterParams
 from archsim.contracts.sram import SramParams
 from archsim.contracts.synapse_array import BANKS as WEIGHT_BANKS
-from archsim.contracts.synapse_array import SynapseArrayParams
 
 PARAM_BANKS = 2
 """Parameter banks of a core."""
@@ -43,32 +40,19 @@ class Memory:
 
 def memories(chip: ChipParams) -> dict[str, Memory]:
     """All memories of ``chip`` by name."""
-    neuron = NeuronParams(
-        chip.neurons,
-        chip.blocks,
-        chip.membrane_bits,
-        chip.param_rows,
-        chip.residual_rows,
-        chip.psum_rows,
-        chip.reduce_rows,
-    )
-    array = SynapseArrayParams(
-        chip.lanes, chip.columns, chip.neurons, chip.weight_bits, chip.membrane_bits, chip.weight_rows
-    )
-    fetch = SpikeFetchParams(chip.lanes, chip.columns, chip.spike_in_rows, array.row_bits)
-    writer = SpikeWriterParams(chip.lanes, chip.neurons, chip.blocks, chip.spike_out_rows)
+    core = CoreParams(chip)
     attention = AttentionParams(chip)
     cores = chip.cores
     return {
-        "weight": Memory("weight_memory", array.weight, cores * WEIGHT_BANKS),
-        "param": Memory("parameter_memory", neuron.param_bank, cores * PARAM_BANKS),
-        "spike_in": Memory("spike_memory", fetch.bank, cores * SPIKE_IN_BANKS),
-        "spike_out": Memory("spike_memory", writer.bank, cores * SPIKE_OUT_BANKS),
+        "weight": Memory("weight_memory", core.array.weight, cores * WEIGHT_BANKS),
+        "param": Memory("parameter_memory", core.neuron.param_bank, cores * PARAM_BANKS),
+        "spike_in": Memory("spike_memory", core.fetch.bank, cores * SPIKE_IN_BANKS),
+        "spike_out": Memory("spike_memory", core.writer.bank, cores * SPIKE_OUT_BANKS),
         "attention": Memory("spike_memory", attention.bank, ATTENTION_BANKS),
-        "residual": Memory("residual_memory", neuron.residual, cores),
-        "psum": Memory("psum_memory", neuron.psum, cores),
-        "reduce": Memory("reduction_memory", neuron.reduce, cores),
-        "v": Memory("membrane_memory", neuron.v, cores + 1),
+        "residual": Memory("residual_memory", core.neuron.residual, cores),
+        "psum": Memory("psum_memory", core.neuron.psum, cores),
+        "reduce": Memory("reduction_memory", core.neuron.reduce, cores),
+        "v": Memory("membrane_memory", core.neuron.v, cores + 1),
         "count": Memory("count_memory", attention.counts, 1),
         "count_cleared": Memory("count_memory", attention.cleared, 1),
         "program": Memory("program_memory", SramParams(chip.queue_rows, INSTRUCTION_BYTES * 8), CORE0 + cores),

@@ -1,22 +1,18 @@
 """Core in hardware: an instruction queue and the pipeline that it drives (contract: ``archsim.contracts.core``).
 
 Queue, spike fetch, event encoder, synapse array, neuron unit, spike writer; beside them the reader of PLANES, whose granules
-the spike writer stores. Not implemented yet: gangs.
+the spike writer stores. Cores run as a gang when :class:`~rtl.units.core_gangs.Gangs` stands between them.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream
-from amaranth.lib.wiring import Component, In, Out, connect
+from amaranth.lib.wiring import Component, In, Out, Signature, connect
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Layout
-from archsim.contracts.core import PLANES_FIELDS, SYNAPSE_FIELDS
-from archsim.contracts.event_encoder import EventEncoderParams
+from archsim.contracts.core import PLANES_FIELDS, SYNAPSE_FIELDS, CoreParams
 from archsim.contracts.neuron import NeuronParams
 from archsim.contracts.sequencer import CORE0, HEADER, PLANES, SYNAPSE
-from archsim.contracts.spike_fetch import SpikeFetchParams
-from archsim.contracts.spike_writer import SpikeWriterParams
-from archsim.contracts.synapse_array import SynapseArrayParams
 from rtl.payload import forward, forwarded, shape
 from rtl.units import neuron as neuron_unit
 from rtl.units import spike_writer
@@ -32,6 +28,9 @@ INSTRUCTION = Layout.of("synapse_instruction", HEADER + SYNAPSE_FIELDS)
 
 PLANES_INSTRUCTION = Layout.of("planes_instruction", HEADER + PLANES_FIELDS)
 """Bits of a PLANES in the queue."""
+
+GANG = INSTRUCTION.by_name["gang"].width
+"""Bits of a mask of cores."""
 
 
 def plane_bit(total, right_shift, plane, sign_plane):
@@ -101,30 +100,24 @@ class Core(Component):
     * ``read_out``, ``read_residual``, ``read_psum``, ``read_reduce``: a row of a memory, answered a cycle later, likewise.
     * ``posted``, ``post``, ``ready``, ``go``, ``halted``: as in :class:`~rtl.units.sequencer.Sequencer`.
     * ``start``, ``done``: an instruction starts (ends) in this cycle.
+    * ``gang``: cores that run the instruction that stands, a bit each; 0 if it is not for a gang.
+    * ``follow``: another core leads that gang; the fetch rests, and ``events`` feed the array in place of the own encoder's.
+      Constant from the set-up of the instruction to its end, as ``gang`` is.
+    * ``lead``, ``events``: the event that the own encoder (the leader's) offers. They have no ``ready``: the arrays of a gang
+      are in the same state from start to end, so all take an event in the cycle in which the leader does.
     """
 
     def __init__(self, chip: ChipParams):
         self.chip = chip
         engines = CORE0 + chip.cores
-        array = SynapseArrayParams(
-            chip.lanes, chip.columns, chip.neurons, chip.weight_bits, chip.membrane_bits, chip.weight_rows
-        )
-        neuron = NeuronParams(
-            chip.neurons, chip.blocks, chip.membrane_bits, chip.param_rows, chip.residual_rows, chip.psum_rows,
-            chip.reduce_rows,
-        )  # fmt: skip
+        sizes = CoreParams(chip)
         self.sequencer = Sequencer(chip.queue_rows, engines)
-        self.fetch = SpikeFetch(SpikeFetchParams(chip.lanes, chip.columns, chip.spike_in_rows, array.row_bits))
-        self.encoder = EventEncoder(EventEncoderParams(chip.lanes, chip.columns, array.row_bits))
-        self.array = SynapseArray(array)
-        self.neuron = NeuronUnit(neuron)
-        self.planes = PlaneReader(neuron)
-        self.writer = SpikeWriter(
-            SpikeWriterParams(
-                chip.lanes, chip.neurons, chip.blocks, chip.spike_out_rows, chip.pool_steps, chip.pool_rows
-            ),
-            neuron.o,
-        )
+        self.fetch = SpikeFetch(sizes.fetch)
+        self.encoder = EventEncoder(sizes.encoder)
+        self.array = SynapseArray(sizes.array)
+        self.neuron = NeuronUnit(sizes.neuron)
+        self.planes = PlaneReader(sizes.neuron)
+        self.writer = SpikeWriter(sizes.writer, sizes.neuron.o)
         # The ports that are the units' own, by their names here.
         self.ports: dict[str, tuple[Component, str]] = {
             "program": (self.sequencer, "program"), "posted": (self.sequencer, "posted"),
@@ -137,7 +130,10 @@ class Core(Component):
             "read_reduce": (self.neuron, "read_reduce"), "write_out": (self.writer, "write"),
             "read_out": (self.writer, "read"), "done": (self.writer, "done"),
         }  # fmt: skip
-        super().__init__(forwarded(self.ports))
+        event = Signature({"valid": Out(1), "payload": Out(shape(sizes.array.i))})
+        super().__init__({
+            **forwarded(self.ports), "gang": Out(GANG), "follow": In(1), "lead": Out(event), "events": In(event),
+        })  # fmt: skip
 
     def elaborate(self, platform):
         """The units in the order of the pipeline, their ports, and the instruction's fields to each of them."""
@@ -157,12 +153,14 @@ class Core(Component):
             fields.eq(sequencer.instruction[: INSTRUCTION.width]), synapse.eq(fields.opcode == SYNAPSE),
             planes.fields.eq(sequencer.instruction[: PLANES_INSTRUCTION.width]),
             planes.start.eq(sequencer.start & (fields.opcode == PLANES)), writer.start.eq(sequencer.start),
-            fetch.setup.eq(sequencer.setup & synapse), sequencer.done.eq(writer.done),
+            self.gang.eq(Mux(synapse, fields.gang, 0)),
+            fetch.setup.eq(sequencer.setup & synapse & ~self.follow), sequencer.done.eq(writer.done),
             self.array.config.bank.eq(fields.weight_bank), self.array.config.blocks.eq(fields.blocks),
             self.array.config.steps.eq(fields.steps), self.array.config.replay.eq(fields.replay),
         ]  # fmt: skip
-        for unit in (fetch, neuron):
-            m.d.comb += unit.start.eq(sequencer.start & synapse)
+        m.d.comb += [
+            neuron.start.eq(sequencer.start & synapse), fetch.start.eq(sequencer.start & synapse & ~self.follow)
+        ]  # fmt: skip
         for view, layout in (
             (fetch.tile, TILE),
             (neuron.config, neuron_unit.CONFIG),
@@ -188,9 +186,18 @@ class Core(Component):
     def _join(self, m):
         """The pipeline from the fetch to the writer."""
         connect(m, self.fetch.o, self.encoder.i)
-        connect(m, self.encoder.o, self.array.i)
+        self._encode(m, self.encoder.o)
         connect(m, self.array.o, self.neuron.i)
         self._write(m, self.neuron.o)
+
+    def _encode(self, m, own):
+        """Events to the array: ``own``, or those of the gang's leader."""
+        target, led = self.array.i, self.events
+        m.d.comb += [
+            self.lead.valid.eq(own.valid), self.lead.payload.eq(own.payload), own.ready.eq(target.ready),
+            target.valid.eq(Mux(self.follow, led.valid, own.valid)),
+            target.payload.eq(Mux(self.follow, led.payload.as_value(), own.payload.as_value())),
+        ]  # fmt: skip
 
     def _write(self, m, granules):
         """The writer's granules: those of PLANES, or ``granules``; never both at once."""

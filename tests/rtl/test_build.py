@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from archsim.contracts.common.errors import ArchsimError
-from rtl.build import UNITS, main, ports, simulation_ports, verilog, write
+from archsim.config import load_chip
+from rtl.build import UNITS, chosen, main, ports, simulation_ports, verilog, write
 
 
 @pytest.fixture(params=UNITS)
@@ -19,7 +19,7 @@ def unit(request):
 
 
 def test_same_parameters_same_bytes(unit, tmp_path):
-    here = write(unit, tmp_path / "here")
+    here = write(unit, tmp_path / "here", UNITS[unit].parameters())
     env = os.environ | {"PYTHONHASHSEED": "7"}
     command = [sys.executable, "-m", "rtl.build", "--unit", unit, "--out", str(tmp_path / "there")]
     subprocess.run(command, env=env, check=True, capture_output=True)
@@ -28,7 +28,7 @@ def test_same_parameters_same_bytes(unit, tmp_path):
 
 
 def test_sidecar_describes_the_verilog(unit, tmp_path):
-    code, beside = write(unit, tmp_path)
+    code, beside = write(unit, tmp_path, UNITS[unit].parameters())
     text, data = code.read_text(), json.loads(beside.read_text())
     assert data["unit"] == unit
     assert data["sha256"] == hashlib.sha256(code.read_bytes()).hexdigest()
@@ -73,7 +73,10 @@ def test_simulation_ports_leave_out_the_clock(unit):
         (["--unit", "sram", "--params", "rows"], "required name=value, each name once, given 'rows'"),
         (["--unit", "sram", "--params", "rows=1", "rows=2"], "each name once, given 'rows=2'"),
         (["--unit", "encoder"], "unknown unit 'encoder'; required one of sram, event_encoder"),
-        ([], "--unit or --list is required"),
+        ([], "--unit, --chip or --list is required"),
+        (["--chip", "smal"], "required a preset's name or a YAML file"),
+        (["--chip", "small", "--unit", "crossbar"], "chip 'small' has no crossbar"),
+        (["--chip", "small", "--unit", "sram", "--params", "rows=1"], "change the chip's file instead"),
     ],
 )
 def test_what_is_refused_writes_nothing(arguments, message, tmp_path, capsys):
@@ -90,11 +93,18 @@ def test_list_names_every_unit(capsys):
 
 
 def test_parameters_change_the_hash(tmp_path):
-    first, second = (write("event_encoder", tmp_path, {"lanes": lanes})[1].read_text() for lanes in ("1", "2"))
+    encoder = UNITS["event_encoder"]
+    changed = (encoder.parameters({"lanes": lanes}) for lanes in ("1", "2"))
+    first, second = (write("event_encoder", tmp_path, params)[1].read_text() for params in changed)
     assert json.loads(first)["sha256"] != json.loads(second)["sha256"]
     assert json.loads(second)["parameters"]["lanes"] == 2
 
 
-def test_unknown_unit_is_an_archsim_error(tmp_path):
-    with pytest.raises(ArchsimError, match="unknown unit"):
-        write("nothing", tmp_path)
+def test_a_chip_gives_every_unit_its_parameters(tmp_path, capsys):
+    assert main(["--chip", "small", "--unit", "synapse_array", "--out", str(tmp_path)]) == 0
+    chip, found = load_chip("small"), json.loads((tmp_path / "synapse_array.json").read_text())["parameters"]
+    assert found["weight_rows"] == chip.weight_rows
+    assert (found["lanes"], found["columns"], found["neurons"]) == (chip.lanes, chip.columns, chip.neurons)
+    assert {path.name for path in tmp_path.iterdir()} == {"synapse_array.v", "synapse_array.json"}
+    units = chosen(None, "small", {})
+    assert "crossbar" not in units and units["core"] == chip
