@@ -1,13 +1,10 @@
-"""Spikingformer: from the official checkpoint names to layers (zhouchenlin2096/Spikingformer, imagenet/model.py).
+"""Spikingformer: the network of an artefact whose tensors have the official checkpoint's names."""
 
-A LIF stands before every convolution but the first; sums join a membrane stream that starts after the tokenizer. In this
-representation a neuron belongs to the layer that feeds it, so each layer that updates the stream also fires the next LIF.
-"""
-
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.importers.artefact import Artefact
@@ -24,9 +21,9 @@ from mapping.importers.manifest import (
     Rule,
     check,
 )
-from mapping.ir import IMAGE, Attention, Classifier, Layer, Map, Network, Synapse
-
-STREAM = "x"
+from mapping.ir import Map, Network
+from mapping.networks.spikingformer import Spikingformer, Stage
+from mapping.networks.weights import Kernel
 
 _SIZES = ("image_size", "in_channels", "timesteps", "depth", "dim", "heads", "mlp_ratio", "classes")
 _POOL = ("kernel", "stride", "padding")
@@ -57,106 +54,68 @@ def read(artefact: Artefact) -> Network:
             f"{artefact.path / 'test.npz'}: 'images': required {channels} channel(s) of {size} x {size} pixels as manifest.json "
             f"says, given shape {artefact.images.shape}; is it the test set of this network?"
         )
-    layers = [*_tokenizer(artefact), *(layer for block in range(hyper["depth"]) for layer in _block(artefact, block))]
-    weight = artefact.tensor("head.weight", (hyper["classes"], hyper["dim"]))
-    layers.append(Classifier("head", layers[-1].name, weight, artefact.tensor("head.bias", weight.shape[:1])))
-    return Network(
-        name=str(artefact.manifest.get("name", artefact.path.name)),
-        timesteps=hyper["timesteps"],
-        image=Map(size, size, channels),
-        image_limit=artefact.image_limit(),
-        head_limit=float(np.abs(artefact.values("head.input", hyper["dim"])).max()),
-        layers=tuple(layers),
-    )
+    stages = tuple(_stage(artefact, number, stage) for number, stage in enumerate(artefact.manifest["tokenizer"]))
+    family = Spikingformer(
+        str(artefact.manifest.get("name", artefact.path.name)), Map(size, size, channels), stages, hyper["dim"],
+        hyper["depth"], hyper["heads"], hyper["mlp_ratio"], hyper["classes"], hyper["timesteps"],
+        float(artefact.manifest["attention_scale"]),
+    )  # fmt: skip
+    head_limit = float(np.abs(artefact.values("head.input", hyper["dim"])).max())
+    return family.network(Trained(artefact), artefact.image_limit(), head_limit)
 
 
-def fold(
-    artefact: Artefact, conv: str, norm: str, shape: tuple[int, ...]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights [Cout, Cin, kh, kw] and bias of a convolution with its batch norm folded in.
-
-    ``shape``: of the weights in the checkpoint; missing kernel dimensions are added.
-    """
-    weight = artefact.tensor(f"{conv}.weight", shape)
-    gamma, beta, mean, variance = (
-        artefact.tensor(f"{norm}.{part}", shape[:1]) for part in ("weight", "bias", "running_mean", "running_var")
-    )
-    bias = artefact.tensor(f"{conv}.bias", shape[:1]) if f"{conv}.bias" in artefact.weights else np.zeros(shape[0])
-    if (variance < 0).any():
-        raise ArchsimError(f"{artefact.path}: '{norm}.running_var': required 0 or more, given {variance.min()}")
-    factor = gamma / np.sqrt(variance + artefact.manifest["batch_norm_eps"])
-    kernel = weight.reshape(*shape, *([1] * (4 - len(shape))))
-    return kernel * factor[:, None, None, None], beta + (bias - mean) * factor
-
-
-def _threshold(artefact: Artefact, lif: str) -> float:
-    """Threshold of a LIF; raises ArchsimError unless it has tau 2, decaying input and hard reset to 0."""
-    node = artefact.manifest["lif"].get(lif)
-    if node is None:
+def _stage(artefact: Artefact, number: int, stage: Mapping[str, Any]) -> Stage:
+    pool = stage["pool"]
+    if pool and (pool["kernel"], pool["stride"], pool["padding"]) != (3, 2, 1):
         raise ArchsimError(
-            f"{artefact.path / 'manifest.json'}: required the neurons of lif['{lif}'], but lif has "
-            f"{sorted(artefact.manifest['lif'])}; export the network again"
+            f"{artefact.path / 'manifest.json'}: tokenizer[{number}].pool: required 3x3 with stride 2 and padding 1, "
+            f"which the spike writer has, given {pool}; train with such a pool"
         )
-    if node["tau"] != 2.0 or node["v_reset"] != 0.0 or not node["decay_input"]:
-        raise ArchsimError(
-            f"{artefact.path / 'manifest.json'}: lif['{lif}']: required tau 2, decaying input and hard reset to 0, which the "
-            f"neuron unit has, given {node}; train with such neurons"
-        )
-    return float(node["threshold"])
+    sizes = {name: stage[name] for name in ("cin", "cout", "kernel", "stride", "padding")}
+    return Stage(stage["name"], stage["bn"], stage["lif"], pool=bool(pool), **sizes)
 
 
-def _tokenizer(artefact: Artefact) -> Iterator[Synapse]:
-    stages, source = artefact.manifest["tokenizer"], IMAGE
-    for number, stage in enumerate(stages):
-        name = f"patch_embed.{stage['name']}"
-        shape = (stage["cout"], stage["cin"], stage["kernel"], stage["kernel"])
-        weight, bias = fold(artefact, name, f"patch_embed.{stage['bn']}", shape)
-        last = number == len(stages) - 1
-        lif = "block.0.attn.proj_lif" if last else f"patch_embed.{stages[number + 1]['lif']}"
-        pool = None if last else stages[number + 1]["pool"]
-        if pool and (pool["kernel"], pool["stride"], pool["padding"]) != (3, 2, 1):
+@dataclass(frozen=True)
+class Trained:
+    """Weights of an artefact: norms folded, neurons checked."""
+
+    artefact: Artefact
+
+    def conv(self, name: str, norm: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
+        """A convolution with its batch norm folded in; a bias is taken where the artefact has one."""
+        artefact = self.artefact
+        weight = artefact.tensor(f"{name}.weight", shape)
+        gamma, beta, mean, variance = (
+            artefact.tensor(f"{norm}.{part}", shape[:1]) for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        offset = (
+            artefact.tensor(f"{name}.bias", shape[:1]) if f"{name}.bias" in artefact.weights else np.zeros(shape[0])
+        )
+        if (variance < 0).any():
+            raise ArchsimError(f"{artefact.path}: '{norm}.running_var': required 0 or more, given {variance.min()}")
+        factor = gamma / np.sqrt(variance + artefact.manifest["batch_norm_eps"])
+        kernel = weight.reshape(*shape, *([1] * (4 - len(shape))))
+        return kernel * factor[:, None, None, None], beta + (offset - mean) * factor
+
+    def linear(self, name: str, shape: tuple[int, int]) -> Kernel:
+        """A linear layer as it is."""
+        return self.artefact.tensor(f"{name}.weight", shape), self.artefact.tensor(f"{name}.bias", shape[:1])
+
+    def threshold(self, neuron: str, published: float) -> float:
+        """Threshold of a LIF; raises ArchsimError unless it has tau 2, decaying input and hard reset to 0."""
+        place = self.artefact.path / "manifest.json"
+        node = self.artefact.manifest["lif"].get(neuron)
+        if node is None:
             raise ArchsimError(
-                f"{artefact.path / 'manifest.json'}: tokenizer[{number + 1}].pool: required 3x3 with stride 2 and padding 1, "
-                f"which the spike writer has, given {pool}; train with such a pool"
+                f"{place}: required the neurons of lif['{neuron}'], but lif has {sorted(self.artefact.manifest['lif'])}; "
+                "export the network again"
             )
-        yield Synapse(
-            name, source, weight, bias, stage["stride"], stage["padding"], stream=STREAM if last else None, opens=last,
-            threshold=_threshold(artefact, lif), spikes=lif, pool=bool(pool),
-        )  # fmt: skip
-        source = lif
+        if node["tau"] != 2.0 or node["v_reset"] != 0.0 or not node["decay_input"]:
+            raise ArchsimError(
+                f"{place}: lif['{neuron}']: required tau 2, decaying input and hard reset to 0, which the neuron unit has, "
+                f"given {node}; train with such neurons"
+            )
+        return float(node["threshold"])
 
-
-def _block(artefact: Artefact, block: int) -> Iterator[Layer]:
-    hyper, prefix = artefact.manifest["hyperparameters"], f"block.{block}"
-    attn, mlp, dim = f"{prefix}.attn", f"{prefix}.mlp", hyper["dim"]
-    hidden, last = dim * hyper["mlp_ratio"], block == hyper["depth"] - 1
-    for part in ("k", "v", "q"):  # Q streams behind K and V
-        weight, bias = fold(artefact, f"{attn}.{part}_conv", f"{attn}.{part}_bn", (dim, dim, 1))
-        lif = f"{attn}.{part}_lif"
-        yield Synapse(
-            f"{attn}.{part}_conv", f"{attn}.proj_lif", weight, bias, threshold=_threshold(artefact, lif), spikes=lif
-        )
-    yield Attention(
-        attn, f"{attn}.q_lif", f"{attn}.k_lif", f"{attn}.v_lif", f"{attn}.attn_lif", hyper["heads"],
-        float(artefact.manifest["attention_scale"]), _threshold(artefact, f"{attn}.attn_lif"),
-    )  # fmt: skip
-    weight, bias = fold(artefact, f"{attn}.proj_conv", f"{attn}.proj_bn", (dim, dim, 1))
-    lif = f"{mlp}.mlp1_lif"
-    yield Synapse(
-        f"{attn}.proj_conv",
-        f"{attn}.attn_lif",
-        weight,
-        bias,
-        stream=STREAM,
-        threshold=_threshold(artefact, lif),
-        spikes=lif,
-    )
-    weight, bias = fold(artefact, f"{mlp}.mlp1_conv", f"{mlp}.mlp1_bn", (hidden, dim, 1, 1))
-    lif = f"{mlp}.mlp2_lif"
-    yield Synapse(f"{mlp}.mlp1_conv", f"{mlp}.mlp1_lif", weight, bias, threshold=_threshold(artefact, lif), spikes=lif)
-    weight, bias = fold(artefact, f"{mlp}.mlp2_conv", f"{mlp}.mlp2_bn", (dim, hidden, 1, 1))
-    lif = f"block.{block + 1}.attn.proj_lif"
-    yield Synapse(
-        f"{mlp}.mlp2_conv", f"{mlp}.mlp2_lif", weight, bias, stream=STREAM, neuron=None if last else "lif",
-        threshold=0.0 if last else _threshold(artefact, lif), spikes=None if last else lif, reduce=last,
-    )  # fmt: skip
+    def unused(self, name: str, parameters: int) -> None:
+        """Not read."""

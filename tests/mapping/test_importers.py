@@ -42,7 +42,7 @@ def _conv(maps, weight, stride=1, padding=0):
 )
 def test_folding_equals_convolution_and_batch_norm(trained, conv, norm, shape):
     """Required: gamma (conv(x) + b - mean) / sqrt(var + eps) + beta, on random input."""
-    weight, bias = spikingformer.fold(trained, conv, norm, shape)
+    weight, bias = spikingformer.Trained(trained).conv(conv, norm, shape)
     x = np.random.default_rng(0).normal(0, 1, (2, 5, 4, shape[1]))
     w = {name: trained.weights[f"{norm}.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
     raw = trained.weights[f"{conv}.weight"]

@@ -1,0 +1,66 @@
+"""Where a network's definition takes its numbers from: a trained artefact, or shapes alone."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kernel = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""Weights [Cout, Cin, kernel height, kernel width] and bias [Cout], a norm folded in."""
+
+
+class Weights(Protocol):
+    """What a definition asks for, by the names of the published code."""
+
+    def conv(self, name: str, norm: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
+        """A convolution of weights ``shape`` as in the checkpoint, its own bias if ``bias``, and the norm behind it, folded."""
+
+    def linear(self, name: str, shape: tuple[int, int]) -> Kernel:
+        """A linear layer with bias and without a norm: weights [classes, channels], bias [classes]."""
+
+    def threshold(self, neuron: str, published: float) -> float:
+        """Threshold of a neuron layer whose published value is given."""
+
+    def unused(self, name: str, parameters: int) -> None:
+        """Parameters that the checkpoint holds and no computation reads."""
+
+
+@dataclass
+class Shapes:
+    """Weights of a network of which only the shapes are known; they take no memory, and are counted.
+
+    Attributes:
+        parameters: trainable parameters by layer, norms included, as the checkpoint counts them.
+    """
+
+    parameters: dict[str, int] = field(default_factory=dict)
+
+    def conv(self, name: str, norm: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
+        """Zeros; a norm has a gain and an offset for each channel."""
+        self.parameters[name] = int(np.prod(shape)) + shape[0] * bias
+        self.parameters[norm] = 2 * shape[0]
+        return _zeros(*shape, *([1] * (4 - len(shape)))), _zeros(shape[0])
+
+    def linear(self, name: str, shape: tuple[int, int]) -> Kernel:
+        """Zeros."""
+        self.parameters[name] = shape[0] * shape[1] + shape[0]
+        return _zeros(*shape), _zeros(shape[0])
+
+    def threshold(self, neuron: str, published: float) -> float:
+        """The published one."""
+        return published
+
+    def unused(self, name: str, parameters: int) -> None:
+        """Counted like the others."""
+        self.parameters[name] = parameters
+
+    @property
+    def total(self) -> int:
+        """All parameters."""
+        return sum(self.parameters.values())
+
+
+def _zeros(*shape: int) -> NDArray[np.float64]:
+    """Zeros of any shape in the memory of one."""
+    return np.broadcast_to(np.float64(0), shape)
