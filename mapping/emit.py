@@ -42,7 +42,7 @@ class Emitter:
 
     def __post_init__(self) -> None:
         """Give every engine a queue."""
-        self.queues = {engine: [] for engine in range(sequencer.CORE0 + self.chip.cores)}
+        self.queues = {engine: [] for engine in sequencer.engines(self.chip)}
 
     def emit(
         self, engines: Sequence[int], opcode: int, fields: Mapping[str, int], notes: Sequence[Mapping[str, Any]]

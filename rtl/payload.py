@@ -58,7 +58,8 @@ def forward(m: Module, component: Component, ports: Mapping[str, tuple[Component
     for name, (part, port) in ports.items():
         mine, its = getattr(component, name), getattr(part, port)
         member = component.signature.members[name]
-        if not member.is_port:
-            connect(m, flipped(mine), its)
-        else:
+        if member.is_port:
             m.d.comb += its.eq(mine) if member.flow is In else mine.eq(its)
+            continue
+        for one, other in zip(mine, its, strict=True) if member.dimensions else [(mine, its)]:
+            connect(m, flipped(one), other)

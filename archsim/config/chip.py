@@ -11,8 +11,9 @@ from pydantic import Field
 
 from archsim.config.validate import Strict, nearest, validate
 from archsim.config.yaml_source import Document, KeyPath, parse_yaml, read_yaml
-from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.chip import ROUTE_ROWS, ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.experts import ExpertsParams
 from archsim.contracts.neuron import NeuronParams
 from archsim.contracts.spike_fetch import SpikeFetchParams
 from archsim.contracts.spike_writer import POOL_ROWS, POOL_STEPS, SpikeWriterParams
@@ -84,6 +85,10 @@ class ChipConfig(Strict):
     """time steps of a pooled layer at most"""
     pool_rows: Annotated[int, Field(ge=1, le=1 << 16)] = POOL_ROWS
     """words of a core's line buffer: columns after a pool x time steps at most"""
+    crossbar_depth: Annotated[int, Field(ge=0, le=64)] = 0
+    """flits of a queue in the crossbars of the expert engine; 0: the chip has no expert engine"""
+    route_rows: Annotated[int, Field(ge=1, le=1 << 16)] = ROUTE_ROWS
+    """rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back"""
     dram: DramConfig
     """the external memory"""
 
@@ -109,7 +114,7 @@ class ChipConfig(Strict):
         blocks = self.columns // self.neurons_per_cycle
         writer = SpikeWriterParams(self.lanes, self.neurons_per_cycle, blocks, rows=2)
         neuron = NeuronParams(self.neurons_per_cycle, blocks, self.membrane_bits, 1, 1, 1, 1)
-        return ChipParams(
+        chip = ChipParams(
             name=self.name, clock_mhz=self.clock_mhz, cores=self.cores, lanes=self.lanes,
             columns=self.columns, neurons=self.neurons_per_cycle,
             weight_bits=self.weight_bits, membrane_bits=self.membrane_bits,
@@ -122,8 +127,11 @@ class ChipConfig(Strict):
             count_rows=self.count_rows, count_bits=self.count_bits, dram_bus_bytes=self.dram.bus_bytes,
             dram_latency_cycles=self.dram.latency_cycles, dram_burst_bytes=self.dram.burst_bytes,
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
-            pool_rows=self.pool_rows,
+            pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
         )  # fmt: skip
+        if chip.crossbar_depth:
+            ExpertsParams(chip)  # raises where the chip cannot have an expert engine
+        return chip
 
 
 @dataclass(frozen=True)
@@ -143,6 +151,7 @@ _DERIVED: dict[str, KeyPath] = {
     "neurons must divide": ("neurons_per_cycle",), "weight_rows": ("weight_bank_kib",),
     "spike_in_rows": ("spike_in_bank_kib",), "spike_out_rows": ("spike_out_bank_kib",),
     "residual_rows": ("residual_kib",), "psum_rows": ("psum_kib",), "attention_rows": ("attention_bank_kib",),
+    "expert engine needs 2": ("cores",), "a queue is made of registers": ("crossbar_depth",),
     "dram_burst_bytes": ("dram", "burst_bytes"), "more than weight_bits": ("membrane_bits",),
 }  # fmt: skip
 """Which key of the file a relation between derived parameters comes from, by a part of its message."""

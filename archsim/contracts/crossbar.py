@@ -29,7 +29,7 @@ ENTER, CHOOSE = 1, 1
 
 @dataclass(frozen=True)
 class CrossbarParams:
-    """Sizes of a crossbar: P ports on each side (2..16), flits of a queue (1..64), payload bits of a flit (1..256)."""
+    """Sizes of a crossbar: P ports on each side (2..16), flits of a queue (1..64), payload bits of a flit."""
 
     ports: int
     depth: int
@@ -39,8 +39,8 @@ class CrossbarParams:
         """Check ranges."""
         if not 2 <= self.ports <= 16:
             raise ArchsimError(f"crossbar: ports must be in 2..16, given {self.ports}")
-        if not 1 <= self.depth <= 64 or not 1 <= self.data_bits <= 256:
-            raise ArchsimError(f"crossbar: depth in 1..64 and data_bits in 1..256 required, given {self}")
+        if not 1 <= self.depth <= 64 or self.data_bits < 1:
+            raise ArchsimError(f"crossbar: depth in 1..64 and data_bits of 1 or more required, given {self}")
         if self.depth * (self.data_bits + 1) >= WRAPPED_BITS:
             raise ArchsimError(
                 f"crossbar: a queue is made of registers and must be below {WRAPPED_BITS} bits, given {self.depth} flits of "

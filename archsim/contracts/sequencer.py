@@ -11,15 +11,16 @@ An instruction is a header (opcode; producers to wait for; consumers to post to)
 from collections.abc import Mapping
 from functools import cache
 
-from archsim.contracts import attention, core, dma, multicast
+from archsim.contracts import attention, core, dma, experts, multicast
+from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Field, Layout
 
-DMA, MULTICAST, ATTENTION, CORE0 = 0, 1, 2, 3
+DMA, MULTICAST, ATTENTION, EXPERTS, CORE0 = 0, 1, 2, 3, 4
 """Engine numbers; core c is engine CORE0 + c."""
 
-MAX_ENGINES = 35
-"""Three engines and at most 32 cores."""
+MAX_ENGINES = 36
+"""Four engines and at most 32 cores."""
 
 DECODE = 3
 """Cycles from the end of an instruction to the first cycle in which the next may start: read, decode, wait."""
@@ -31,10 +32,12 @@ HEADER = (Field("opcode", 4), Field("wait", MAX_ENGINES), Field("post", MAX_ENGI
 """Header of every instruction; ``wait`` and ``post`` have a bit per engine."""
 
 HALT, LOAD, STORE, COPY, SYNAPSE, PLANES, ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE = range(10)
+TOPK, DISPATCH, COLLECT = range(10, 13)
 """Opcodes; COPY is the multicast instruction. 0 (an empty program row) ends the queue."""
 
 OPCODES = (
     "HALT", "LOAD", "STORE", "COPY", "SYNAPSE", "PLANES", "ATTEND_KV", "ATTEND_Q", "ATTEND_SCORES", "ATTEND_GATE",
+    "TOPK", "DISPATCH", "COLLECT",
 )  # fmt: skip
 """Names of the opcodes, by number."""
 
@@ -42,6 +45,7 @@ _FIELDS: dict[int, tuple[Field, ...]] = {
     HALT: (), LOAD: dma.TRANSFER_FIELDS, STORE: dma.TRANSFER_FIELDS, COPY: multicast.MULTICAST_FIELDS,
     SYNAPSE: core.SYNAPSE_FIELDS, PLANES: core.PLANES_FIELDS, ATTEND_KV: attention.ATTEND_FIELDS,
     ATTEND_Q: attention.ATTEND_FIELDS, ATTEND_SCORES: attention.ATTEND_FIELDS, ATTEND_GATE: attention.ATTEND_FIELDS,
+    TOPK: experts.TOPK_FIELDS, DISPATCH: experts.ROUTE_FIELDS, COLLECT: experts.ROUTE_FIELDS,
 }  # fmt: skip
 
 
@@ -57,9 +61,15 @@ INSTRUCTION_BYTES = 8 * -(-max(layout(opcode).width for opcode in _FIELDS) // 64
 """Bytes of a program memory row: the longest instruction, in whole 64-bit words."""
 
 
+def engines(chip: ChipParams) -> list[int]:
+    """Engines that a chip has, in the order of their numbers."""
+    shared = (DMA, MULTICAST, ATTENTION, *((EXPERTS,) if chip.crossbar_depth else ()))
+    return [*shared, *range(CORE0, CORE0 + chip.cores)]
+
+
 def engine_name(engine: int) -> str:
-    """``dma``, ``multicast``, ``attention`` or ``core N``."""
-    return ("dma", "multicast", "attention")[engine] if engine < CORE0 else f"core {engine - CORE0}"
+    """``dma``, ``multicast``, ``attention``, ``experts`` or ``core N``."""
+    return ("dma", "multicast", "attention", "experts")[engine] if engine < CORE0 else f"core {engine - CORE0}"
 
 
 def encode(opcode: int, fields: Mapping[str, int], wait: int = 0, post: int = 0) -> bytes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from archsim.contracts import sequencer as contract
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
-from archsim.stepped import attention, core, dma, multicast
+from archsim.stepped import attention, core, dma, experts, multicast
 from archsim.stepped.bits import checked
 from archsim.units.sram import Memories
 
@@ -106,6 +106,10 @@ def _execute(members: list[int], heads: list[dict[str, int]], program: Program, 
         return dma.store(fields, chip, memories)
     if opcode == contract.COPY:
         return multicast.copy(fields, chip, memories)
+    if opcode == contract.TOPK:
+        return experts.topk(fields, chip, memories)
+    if opcode in (contract.DISPATCH, contract.COLLECT):
+        return experts.route(fields, chip, memories)
     if opcode == contract.SYNAPSE:
         return core.synapse(heads, chip, [memories.cores[member - contract.CORE0] for member in members])
     if opcode == contract.PLANES:

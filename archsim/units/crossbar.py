@@ -39,7 +39,7 @@ def send(
         else:
             next_out[output] = NEVER
         return
-    flit = numbers[source, output, heads[source, output]]
+    flit = numbers[source, output, heads[source, output] % numbers.shape[2]]
     departed[flit], sources[flit] = t, source
     order[output, sent[output]] = flit
     sent[output] += 1
@@ -60,17 +60,22 @@ def send(
 
 @njit
 def walk(
-    depth, destinations, lasts, starts, gaps, ready, places, accepted, departed, sources, order, sent, counts, chosen
-):
-    """Visit the events in order of time; fills ``accepted``, ``departed`` (cycles per flit), ``order`` [output, n]."""
+    depth, destinations, lasts, starts, gaps, ahead, ready, places, offered, accepted, departed, sources, order, sent,
+    counts, chosen,
+):  # fmt: skip
+    """Visit the events in order of time; fills ``offered``, ``accepted``, ``departed`` (cycles per flit), ``order`` [output, n].
+
+    A gap counts from the acceptance of the flit before, or, if producers work ``ahead``, from its first offer: then a flit is
+    offered in the cycle after that acceptance at the earliest.
+    """
     ports = len(starts) - 1
     position, grant = starts[:-1].copy(), np.full(ports, -1)
     heads, tails = np.zeros((ports, ports), np.int64), np.zeros((ports, ports), np.int64)
-    numbers = np.zeros((ports, ports, len(destinations)), np.int64)
+    numbers = np.zeros((ports, ports, depth), np.int64)  # flits of the queues, each a ring
     next_in, next_out = np.full(ports, NEVER), np.full(ports, NEVER)
     for port in range(ports):
         if starts[port] < starts[port + 1]:
-            next_in[port] = gaps[starts[port]]
+            next_in[port] = offered[starts[port]] = gaps[starts[port]]
     while True:
         t = min(next_in.min(), next_out.min())
         if t >= NEVER - ports:
@@ -93,7 +98,7 @@ def walk(
                 next_in[port] = t + 1 if left else NEVER - 1 - output
                 continue
             accepted[flit] = t
-            numbers[port, output, tails[port, output]] = flit
+            numbers[port, output, tails[port, output] % depth] = flit
             tails[port, output] += 1
             counts[port, output] += 1
             if next_out[output] == NEVER and grant[output] in (-1, port):
@@ -101,14 +106,17 @@ def walk(
                     t + ENTER if grant[output] < 0 else taken(t + ENTER, ready[places[output] : places[output + 1]])
                 )
             position[port] += 1
-            next_in[port] = t + 1 + gaps[flit + 1] if flit + 1 < starts[port + 1] else NEVER
+            next_in[port] = NEVER
+            if flit + 1 < starts[port + 1]:
+                next_in[port] = max(t, offered[flit] + gaps[flit + 1]) + 1 if ahead else t + 1 + gaps[flit + 1]
+                offered[flit + 1] = next_in[port]
 
 
 @njit
 def departing(departed, numbers, heads, port, output, t):
     """Whether a flit of the queue leaves in ``t``."""
     head = heads[port, output]
-    return head > 0 and departed[numbers[port, output, head - 1]] == t
+    return head > 0 and departed[numbers[port, output, (head - 1) % numbers.shape[2]]] == t
 
 
 def run(
@@ -135,15 +143,15 @@ def run(
     ports = params.ports
     starts = np.cumsum([0, *map(len, destinations)])
     total = int(starts[-1])
-    accepted, departed, sources = (np.full(total, -1, np.int64) for _ in range(3))
+    offered, accepted, departed, sources = (np.full(total, -1, np.int64) for _ in range(4))
     order, sent = np.zeros((ports, total), np.int64), np.zeros(ports, np.int64)
     counts, chosen = np.zeros((ports, ports), np.int64), np.full(ports, ports - 1, np.int64)
     # One table for all outputs: each behind the other, with the place where it begins.
     tables, places = [waits(trace) for trace in ready], np.cumsum([0, *map(len, ready)])
     walk(
         params.depth, np.concatenate(destinations).astype(np.int64), np.concatenate(lasts).astype(np.bool_), starts,
-        np.concatenate(gaps).astype(np.int64), np.concatenate(tables), places, accepted, departed, sources, order, sent,
-        counts, chosen,
+        np.concatenate(gaps).astype(np.int64), False, np.concatenate(tables), places, offered, accepted, departed, sources,
+        order, sent, counts, chosen,
     )  # fmt: skip
     arrivals = [order[output, : sent[output]] for output in range(ports)]
     return accepted, departed, sources, arrivals, {"counts": counts, "chosen": chosen}

@@ -4,6 +4,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, Out
 
 from archsim.contracts.crossbar import CrossbarParams
+from rtl.arbiter import RoundRobin
 from rtl.payload import elements, shape, stream_in, stream_out
 
 
@@ -72,31 +73,24 @@ class Crossbar(Component):
         """One output; returns for each input whether its queue gives its head in this cycle."""
         params, stream = self.params, self.o[output]
         # cycle 0: the queue that is chosen, from its choice to the last flit of its packet
-        granted, chosen = Signal(), Signal(params.port_bits, init=params.ports - 1)
+        m.submodules[f"choice_{output}"] = choice = RoundRobin(params.ports)
+        chosen = choice.chosen
         head, filled = (
             Array(queue.head for queue in queues)[chosen],
             Array(queue.count != 0 for queue in queues)[chosen],
         )
         m.d.comb += [
-            stream.valid.eq(granted & filled),
+            stream.valid.eq(choice.granted & filled),
             Cat(stream.payload.data, stream.payload.last).eq(head),
             stream.payload.source.eq(chosen),
             elements(self.state, params.state, "chosen")[output].eq(chosen),
         ]
-        taken, ended = stream.valid & stream.ready, Signal()
-        m.d.comb += ended.eq(taken & stream.payload.last)
-        # cycle 0: the next choice, in cyclic order behind the present one; a flit that leaves does not count
-        waiting = [queue.count > (ended & (chosen == number)) for number, queue in enumerate(queues)]
-        following, choice = Signal(params.port_bits), Signal(params.port_bits)
-        later = [wait & (chosen < number) for number, wait in enumerate(waiting)]
-        for number in reversed(range(params.ports)):
-            with m.If(waiting[number]):
-                m.d.comb += choice.eq(number)
-        for number in reversed(range(params.ports)):
-            with m.If(later[number]):
-                m.d.comb += following.eq(number)
-        with m.If(~granted | ended):
-            m.d.sync += granted.eq(Cat(waiting).any())
-            with m.If(Cat(waiting).any()):
-                m.d.sync += chosen.eq(Mux(Cat(later).any(), following, choice))
+        taken = stream.valid & stream.ready
+        # cycle 0: the next choice is made; a flit that leaves does not count
+        m.d.comb += [
+            choice.ended.eq(taken & stream.payload.last),
+            choice.waiting.eq(
+                Cat(queue.count > (choice.ended & (chosen == number)) for number, queue in enumerate(queues))
+            ),
+        ]  # fmt: skip
         return [taken & (chosen == number) for number in range(params.ports)]

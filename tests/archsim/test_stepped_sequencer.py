@@ -18,7 +18,7 @@ CHIP = ChipParams(
     dram_outstanding=4, queue_rows=64,
 )  # fmt: skip
 
-ROW = {"memory": 0, "cores": 1, "rows": 1, "row_bytes": 4}
+ROW = {"memory": 0, "cores": 1, "rows": 1, "row_bytes": 4, "row_skip": 0}
 """LOAD of one beat: request 1, beat 6, written 7, end 8."""
 
 POINT = {

@@ -45,7 +45,7 @@ def _random(rng, gangs):
         opcode = (sequencer.LOAD, sequencer.STORE)[bit()]
         return [sequencer.DMA], opcode, _load(mask, int(rng.integers(len(dma.MEMORIES))), bit())
     if kind == "copy":
-        source = int(rng.integers(sequencer.ATTENTION, sequencer.CORE0 + CORES))
+        source = int(rng.choice([sequencer.ATTENTION, *range(sequencer.CORE0, sequencer.CORE0 + CORES)]))
         to_attention = source != sequencer.ATTENTION and rng.random() < 0.3
         return (
             [sequencer.MULTICAST],
@@ -89,7 +89,7 @@ def _edges(queues, order):
     before = [{} for _ in order]
     for engine, queue in queues.items():
         for index, instruction in enumerate(queue):
-            for consumer in range(len(queues)):
+            for consumer in queues:
                 if instruction.post >> consumer & 1:
                     posts.setdefault((engine, consumer), []).append(number[engine, index])
     taken = dict.fromkeys(posts, 0)
@@ -98,7 +98,7 @@ def _edges(queues, order):
             here = before[number[engine, index]]
             if index:
                 here.setdefault(number[engine, index - 1], "queue")
-            for producer in range(len(queues)):
+            for producer in queues:
                 if instruction.wait >> producer & 1:
                     pair = producer, engine
                     here[posts[pair][taken[pair]]] = "wait"

@@ -6,6 +6,9 @@ from typing import Any
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.spike_writer import POOL_ROWS, POOL_STEPS
 
+ROUTE_ROWS = 256
+"""``route_rows`` where none is given."""
+
 
 @dataclass(frozen=True)
 class ChipParams:
@@ -37,6 +40,8 @@ class ChipParams:
         queue_rows: instructions that each engine's program memory holds.
         pool_steps: time steps of a pooled layer at most.
         pool_rows: words of a core's line buffer: columns after a pool x time steps at most.
+        crossbar_depth: flits of a queue in the crossbars of the expert engine; 0: the chip has no expert engine.
+        route_rows: rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back.
 
     Raises ArchsimError when a value is out of range or two of them do not fit together.
     """
@@ -66,6 +71,8 @@ class ChipParams:
     queue_rows: int
     pool_steps: int = POOL_STEPS
     pool_rows: int = POOL_ROWS
+    crossbar_depth: int = 0
+    route_rows: int = ROUTE_ROWS
 
     def __post_init__(self) -> None:
         """Check ranges and relations."""
@@ -76,7 +83,7 @@ class ChipParams:
             "weight_rows": (2, 1 << 14), "param_rows": (1, 1 << 10), "spike_in_rows": (2, 1 << 20),
             "spike_out_rows": (2, 1 << 20), "residual_rows": (2, 1 << 20), "psum_rows": (2, 1 << 20),
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
-            "pool_steps": (1, 255), "pool_rows": (1, 1 << 16),
+            "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)

@@ -17,7 +17,7 @@ def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
     """Banks of the decoded instruction ``fields`` in the queue of ``engine``; of a gang, those of this member."""
     opcode = fields["opcode"]
     if opcode in (sequencer.LOAD, sequencer.STORE):
-        double = fields["memory"] in (dma.WEIGHT, dma.PARAM, dma.SPIKE_IN)
+        double = fields["memory"] in dma.BANKED
         return core_banks(fields["cores"], dma.MEMORIES[fields["memory"]], fields["bank"] if double else 0)
     if opcode == sequencer.COPY:
         return _copy_banks(fields)
@@ -25,6 +25,8 @@ def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
         return _core_banks(engine - sequencer.CORE0, fields)
     if opcode == sequencer.HALT:
         return []
+    if opcode in (sequencer.TOPK, sequencer.DISPATCH, sequencer.COLLECT):
+        return _experts_banks(fields)
     return _attend_banks(fields)
 
 
@@ -55,6 +57,19 @@ def _core_banks(core: int, fields: Mapping[str, int]) -> list[Bank]:
     if fields["spike_out"]:
         used += core_banks(own, "spike_out", fields["out_bank"])
     return used
+
+
+def _experts_banks(fields: Mapping[str, int]) -> list[Bank]:
+    """The engine's own tables have one owner: its queue."""
+    if fields["opcode"] == sequencer.TOPK:
+        return core_banks(1 << fields["core"], "psum" if fields["psum"] else "residual")
+    homes, cores = fields["cores"], 0
+    for expert in range(fields["experts"]):
+        cores |= 1 << (fields["place"] >> 4 * expert & 15)
+    if fields["opcode"] == sequencer.COLLECT and fields["membranes"]:
+        return core_banks(homes | cores, "residual")
+    sources, targets = (homes, cores) if fields["opcode"] == sequencer.DISPATCH else (cores, homes)
+    return core_banks(sources, "spike_out", fields["source_bank"]) + core_banks(targets, "spike_in", fields["bank"])
 
 
 def _attend_banks(fields: Mapping[str, int]) -> list[Bank]:
