@@ -1,9 +1,12 @@
 """Schedule of the attention unit: K and V as they come, K^T V when both are there, Q piece by piece behind its layer."""
 
+from collections.abc import Mapping
+
 from archsim.contracts import multicast, neuron, sequencer
 from archsim.contracts.common.errors import ArchsimError
 from mapping.context import Context
 from mapping.place import require
+from mapping.product import FirstProduct, heads
 from mapping.quantise import IntAttention, IntSynapse
 from mapping.tile import Tile
 
@@ -15,10 +18,14 @@ Sources = list[tuple[int, dict[str, int]]]
 
 
 class AttentionScheduler:
-    """Emits the instructions of the attention unit while the layers of q, k and v are emitted."""
+    """Emits the instructions of the attention unit while the layers of q, k and v are emitted.
 
-    def __init__(self, context: Context) -> None:
+    ``products`` chooses the engine of K^T V by layer; without an entry it is that of events. ``notes``: what was chosen.
+    """
+
+    def __init__(self, context: Context, products: Mapping[str, FirstProduct]) -> None:
         self.context, self.chip, self.network = context, context.chip, context.network
+        self.products, self.notes = products, dict[str, dict[str, int | str]]()
         self.counted: set[str] = set()
         self.q_bank = self.out_bank = 0
 
@@ -38,14 +45,7 @@ class AttentionScheduler:
 
     def shape(self, layer: IntAttention) -> tuple[int, int, int, int]:
         """(words of the map, words of a head, channels of a head in a word, tokens); refuses heads that do not fit words."""
-        whole, columns = self.network.maps[layer.q], self.chip.columns
-        size = whole.channels // layer.heads
-        if (columns % size and size % columns) or (whole.channels % columns and whole.channels > columns):
-            raise ArchsimError(
-                f"layer '{layer.name}': heads of {size} channels do not fill words of {columns} columns evenly in a map of "
-                f"{whole.channels}; use a chip whose columns divide these, and divide those of a head or are divided by them"
-            )
-        return -(-whole.channels // columns), max(1, size // columns), min(size, columns), whole.positions
+        return heads(self.network, self.chip, layer)
 
     def count_rows(self, layer: IntAttention) -> int:
         """Rows of the count memory that K^T V of all heads needs."""
@@ -98,7 +98,10 @@ class AttentionScheduler:
         if layer.name not in self.counted:
             self.counted.add(layer.name)
             if opcode == sequencer.ATTEND_Q:
+                product = self.products.get(layer.name)
+                self.notes[layer.name] = product.note() if product else {"engine": "events"}
                 whole = fields | {"first_word": 0, "words": count, "tile": 1, "q_bank": self.q_bank, "out_bank": 0}
+                whole["popcount"] = int(product is not None and product.popcount)
                 self.context.emitter.emit([sequencer.ATTENTION], sequencer.ATTEND_KV, whole, [{"layer": number}])
         piece = {
             "q_bank": self.q_bank, "tile": tile.end - tile.first, "first_word": words[0], "words": len(words),

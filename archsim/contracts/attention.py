@@ -6,6 +6,9 @@ All operands are words of M channels. A head of d channels is either a segment o
 * ATTEND_KV and ATTEND_Q: ``Q (K^T V)``. An event of K adds the V words of its head to the row of its channel in the count
   memory; each event of Q adds the row of its channel to the output word. ATTEND_KV begins its rows at 0: a bit a row says
   that the row holds 0, whatever is stored, until an event writes it.
+* ATTEND_KV with ``popcount``: the same counts, M tokens at a time. The words of K go into a bit transposer, those of V into M
+  registers beside it; for each channel of K its M bits meet those of P channels of V a cycle, and the numbers of common bits
+  are added to its row of the count memory at once. The time is that of full words, whatever the spikes are.
 * ATTEND_SCORES: ``(Q K^T) V``. AND-popcount of a Q word with each K word, added where V has spikes.
 * ATTEND_GATE: ``Q AND SN(sum over tokens of K AND V)``, the Hadamard form. The gate words wait in the rows of the first output
   token, which the second phase therefore writes last.
@@ -17,7 +20,7 @@ the words ``first_word .. first_word + words - 1``.
 from dataclasses import dataclass
 from functools import cached_property
 
-from archsim.contracts import core
+from archsim.contracts import core, transposer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field
 from archsim.contracts.event_encoder import EventEncoderParams
@@ -25,6 +28,7 @@ from archsim.contracts.neuron import NeuronParams
 from archsim.contracts.spike_writer import SpikeWriterParams
 from archsim.contracts.sram import SramParams
 from archsim.contracts.synapse_array import SynapseArrayParams
+from archsim.contracts.transposer import TransposerParams
 
 ATTEND_FIELDS = (
     Field("q_bank", 1),
@@ -53,11 +57,15 @@ ATTEND_FIELDS = (
     Field("out_base", 20),
     Field("out_token_rows", 20),  # rows between tokens of the output
     Field("out_words", 10),  # rows between its slices
+    Field("popcount", 1),  # ATTEND_KV: by AND-popcount of transposed words, not event by event
 )
 """Fields of ATTEND instructions; output word w of token i, slice s goes to out_base + i * out_token_rows + s * out_words + w."""
 
 FIRST_ADD = core.FIRST_ADD
 """Cycles from the start to the first addition of an event: fetch and encoder are those of the core."""
+
+FIRST_PAIR = 2
+"""Cycles from the start until the first words of K and V are taken into the registers (``popcount``): address, read."""
 
 FIRST_SCORE = 4
 """Cycles from the start to the first AND-popcount added: address, read, popcount, add."""
@@ -105,6 +113,11 @@ class AttentionParams:
         return EventEncoderParams(1, self.chip.columns, max(bits, self.chip.columns.bit_length()))
 
     @cached_property
+    def transposer(self) -> TransposerParams:
+        """The transposer of K: blocks of M tokens. M registers of M bits beside it hold V."""
+        return TransposerParams(self.chip.columns)
+
+    @cached_property
     def array(self) -> SynapseArrayParams:
         """The adders with their hand-over bank, as a synapse array of one lane; its addends are no weights."""
         return SynapseArrayParams(1, self.chip.columns, self.chip.neurons, 2, self.chip.membrane_bits, 2)
@@ -118,6 +131,28 @@ class AttentionParams:
 def kv_cycles(events: int) -> int:
     """Law of ATTEND_KV: ``events`` counts max(1, set bits) of each K word, once per V word of its head."""
     return FIRST_ADD + events - 1 + KV_OVERHEAD
+
+
+def popcount_cycles(tokens: int, pairs: int, columns: int, neurons: int) -> int:
+    """Law of ATTEND_KV with ``popcount``: full blocks of M tokens and the rest, for each pair of a K word and a V word.
+
+    Args:
+        tokens: ``tokens`` of the instruction.
+        pairs: steps x words x head_words.
+        columns: M.
+        neurons: P; a transposed word stays for M / P cycles.
+    """
+    meet = columns * (columns // neurons - 1)
+    whole, rest = tokens // columns, tokens % columns
+    cycles = whole * (transposer.block_cycles(columns, columns) + meet)
+    if rest:
+        cycles += transposer.block_cycles(rest, columns) + meet
+    return FIRST_PAIR + pairs * cycles + KV_OVERHEAD
+
+
+def kv_operations(tokens: int, pairs: int, columns: int) -> int:
+    """AND-popcounts of a pair of transposed words that ATTEND_KV with ``popcount`` does; arguments as for the law."""
+    return pairs * -(-tokens // columns) * columns * columns
 
 
 def count_row(
@@ -136,6 +171,18 @@ def count_row(
         columns: M.
     """
     return (base + step * count_step + word * head_words + other) * columns + channel
+
+
+def reference_kv(k: list[int], v: list[int], columns: int, segment: int) -> list[list[int]]:
+    """K^T V of one K word and one V word, from the words of all tokens: counts [channel of K][channel of V], 0 outside a head."""
+    return [
+        [
+            sum(key >> row & value >> column & 1 for key, value in zip(k, v, strict=True))
+            if row // segment == column // segment else 0
+            for column in range(columns)
+        ]
+        for row in range(columns)
+    ]  # fmt: skip
 
 
 def reference_gate(q: list[list[int]], gate: list[int]) -> list[list[int]]:

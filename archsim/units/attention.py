@@ -11,6 +11,7 @@ from archsim.contracts import neuron, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.jit import lowest_bit, njit, popcount
 from archsim.results import COUNT, COUNTERS, Recording
+from archsim.units.attention_counts import count_kv, count_row, multiply_kv, segment_of, word_at
 from archsim.units.core import drain, group_end, word_cycles
 from archsim.units.neuron import fire, initial, membrane_input
 from archsim.units.spike_writer import store
@@ -18,56 +19,8 @@ from archsim.units.sram import AttentionMemory
 
 Attend = namedtuple("Attend", [field.name for field in contract.ATTEND_FIELDS])
 
-count_row = njit(contract.count_row)
 FIRST_ADD, FIRST_SCORE, FIRST_GATE = contract.FIRST_ADD, contract.FIRST_SCORE, contract.FIRST_GATE
 GATE_OVERHEAD = contract.GATE_OVERHEAD
-
-
-@njit
-def word_at(f, bank, base, token, step, word):
-    """The spikes of one word of the instruction (from its first) at one time step."""
-    row = base + token * f.token_rows + step // f.lanes * f.map_words + f.first_word + word
-    return bank[row, step % f.lanes]
-
-
-@njit
-def segment_of(channel, segment):
-    """Mask of the channels of the head that ``channel`` of a word belongs to."""
-    ones = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - segment)
-    return ones << np.uint64(channel // segment * segment)
-
-
-@njit
-def count_kv(f, columns, keys, values, counts_memory, counts):
-    """ATTEND_KV: K^T V into the count memory; returns its events (one at least per K word and V word)."""
-    total = 0
-    for step in range(f.steps):
-        for word in range(f.words):
-            head = word // f.head_words * f.head_words
-            for other in range(f.head_words):
-                first = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns)
-                counts_memory[first : first + columns] = 0
-                for token in range(f.tokens):
-                    k = word_at(f, keys, f.k_base, token, step, head + other)
-                    v = word_at(f, values, f.v_base, token, step, word)
-                    events = popcount(k)
-                    total += word_cycles(events, 0)
-                    counts[COUNT.words] += 1
-                    counts[COUNT.empty_words] += events == 0
-                    counts[COUNT.events] += events
-                    counts[COUNT.lane_events] += events
-                    while k:
-                        channel = lowest_bit(k)
-                        k &= k - np.uint64(1)
-                        gated = v & segment_of(channel, f.segment)
-                        counts[COUNT.additions] += popcount(gated)
-                        while gated:
-                            counts_memory[first + channel, lowest_bit(gated)] += 1
-                            gated &= gated - np.uint64(1)
-    counts[COUNT.spike_reads] += 2 * counts[COUNT.words]
-    counts[COUNT.count_reads] += counts[COUNT.events]
-    counts[COUNT.count_writes] += counts[COUNT.events]
-    return total
 
 
 @njit
@@ -217,6 +170,18 @@ def apply_gate(f, gate, queries, trace, out, counts):
     return rows
 
 
+def _product(f, chip, keys, values, counts_memory, counts):
+    """ATTEND_KV on the engine that the instruction names; returns its cycles."""
+    if f.popcount:
+        multiply_kv(f, chip.columns, keys, values, counts_memory, counts)
+        counts[COUNT.fill_cycles] = contract.FIRST_PAIR + contract.KV_OVERHEAD
+        return contract.popcount_cycles(f.tokens, f.steps * f.words * f.head_words, chip.columns, chip.neurons)
+    events = count_kv(f, chip.columns, keys, values, counts_memory, counts)
+    cycles = contract.kv_cycles(events)
+    counts[COUNT.fill_cycles] = cycles - events
+    return cycles
+
+
 def attend(
     opcode: int,
     fields: Mapping[str, int],
@@ -245,10 +210,7 @@ def attend(
     shape = (f.tile if record else 0, f.steps, f.words, chip.columns)
     recording = Recording(np.zeros(shape, np.int32), np.zeros(shape, np.int32))
     if opcode == sequencer.ATTEND_KV:
-        events = count_kv(f, chip.columns, keys, values, memory.counts, counts)
-        cycles = contract.kv_cycles(events)
-        counts[COUNT.fill_cycles] = cycles - events
-        return cycles, counts, recording
+        return _product(f, chip, keys, values, memory.counts, counts), counts, recording
     kind = opcode - sequencer.ATTEND_Q
     target, target_trace, tile = out, words, f
     if opcode == sequencer.ATTEND_GATE:

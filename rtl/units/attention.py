@@ -1,7 +1,8 @@
 """Attention unit in hardware: ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE (contract: ``archsim.contracts.attention``).
 
-The words that meet are walked and read for all four alike. Then there are two ways: words of K or Q go through a FIFO and
-the event encoder to the count memory and, for Q, on to the adders; pairs of words go through registers to the adders.
+The words that meet are walked and read for all four alike. Then there are three ways: words of K or Q go through a FIFO and
+the event encoder to the count memory and, for Q, on to the adders; pairs of words go through registers to the adders, or
+(ATTEND_KV with ``popcount``) M at a time through the AND-popcount engine to the count memory.
 """
 
 from amaranth.hdl import Array, Cat, Module, Mux, Signal
@@ -17,6 +18,7 @@ from archsim.contracts.spike_fetch import FIFO_DEPTH
 from rtl.fifo import Fifo
 from rtl.payload import elements, forward, forwarded, load_port, shape
 from rtl.units.attention_counts import CountMemory, row_of
+from rtl.units.attention_popcount import PopcountEngine
 from rtl.units.attention_sums import SumArray, SumNeurons, addend_bits, heads_of, scores
 from rtl.units.attention_walks import CONFIG, PLACE, AttentionWalk
 from rtl.units.attention_writer import AttentionWriter
@@ -66,7 +68,9 @@ class Attention(Component):
         m.submodules.array = array = SumArray(params)
         m.submodules.neuron = neuron = SumNeurons(params)
         self.kv, self.q, self.scores, self.gate = (Signal(name=name) for name in ("kv", "q", "scores", "gate"))
+        encoded, popcount = Signal(), Signal()
         m.d.comb += [
+            popcount.eq(self.kv & config.popcount), encoded.eq((self.kv & ~config.popcount) | self.q),
             self.kv.eq(self.opcode == ATTEND_KV), self.q.eq(self.opcode == ATTEND_Q),
             self.scores.eq(self.opcode == ATTEND_SCORES), self.gate.eq(self.opcode == ATTEND_GATE),
             walk.config.eq(config), walk.opcode.eq(self.opcode), walk.start.eq(self.start),
@@ -82,11 +86,11 @@ class Attention(Component):
         with m.If(issue):
             m.d.sync += place.eq(walk.o.payload)
         # cycle 2: the words stand
-        room, events = self._events(m, flying & (self.kv | self.q), place, words, array)
-        leave, pairs = self._pairs(m, flying, place, words, array)
-        encoded = self.kv | self.q
+        room, events = self._events(m, flying & encoded, place, words, array)
+        left, pairs = self._pairs(m, flying, place, words, array)
+        multiplied, leave = self._multiply(m, flying & popcount, popcount, place, words), Signal()
         m.d.comb += [
-            walk.o.ready.eq(Mux(encoded, room, ~flying | leave)),
+            leave.eq(left | multiplied), walk.o.ready.eq(Mux(encoded, room, ~flying | leave)),
             self.counts.find.en.eq(issue & self.q), self.counts.find.block.eq(walk.o.payload.block),
         ]  # fmt: skip
         m.d.sync += flying.eq(issue | (flying & ~encoded & ~leave))
@@ -164,11 +168,12 @@ class Attention(Component):
             channel.eq(remaining & -remaining), filled.eq((channel & held.beside).any()),
             encoder.o.ready.eq(Mux(self.kv, 1, array.i.ready)),
             counts.valid.eq(self.kv & encoder.o.valid), counts.event.channel.eq(channel),
-            counts.event.spikes.eq(held.beside & heads_of(m, channel, self.config.segment)),
             counts.event.block.eq(held.block), counts.event.row.eq(event.row), counts.event.last.eq(event.last),
             counts.event.final.eq(event.last & held.final),
             counts.read.en.eq(self.q & encoder.o.valid & array.i.ready & filled), counts.read.row.eq(event.row),
         ]  # fmt: skip
+        spikes = held.beside & heads_of(m, channel, self.config.segment)
+        m.d.comb += [addend.eq(spikes[number]) for number, addend in enumerate(counts.event.addends)]
         with m.If(self.q):
             m.d.comb += [
                 array.i.valid.eq(encoder.o.valid), array.i.payload.mask.eq(filled), array.i.payload.last.eq(event.last),
@@ -177,6 +182,19 @@ class Attention(Component):
         rows = [counts.read.data[number * bits : (number + 1) * bits] for number in range(columns)]
         m.d.comb += [array.i.payload.op.eq(ADD), array.i.payload.row.eq(event.row)]
         return fifo.level + push < FIFO_DEPTH, rows
+
+    def _multiply(self, m, valid, chosen, place, words):
+        """K and V: M tokens at a time to the AND-popcount engine; returns whether the words that stand move on."""
+        m.submodules.popcount = engine = PopcountEngine(self.params)
+        _, k, v = words
+        m.d.comb += [
+            engine.segment.eq(self.config.segment), engine.i.valid.eq(valid), engine.i.payload.k.eq(k),
+            engine.i.payload.v.eq(v), engine.i.payload.block.eq(place.block), engine.i.payload.last.eq(place.last),
+            engine.i.payload.final.eq(place.final),
+        ]  # fmt: skip
+        with m.If(chosen):
+            m.d.comb += [self.counts.valid.eq(engine.valid), self.counts.event.eq(engine.event)]
+        return valid & engine.i.ready
 
     def _pairs(self, m, flying, place, words, array):
         """Pairs of words; returns whether the words that stand move on, and the addends of the pair before."""

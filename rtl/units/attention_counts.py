@@ -1,4 +1,4 @@
-"""Count memory of the attention unit in hardware: read, add and write back, an event a cycle (ATTEND_KV), and rows for ATTEND_Q."""
+"""Count memory of the attention unit in hardware: read, add and write back, a row a cycle (ATTEND_KV), and rows for ATTEND_Q."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out, Signature
@@ -10,10 +10,14 @@ from rtl.units.sram import Sram
 
 
 def event_layout(params: AttentionParams) -> Layout:
-    """An event of K: its channel (one bit; none for an empty word), the spikes of V in its head, its block of rows."""
+    """What is added to a row: its channel (one bit; none for an empty word), what its counts grow by, its block of rows.
+
+    An event of K adds the spikes of V in its head; the AND-popcount engine, for M tokens at once, what they have in common.
+    """
     columns = params.chip.columns
+    bits = min(params.chip.count_bits, columns.bit_length())
     return Layout.of("count_event", [
-        Field("channel", columns), Field("spikes", columns), Field("block", params.cleared.address_bits),
+        Field("channel", columns), Field("addends", bits, count=columns), Field("block", params.cleared.address_bits),
         Field("row", params.counts.address_bits), Field("last", 1), Field("final", 1),
     ])  # fmt: skip
 
@@ -37,7 +41,7 @@ class CountMemory(Component):
 
     Ports:
 
-    * ``valid``, ``event``: an event of K (always taken). Its row is read in the same cycle, added to in the next, and
+    * ``valid``, ``event``: an addition (always taken). Its row is read in the same cycle, added to in the next, and
       written in the one after. ``last``: of its block, ``final``: of the instruction.
     * ``done``: the instruction ends in this cycle.
     * ``find``: ``en``, ``block``; in the next cycle ``filled`` has a bit for each row of the block that holds counts.
@@ -83,18 +87,18 @@ class CountMemory(Component):
             counts.read.addr.eq(Mux(self.valid, event.row, Mux(self.read.en, self.read.row, observed))),
             self.read.data.eq(counts.read.data),
         ]
-        fresh, from_result, from_written, spikes = Signal(), Signal(), Signal(), Signal.like(event.spikes)
+        fresh, from_result, from_written, addends = Signal(), Signal(), Signal(), Signal.like(event.addends)
         m.d.sync += adding.eq(used)
         with m.If(used):
             m.d.sync += [
-                row1.eq(event.row), spikes.eq(event.spikes), fresh.eq(~(seen & event.channel).any()),
+                row1.eq(event.row), addends.eq(event.addends), fresh.eq(~(seen & event.channel).any()),
                 from_result.eq(same1), from_written.eq(same2),
             ]  # fmt: skip
-        # cycle 1: the spikes of V are added
+        # cycle 1: the addition
         base = Mux(fresh, 0, Mux(from_result, result, Mux(from_written, written, counts.read.data)))
         m.d.sync += writing.eq(adding)
         with m.If(adding):
-            m.d.sync += [row2.eq(row1), result.eq(self._added(base, spikes))]
+            m.d.sync += [row2.eq(row1), result.eq(self._added(base, addends))]
         # cycle 2: the row is written
         with m.If(writing):
             m.d.sync += written.eq(result)
@@ -110,11 +114,12 @@ class CountMemory(Component):
         self._observe(m, counts.read.data)
         return m
 
-    def _added(self, base, spikes):
-        """Every count with its spike, modulo 2**count_bits."""
+    def _added(self, base, addends):
+        """Every count with its addend, modulo 2**count_bits."""
         bits = self.params.chip.count_bits
         return Cat(
-            (base[number * bits : (number + 1) * bits] + spike)[:bits] for number, spike in enumerate(spikes)
+            (base[number * bits : (number + 1) * bits] + addends[number])[:bits]
+            for number in range(self.params.chip.columns)
         )  # fmt: skip
 
     def _cleared(self, m):

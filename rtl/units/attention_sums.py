@@ -54,15 +54,15 @@ def scores(m, word, segment):
         each, step = values[part], size // part
         values[size] = [Signal(size.bit_length(), name=f"score_{size}_{first}") for first in range(0, len(word), size)]
         for number, score in enumerate(values[size]):
-            m.d.comb += score.eq(_sum(each[number * step : (number + 1) * step]))
+            m.d.comb += score.eq(total(each[number * step : (number + 1) * step]))
     return by_segment(m, "score", segment, values)
 
 
-def _sum(values):
+def total(values):
     """Sum as a balanced tree."""
     if len(values) == 1:
         return values[0]
-    return _sum(values[: len(values) // 2]) + _sum(values[len(values) // 2 :])
+    return total(values[: len(values) // 2]) + total(values[len(values) // 2 :])
 
 
 class SumArray(SynapseArray):

@@ -14,7 +14,7 @@ from archsim.units.sram import AttentionMemory
 CHIP = ChipParams(
     name="tiny", clock_mhz=100.0, cores=1, lanes=4, columns=8, neurons=4, weight_bits=8, membrane_bits=16,
     weight_rows=8, param_rows=8, spike_in_rows=8, spike_out_rows=8, residual_rows=8, psum_rows=8, reduce_rows=8,
-    attention_rows=512, count_rows=2048, count_bits=8, dram_bus_bytes=8, dram_latency_cycles=10, dram_burst_bytes=32,
+    attention_rows=1024, count_rows=2048, count_bits=8, dram_bus_bytes=8, dram_latency_cycles=10, dram_burst_bytes=32,
     dram_outstanding=2, queue_rows=64,
 )  # fmt: skip
 
@@ -54,6 +54,34 @@ def test_kv_forwards_the_count_of_the_event_before():
     assert memory.counts[0].tolist() == [6, 0, 0, 0, 0, 0, 0, 6]
 
 
+def test_kv_by_popcount_of_two_tokens():
+    # Words taken in 2 and 3; 8 transposed words for 2 cycles each, the last read of a count row in 19, written in 21, end 22.
+    memory = tiny(k=[0b11, 0b01], v=[0b101, 0b111])
+    memory.counts[:] = 99
+    assert attention.attend(ATTEND_KV, ONE | {"tokens": 2, "popcount": 1}, CHIP, memory) == 22
+    assert memory.counts[0].tolist() == [2, 1, 2, 0, 0, 0, 0, 0]
+    assert memory.counts[1].tolist() == [1, 0, 1, 0, 0, 0, 0, 0]
+    assert not memory.counts[2:8].any()
+    assert (memory.counts[8:] == 99).all()
+
+
+def test_kv_by_popcount_of_a_block_and_a_token():
+    # 8 words in 2..9, their 16 cycles in 10..25; the ninth word in 26, 16 cycles in 27..42; end 45.
+    memory = tiny(k=[1] * 9, v=[0b1000_0001] * 9)
+    assert attention.attend(ATTEND_KV, ONE | {"tokens": 9, "popcount": 1}, CHIP, memory) == 45
+    assert memory.counts[0].tolist() == [9, 0, 0, 0, 0, 0, 0, 9]
+    assert not memory.counts[1:8].any()
+
+
+def test_kv_by_popcount_of_all_columns_at_once():
+    # P = M: a row a cycle. 2 steps x 2 words, each 1 cycle in and 8 out: words in 2, 11, 20, 29, last row in 37, end 40.
+    memory = tiny(k=[1, 2, 4, 8], v=[1, 2, 4, 8])
+    fields = ONE | {"steps": 2, "words": 2, "map_words": 2, "count_step": 2, "popcount": 1}
+    assert attention.attend(ATTEND_KV, fields, CHIP.replace(neurons=8), memory) == 40
+    assert [memory.counts[9 * number, number] for number in range(4)] == [1, 1, 1, 1]
+    assert memory.counts.sum() == 4
+
+
 def test_q_of_one_event():
     # As one event in a core: added 5, handed over 6, block taken 7, written 10, end 11.
     memory = tiny(q=[0b10])
@@ -87,13 +115,15 @@ def test_words_of_64_channels():
     chip = CHIP.replace(columns=64, neurons=32)
     fields = ONE | {"segment": 64, "blocks": 2, "threshold": 32}
     full = (1 << 64) - 1
-    for opcode in (ATTEND_SCORES, ATTEND_KV, ATTEND_Q, ATTEND_GATE):
+    opcodes = (ATTEND_SCORES, ATTEND_KV, ATTEND_KV, ATTEND_Q, ATTEND_GATE)
+    for opcode, popcount in zip(opcodes, (0, 0, 1, 0, 0), strict=True):
         memory = AttentionMemory.empty(chip)
         memory.spikes[:, 0, 0] = full
         threshold = 1 if opcode == ATTEND_GATE else 32
         if opcode == ATTEND_Q:
             memory.counts[:64] = 1
-        attention.attend(opcode, fields | {"threshold": threshold, "neuron": neuron.IF_ZERO}, chip, memory)
+        more = {"threshold": threshold, "neuron": neuron.IF_ZERO, "popcount": popcount}
+        attention.attend(opcode, fields | more, chip, memory)
         if opcode == ATTEND_KV:
             assert (memory.counts[:64] == 1).all()
             assert not memory.counts[64:].any()
@@ -129,7 +159,7 @@ class Attention:
         self.steps = int(rng.integers(1, 7))
         self.used = chip.lanes_used(self.steps)
         self.slices = self.steps // self.used
-        self.tokens, self.tile = int(rng.integers(1, 7)), int(rng.integers(1, 4))
+        self.tokens, self.tile = int(rng.choice([1, 2, 3, 4, 5, 6, 8, 16, 19])), int(rng.integers(1, 4))
         self.head_words = int(rng.choice([1, 1, 2]))
         self.segment = int(rng.choice([1, 2, 4, 8])) if self.head_words == 1 else 8
         self.words = self.head_words * int(rng.integers(1, 3))
@@ -202,14 +232,19 @@ class Attention:
         return taken
 
 
+@pytest.mark.parametrize("popcount", [0, 1])
 @pytest.mark.parametrize("seed", range(60))
-def test_random_kv_and_q(seed):
+def test_random_kv_and_q(seed, popcount):
     case = Attention(seed)
     q, k, v = (case.channels(spikes) for spikes in (case.q, case.k, case.v))
     products = np.einsum("nthc,nthd->thcd", k, v)
     counts_before = case.memory.counts.copy()
-    cycles = attention.attend(ATTEND_KV, case.fields, case.chip, case.memory)
-    assert cycles == contract.kv_cycles(int(case.word_events(case.k).sum()) * case.head_words)
+    cycles = attention.attend(ATTEND_KV, case.fields | {"popcount": popcount}, case.chip, case.memory)
+    if popcount:
+        pairs = case.steps * case.words * case.head_words
+        assert cycles == contract.popcount_cycles(case.tokens, pairs, case.chip.columns, case.chip.neurons)
+    else:
+        assert cycles == contract.kv_cycles(int(case.word_events(case.k).sum()) * case.head_words)
     used = case.steps * case.words * case.head_words * 8
     counts = case.memory.counts[16 : 16 + used].reshape(case.steps, case.words, case.head_words, 8, 8)
     for (t, head, c, d), count in np.ndenumerate(products):

@@ -20,19 +20,16 @@ from rtl.units.attention import Attention, AttentionEngine
 from rtl.units.attention_counts import CountMemory
 from tests.rtl import attention_slice
 from tests.rtl.attention_slice import (
-    attention_design,
-    attention_difference,
-    attention_library,
+    ENGINE,
     attention_of,
     fast_attend,
     law_attend,
     random_instruction,
     random_memory,
-    run_attention,
     stepped_attend,
     without_opcode,
 )
-from tests.rtl.slice import SliceRun, cocotb_outputs, expected_slice, whole_run
+from tests.rtl.queue_run import QueueRun, expected
 from tests.rtl.slice_programs import chip_of, queue_of
 
 WORKLOAD = Path(__file__).parents[2] / "workloads" / "spikingformer.yaml"
@@ -55,12 +52,12 @@ counts wider than the sums; four lanes; words of 64 channels, all neurons at onc
 def check(chip, instructions, memory, posts=()):
     """Run the program on the models and then on the Verilog; all of them must agree in everything."""
     queue = queue_of(instructions)
-    expected = [expected_slice(chip, queue, memory, posts, model) for model in (fast_attend, stepped_attend)]
-    law = expected_slice(chip, queue, expected[0].memory, posts, law_attend)
-    assert law.times == expected[0].times
-    found = run_attention(chip, queue, memory, posts)
-    for run in expected:
-        assert attention_difference(run, found) == ""
+    runs = [expected(chip, queue, memory, posts, model) for model in (fast_attend, stepped_attend)]
+    law = expected(chip, queue, runs[0].memory, posts, law_attend)
+    assert law.times == runs[0].times
+    found = ENGINE.run(chip, queue, memory, posts)
+    for run in runs:
+        assert ENGINE.difference(run, found) == ""
     return found
 
 
@@ -194,10 +191,9 @@ def test_instructions_of_the_network(monkeypatch, preset):
     assert {kept[0] for kept in recorder.kept} == {ATTEND_KV, ATTEND_Q}
     chip = mapped.program.chip
     for opcode, fields, before, after, cycles in recorder.kept:
-        expected = SliceRun([(sequencer.DECODE, sequencer.DECODE + cycles)], [], after)
-        assert (
-            attention_difference(expected, run_attention(chip, queue_of([{"opcode": opcode, **fields}]), before)) == ""
-        )
+        wanted = QueueRun([(sequencer.DECODE, sequencer.DECODE + cycles)], [], after)
+        found = ENGINE.run(chip, queue_of([{"opcode": opcode, **fields}]), before)
+        assert ENGINE.difference(wanted, found) == ""
         # The other two dataflows on the same spikes: all of the map in place of some words.
         for other in (ATTEND_SCORES, ATTEND_GATE) if opcode == ATTEND_KV else ():
             whole = [fields | {"opcode": other, "tile": fields["tokens"] // 4, "neuron": LIF, "out_bank": 1}]
@@ -243,9 +239,9 @@ class ForgetfulEngine(AttentionEngine):
 )
 def test_wrong_hardware_is_found(wrong, message):
     queue, memory = queue_of(heads_as_segments(ONE)), random_memory(ONE, 1, 0.3)
-    expected = expected_slice(ONE, queue, memory, [], fast_attend)
-    found = run_attention(ONE, queue, memory, library=attention_library(ONE, wrong))
-    assert attention_difference(expected, found).startswith(message)
+    wanted = expected(ONE, queue, memory, [], fast_attend)
+    found = ENGINE.run(ONE, queue, memory, library=ENGINE.library(ONE, wrong))
+    assert ENGINE.difference(wanted, found).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -260,28 +256,27 @@ def test_a_changed_constant_is_found(monkeypatch, module, constant):
     queue, memory = queue_of(program), random_memory(ONE, 1, 0.02)
     if module is not None:
         monkeypatch.setattr(module, constant, getattr(module, constant) + 1)
-    expected = expected_slice(ONE, queue, memory, [], law_attend)
-    assert (expected.times == run_attention(ONE, queue, memory).times) == (module is None)
+    wanted = expected(ONE, queue, memory, [], law_attend)
+    assert (wanted.times == ENGINE.run(ONE, queue, memory).times) == (module is None)
 
 
 def test_a_changed_bit_is_found():
     queue, memory = queue_of(heads_as_segments(ONE)), random_memory(ONE, 1, 0.3)
-    found = run_attention(ONE, queue, memory)
-    assert attention_difference(found, run_attention(ONE, queue, memory)) == ""
+    found = ENGINE.run(ONE, queue, memory)
+    assert ENGINE.difference(found, ENGINE.run(ONE, queue, memory)) == ""
     other = deepcopy(memory)
     other.spikes[2, 0, 0] ^= 1  # a spike of K: its cycle or its row
-    assert attention_difference(found, run_attention(ONE, queue, other)) != ""
+    assert ENGINE.difference(found, ENGINE.run(ONE, queue, other)) != ""
     for name in attention_slice.MEMORIES:
         changed = deepcopy(found)
         getattr(changed.memory, name)[-1, -1] ^= 1
-        assert attention_difference(found, changed).startswith(name)
+        assert ENGINE.difference(found, changed).startswith(name)
 
 
 # ------------------------------------------------------------------------------ Icarus
 
 
-@pytest.mark.parametrize("simulator", ["icarus"])
-def test_cocotb(tmp_path, simulator):
+def test_icarus(tmp_path):
     chip = chip_of(
         "small_attention", lanes=2, columns=4, neurons=2, attention_rows=32, count_rows=32, count_bits=3, queue_rows=8
     )
@@ -291,9 +286,6 @@ def test_cocotb(tmp_path, simulator):
         for opcode in attention_slice.OPCODES
     ]  # fmt: skip
     queue, memory, posts = queue_of(program), random_memory(chip, 5, 0.4), [(9, 0)]
-    expected = expected_slice(chip, queue, memory, posts, fast_attend)
-    load, dump = attention_slice.preload(chip, queue, memory), attention_slice.dump_inputs(chip)
-    design = attention_design(chip)
-    stimulus, parts = whole_run(design.inputs, load, dump, posts, expected.times[-1][1] + 20)
-    outputs = cocotb_outputs(design.path, "attention", stimulus, parts, tmp_path, simulator)
-    assert attention_difference(expected, attention_slice.observed(chip, memory, *outputs)) == ""
+    wanted = expected(chip, queue, memory, posts, fast_attend)
+    outputs = ENGINE.on_cocotb(chip, queue, memory, posts, wanted.times[-1][1] + 20, tmp_path)
+    assert ENGINE.difference(wanted, ENGINE.observed(chip, memory, outputs)) == ""

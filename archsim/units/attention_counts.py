@@ -1,0 +1,100 @@
+"""Count memory of the attention unit, fast: K^T V by events and by AND-popcount, arithmetic and counters in one pass."""
+
+import numpy as np
+
+from archsim.contracts import attention as contract
+from archsim.jit import lowest_bit, njit, popcount
+from archsim.results import COUNT
+from archsim.units.core import word_cycles
+from archsim.units.transposer import transpose
+
+count_row = njit(contract.count_row)
+kv_operations = njit(contract.kv_operations)
+
+
+@njit
+def word_at(f, bank, base, token, step, word):
+    """The spikes of one word of the instruction (from its first) at one time step."""
+    row = base + token * f.token_rows + step // f.lanes * f.map_words + f.first_word + word
+    return bank[row, step % f.lanes]
+
+
+@njit
+def segment_of(channel, segment):
+    """Mask of the channels of the head that ``channel`` of a word belongs to."""
+    ones = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - segment)
+    return ones << np.uint64(channel // segment * segment)
+
+
+@njit
+def count_kv(f, columns, keys, values, counts_memory, counts):
+    """ATTEND_KV: K^T V into the count memory; returns its events (one at least per K word and V word)."""
+    total = 0
+    for step in range(f.steps):
+        for word in range(f.words):
+            head = word // f.head_words * f.head_words
+            for other in range(f.head_words):
+                first = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns)
+                counts_memory[first : first + columns] = 0
+                for token in range(f.tokens):
+                    k = word_at(f, keys, f.k_base, token, step, head + other)
+                    v = word_at(f, values, f.v_base, token, step, word)
+                    events = popcount(k)
+                    total += word_cycles(events, 0)
+                    counts[COUNT.words] += 1
+                    counts[COUNT.empty_words] += events == 0
+                    counts[COUNT.events] += events
+                    counts[COUNT.lane_events] += events
+                    while k:
+                        channel = lowest_bit(k)
+                        k &= k - np.uint64(1)
+                        gated = v & segment_of(channel, f.segment)
+                        counts[COUNT.additions] += popcount(gated)
+                        while gated:
+                            counts_memory[first + channel, lowest_bit(gated)] += 1
+                            gated &= gated - np.uint64(1)
+    counts[COUNT.spike_reads] += 2 * counts[COUNT.words]
+    counts[COUNT.count_reads] += counts[COUNT.events]
+    counts[COUNT.count_writes] += counts[COUNT.events]
+    return total
+
+
+@njit
+def take_block(f, columns, keys, values, place, first, words):
+    """Words of K and V of the tokens from ``first`` on, as many as a block holds, into ``words`` [2, M]; returns how many."""
+    step, word, number = place
+    count = min(columns, f.tokens - first)
+    for token in range(count):
+        words[0, token] = word_at(f, keys, f.k_base, first + token, step, number)
+        words[1, token] = word_at(f, values, f.v_base, first + token, step, word)
+    return count
+
+
+@njit
+def multiply_kv(f, columns, keys, values, counts_memory, counts):
+    """ATTEND_KV with ``popcount``: K^T V into the count memory, M tokens at a time."""
+    words, turned = np.zeros((2, columns), np.uint64), np.zeros((2, columns), np.uint64)
+    for step in range(f.steps):
+        for word in range(f.words):
+            head = word // f.head_words * f.head_words
+            for other in range(f.head_words):
+                row = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns)
+                counts_memory[row : row + columns] = 0
+                for first in range(0, f.tokens, columns):
+                    count = take_block(f, columns, keys, values, (step, word, head + other), first, words)
+                    transpose(words[0, :count], turned[0])
+                    transpose(words[1, :count], turned[1])
+                    for channel in range(columns):
+                        if turned[0, channel] == 0:
+                            continue
+                        begin = channel // f.segment * f.segment
+                        for column in range(begin, min(begin + f.segment, columns)):
+                            both = turned[0, channel] & turned[1, column]
+                            counts_memory[row + channel, column] += popcount(both)
+                            counts[COUNT.additions] += 1
+                        counts[COUNT.count_reads] += 1
+    counts[COUNT.count_writes] = counts[COUNT.count_reads]
+    pairs = f.steps * f.words * f.head_words
+    counts[COUNT.popcounts] = kv_operations(f.tokens, pairs, columns)
+    counts[COUNT.transposed] = counts[COUNT.popcounts] // columns
+    counts[COUNT.spike_reads] = 2 * pairs * f.tokens
