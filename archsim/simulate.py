@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,61 +10,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.config import load_workload, read_chip
-from archsim.config.workload import WorkloadConfig
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
-from archsim.kernel import Simulation, decode
-from archsim.ownership import check_intervals, prove
+from archsim.kernel import Simulation
+from archsim.ownership import check_intervals
 from archsim.results import CheckResult, ImageRun, RunResult
 from archsim.tensors import Capture, from_words
-from archsim.traces import trace_words
 from archsim.units.sram import Memories, integers_from_bytes
+from archsim.workload import Workload, read
 from mapping import reference
 from mapping.context import Limits
 from mapping.data import image_rows
-from mapping.importers import artefact, spikingformer
 from mapping.ir import IMAGE
-from mapping.quantise import IntNetwork, IntPlanes, Precision, quantise
+from mapping.product import first_products
+from mapping.quantise import IntPlanes
 from mapping.schedule import schedule
 
-FAMILIES = {"spikingformer": spikingformer.read}
-"""Importer of each network family."""
-
-TUNING_IMAGES = 4
-"""Recorded images by which :func:`load` chooses among mappings."""
-
 TILES = (256, 128, 64, 32, 16, 8, 4)
-"""Positions of a tile that it tries."""
+"""Positions of a tile that :func:`load` tries."""
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass
-class Workload:
-    """A workload, mapped: everything that a run of its images needs.
-
-    Attributes:
-        config: the workload file.
-        trained: the trained network's artefact.
-        network: its integers.
-        program: for the chip.
-        queues: the program, decoded and proven.
-        recording: where recorded spikes come from (the artefact itself, or the workload's trace).
-    """
-
-    config: WorkloadConfig
-    trained: artefact.Artefact
-    network: IntNetwork
-    program: Program
-    recording: artefact.Artefact
-    queues: dict[int, list[dict[str, int]]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Decode the program and prove its rules."""
-        self.queues = decode(self.program)
-        prove(self.program.chip, self.queues, len(self.program.dram))
 
 
 def load(workload: str | Path, chip: str | Path | ChipParams | None = None) -> Workload:
@@ -77,25 +44,14 @@ def load(workload: str | Path, chip: str | Path | ChipParams | None = None) -> W
     config = load_workload(workload)
     if not isinstance(chip, ChipParams):
         chip = (read_chip(config.chip, config.directory) if chip is None else read_chip(chip)).params
-    trained = artefact.load(config.artefact)
-    if trained.manifest["family"] != config.network.family:
-        raise ArchsimError(
-            f"{workload}: network.family: required '{trained.manifest['family']}', the family of {config.artefact}, "
-            f"given '{config.network.family}'"
-        )
-    recording = trained
-    if config.trace_path is not None and config.trace_path.resolve() != config.artefact.resolve():
-        recording = artefact.load(config.trace_path)
-        if recording.manifest["sha256"]["weights.safetensors"] != trained.manifest["sha256"]["weights.safetensors"]:
-            raise ArchsimError(
-                f"{config.trace_path}: required a trace recorded from the weights of {config.artefact}, given one of other "
-                "weights (sha256 differs); record it again or name the right network"
-            )
-    precision = Precision(
-        chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits
-    )  # fmt: skip
-    network = quantise(FAMILIES[config.network.family](trained), precision)
-    return _fastest(Workload(config, trained, network, schedule(network, chip), recording))
+    sources = read(workload, config, chip)
+    program = schedule(sources.network, chip)
+    whole = Workload(config, sources.network, program, sources.trained, sources.recording, sources.synthetic)
+    if whole.recording is None or program.notes["streamed"]:
+        return whole
+    recorded = [whole.words(image) for image in whole.tuning_images()]
+    whole.products = first_products(sources.network, chip, recorded)
+    return _fastest(replace(whole, program=schedule(sources.network, chip, products=whole.products)))
 
 
 def _fastest(whole: Workload) -> Workload:
@@ -111,7 +67,7 @@ def _variants(mapped: Workload, limits: Iterable[Limits]) -> Iterator[Workload]:
     """The same workload within other limits, as far as its layers fit them."""
     for limit in limits:
         try:
-            program = schedule(mapped.network, mapped.program.chip, limit)
+            program = schedule(mapped.network, mapped.program.chip, limit, mapped.products)
         except ArchsimError:
             return
         yield replace(mapped, program=program)
@@ -119,9 +75,9 @@ def _variants(mapped: Workload, limits: Iterable[Limits]) -> Iterator[Workload]:
 
 def recorded_cycles(mapped: Workload) -> int:
     """Cycles of the first recorded images in trace mode: what the mapping is chosen by, without running the network."""
-    count = min(TUNING_IMAGES, mapped.recording.manifest["traces"]["images"])
-    pixels = mapped.recording.normalised()
-    return sum(run_image(mapped, pixels[image], image, "trace")[0].cycles for image in range(count))
+    numbers = mapped.tuning_images()
+    pixels = mapped.images(len(numbers))
+    return sum(run_image(mapped, pixels[image], image, "trace")[0].cycles for image in numbers)
 
 
 def run(
@@ -150,12 +106,7 @@ def run(
         raise ArchsimError(
             "--check needs mode execute: in mode trace the spikes are given, so there is nothing to compare"
         )
-    if not 1 <= count <= len(mapped.trained.images):
-        raise ArchsimError(
-            f"{workload}: images: required 1..{len(mapped.trained.images)}, the test images of {mapped.config.artefact}, "
-            f"given {count}"
-        )
-    pixels, runs, checks = mapped.trained.normalised(), [], []
+    pixels, runs, checks = mapped.images(count), [], []
     for image in range(count):
         single, capture = run_image(mapped, pixels[image], image, mode, check)
         runs.append(single)
@@ -163,12 +114,15 @@ def run(
             checks.append(compare(mapped, pixels[image], capture, single.logits))
         if progress:
             progress(image + 1, count)
-    labels = mapped.trained.labels[:count]
-    correct = [int(single.logits.argmax()) == label for single, label in zip(runs, labels.tolist(), strict=True)]
+    labels = mapped.trained.labels[:count] if mapped.trained else None
+    accuracy = None
+    if labels is not None and mode == "execute":
+        accuracy = float(
+            np.mean([int(single.logits.argmax()) == label for single, label in zip(runs, labels, strict=True)])
+        )
     return RunResult(
-        workload=mapped.config.name, mode=mode, program=mapped.program, images=runs, labels=labels,
-        accuracy=float(np.mean(correct)) if mode == "execute" else None,
-        accuracy_float=mapped.trained.manifest["accuracy"]["test"]["accuracy"],
+        workload=mapped.config.name, mode=mode, program=mapped.program, images=runs, labels=labels, accuracy=accuracy,
+        accuracy_float=mapped.trained.manifest["accuracy"]["test"]["accuracy"] if mapped.trained else None,
         check=_add(checks) if check else None, provenance=_provenance(mapped, mode, count),
     )  # fmt: skip
 
@@ -189,7 +143,7 @@ def run_image(
     memories = Memories.empty(chip, program.dram)
     write_image(mapped, memories.dram, pixels)
     if mode == "trace" and trace is None:
-        trace = trace_words(chip, mapped.network, program.notes, mapped.recording, number)
+        trace = mapped.words(number)
     capture = Capture(chip, program.notes, trace if mode == "trace" else None, record)
     records = Simulation(chip, mapped.queues, memories, capture).run()
     check_intervals(mapped.queues, records)
@@ -262,7 +216,7 @@ def _provenance(mapped: Workload, mode: str, images: int) -> dict[str, object]:
     packages = ("archsim", "numpy", "numba", "safetensors")
     return {
         "workload": mapped.config.model_dump(), "mode": mode, "images": images,
-        "program_sha256": mapped.program.notes["sha256"], "artefact_sha256": mapped.trained.manifest["sha256"],
+        "program_sha256": mapped.program.notes["sha256"], "artefact_sha256": mapped.trained and mapped.trained.manifest["sha256"],
         "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
         "image": IMAGE, "decode_cycles": sequencer.DECODE,
     }  # fmt: skip

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.spike_writer import pooled_rows
+from archsim.contracts.spike_writer import pooled_size
 from archsim.results import Recording
 from archsim.units.sram import AttentionMemory, CoreMemory
 
@@ -88,15 +88,14 @@ class Capture:
             note = self._note(engine, index)
             rows = np.zeros((1, self.chip.lanes), np.uint64)
             if note.get("tensor"):
-                words = self.trace[note["tensor"]][note["position"] : note["position"] + note["positions"]]
+                words = self.trace[note["tensor"]][stored_positions(note)]
                 rows = words[:, :, note["word"] : note["word"] + note["words"]].reshape(-1, self.chip.lanes)
             traces.append(np.ascontiguousarray(rows))
         return traces
 
     def _store(self, note: Mapping[str, Any], rows: NDArray[np.uint64]) -> None:
         """Keep rows [positions, slices, words, L] of a tensor."""
-        part = slice(note["position"], note["position"] + note["positions"])
-        self.words[note["tensor"]][part, :, note["word"] : note["word"] + note["words"]] = rows
+        self.words[note["tensor"]][stored_positions(note), :, note["word"] : note["word"] + note["words"]] = rows
 
     def synapse(
         self,
@@ -125,9 +124,10 @@ class Capture:
         for store, values in ((self.inputs, recording.inputs), (self.levels, recording.potentials)):
             whole = (shape["steps"], shape["positions"], shape["words"] * self.chip.columns)
             array = store.setdefault(note["recording"], np.zeros(whole, np.int32))
-            first, column = note["input_position"], note["word"] * self.chip.columns
-            part = slice(column, column + values.shape[2])
-            array[:, first : first + len(values), part] = values.transpose(1, 0, 2)
+            columns, pitch = note.get("input_columns", 0), note.get("input_pitch", 0)
+            places = raster(note["input_position"], len(values), columns, pitch)
+            column = note["word"] * self.chip.columns
+            array[:, places, column : column + values.shape[2]] = values.transpose(1, 0, 2)
 
     def planes(self, engine: int, index: int, head: Mapping[str, int], memory: CoreMemory) -> None:
         """Take the outputs of a PLANES instruction."""
@@ -148,8 +148,20 @@ class Capture:
         self._record(note, recording)
 
 
+def raster(first: int, count: int, columns: int, pitch: int) -> NDArray[np.int64]:
+    """``count`` positions from ``first`` on: ``columns`` of each row of a map of ``pitch`` columns, or one behind the other (0)."""
+    number = np.arange(count)
+    return first + (number // columns * pitch + number % columns if columns else number)
+
+
+def stored_positions(note: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Positions of its tensor that an instruction writes."""
+    return raster(note["position"], note["positions"], note.get("columns", 0), note.get("pitch", 0))
+
+
 def synapse_positions(head: Mapping[str, int]) -> int:
     """Output positions of a SYNAPSE instruction, after the pool."""
     if not head["pool"]:
         return head["out_height"] * head["out_width"]
-    return pooled_rows(head["out_height"], head["pool_first_odd"]) * ((head["out_width"] + 1) // 2)
+    sizes = (head["out_height"], head["pool_first_odd"]), (head["out_width"], head["pool_left_odd"])
+    return pooled_size(*sizes[0]) * pooled_size(*sizes[1])

@@ -8,7 +8,7 @@ from mapping.data import param_rows, weight_rows
 from mapping.partition import chunks, words
 from mapping.place import Region, collected, require
 from mapping.quantise import IntPlanes, IntSynapse
-from mapping.tile import output_tile, synapse_fields, unit_layer
+from mapping.tile import output_tile, synapse_fields, unit_layer, whole_map
 
 
 class ClassifierScheduler:
@@ -93,8 +93,8 @@ class ClassifierScheduler:
         context.load(dma.PARAM, 1, context.param_bank, 0, param_rows(chip, unit, 0))
         tile = output_tile(unit, 0, 0, 1, 0)
         for word in range(parts.words):
-            region = replace(parts, base=parts.base + word)
-            fields = synapse_fields(chip, context.network, unit, tile, chunks(chip, unit, chip.columns)[0], region)
+            piece = whole_map(unit, replace(parts, base=parts.base + word), unit.shape)
+            fields = synapse_fields(chip, context.network, unit, tile, chunks(chip, unit, chip.columns)[0], piece)
             fields |= {
                 "words": 1, "gang": 1, "weight_bank": context.weight_bank, "psum_in": 0, "psum_out": 0, "param_base": 0,
                 "param_bank": context.param_bank, "out_bank": 0, "reduce": 1, "reduce_first": 1, "columns": 0,

@@ -10,7 +10,7 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from mapping.data import DramImage
 from mapping.emit import Emitter
-from mapping.ir import Map
+from mapping.ir import IMAGE, Map
 from mapping.partition import Partition, choose
 from mapping.place import regions
 from mapping.quantise import IntNetwork, IntSynapse
@@ -36,6 +36,7 @@ class Context:
 
     Attributes:
         network, chip, limits: what is mapped, onto what, how finely.
+        streamed: the maps lie in DRAM (see ``mapping.stream``).
         emitter, dram: the queues and the DRAM image as far as they are emitted.
         partitions: per layer, which cores compute which positions.
         regions: per map, where cores find it in their input banks.
@@ -45,12 +46,12 @@ class Context:
         notes: for ``Program.notes``.
     """
 
-    def __init__(self, network: IntNetwork, chip: ChipParams, limits: Limits) -> None:
-        self.network, self.chip, self.limits = network, chip, limits
+    def __init__(self, network: IntNetwork, chip: ChipParams, limits: Limits, streamed: bool = False) -> None:
+        self.network, self.chip, self.limits, self.streamed = network, chip, limits, streamed
         self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
         self.emitter, self.dram = Emitter(chip), DramImage(chip)
-        self.partitions = self._partitions()
-        self.regions = regions(chip, network, {name: len(x.ranges) for name, x in self.partitions.items()})
+        self.partitions = self._shares() if streamed else self._partitions()
+        self.regions = regions(chip, network, {name: len(x.ranges) for name, x in self.partitions.items()}, streamed)
         self.layer = self.weight_bank = self.param_bank = 0
         self.out_bank = [0] * chip.cores
         self.notes: dict[str, Any] = {}
@@ -68,6 +69,17 @@ class Context:
                 shape = Map((shape.height + 1) // 2, (shape.width + 1) // 2, shape.channels)
             partition = choose(self.chip, layers, shape, layers[0].pool)
             result |= {layer.name: partition for layer in layers}
+        return result
+
+    def _shares(self) -> dict[str, Partition]:
+        """A partition per layer of a streamed network: even parts of the positions, a core each; the classifier's as ever."""
+        result = self._partitions()
+        for layer in self.synapses():
+            if not layer.planes or layer.source == IMAGE:
+                count = layer.shape.positions
+                parts = min(self.chip.cores, count)
+                edges = [count * part // parts for part in range(parts + 1)]
+                result[layer.name] = Partition(1, tuple(zip(edges[:-1], edges[1:], strict=True)))
         return result
 
     def synapses(self) -> list[IntSynapse]:

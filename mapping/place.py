@@ -29,14 +29,18 @@ def collected(layer: IntPlanes) -> str:
     return f"{layer.spikes} parts"
 
 
-def regions(chip: ChipParams, network: IntNetwork, gangs: dict[str, int]) -> dict[str, Region]:
-    """Input regions of the maps that cores read; ``gangs``: position ranges per layer.
+def regions(chip: ChipParams, network: IntNetwork, gangs: dict[str, int], streamed: bool = False) -> dict[str, Region]:
+    """Input regions of the maps that cores read whole: all of them, or the classifier's operand if the network is ``streamed``.
+
+    ``gangs``: position ranges per layer.
 
     A map never shares its bank with the map from which it is computed, so both can be in use at once.
     Raises ArchsimError naming the layer and the buffer when a map does not fit.
     """
     written, read = _lifetimes(network)
     placed: dict[str, Region] = {}
+    if streamed:
+        read = {layer.spikes: read[layer.spikes] for layer in network.layers if isinstance(layer, IntPlanes)}
     for name in sorted(read, key=lambda name: written[name]):
         shape = network.maps[name]
         planes = next((x.planes for x in network.layers if isinstance(x, IntSynapse) and x.source == name), 0)
@@ -55,11 +59,11 @@ def regions(chip: ChipParams, network: IntNetwork, gangs: dict[str, int]) -> dic
         placed[name] = region
     for layer in network.layers:
         if isinstance(layer, IntPlanes) and gangs[layer.source] > 1:
-            # Nothing else is live when the parts arrive but the last map, in the other bank than the operand's.
+            # Nothing else is live when the parts arrive but the last map, in the other bank than the operand's; if the network is
+            # streamed not even that.
             target = placed[layer.spikes]
-            region = Region(
-                target.bank, target.base + target.rows, gangs[layer.source], network.bounds[layer.source], target.words
-            )
+            bank, base = (target.bank ^ 1, 0) if streamed else (target.bank, target.base + target.rows)
+            region = Region(bank, base, gangs[layer.source], network.bounds[layer.source], target.words)
             require(region.base + region.rows, chip.spike_in_rows, layer.name, "spike_in", chip)
             placed[collected(layer)] = region
     return placed
@@ -86,7 +90,7 @@ def _source_bank(network: IntNetwork, name: str, placed: dict[str, Region]) -> i
             return placed[writer.source].bank
         if isinstance(layer, IntPlanes) and layer.spikes == name:
             writer = next(x for x in network.layers if isinstance(x, IntSynapse) and x.name == layer.source)
-            return placed[writer.source].bank
+            return placed[writer.source].bank if writer.source in placed else None
     return None
 
 

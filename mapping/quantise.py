@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
+from mapping.bounds import Bounds, ReductionOverflow
 from mapping.ir import IMAGE, LIF, Attention, Classifier, Map, Network, Synapse, output_shape
 
 THRESHOLD_LIMIT = 1 << 15
@@ -22,6 +23,9 @@ ATTENTION_SHIFT = -1
 
 LEAST_WEIGHT = 2.0**-20
 """Magnitude below which the greatest weight of a stream's channel, or of the classifier, sets no scale."""
+
+LEAST_EXPONENT = 4
+"""Least exponent of a residual stream: a threshold of 1 is 16 units. At 64 the digits network loses nothing; less is untried."""
 
 HEAD_MARGIN = 2.0
 """Room above the greatest classifier operand seen in recorded runs before it saturates."""
@@ -127,55 +131,26 @@ class IntNetwork:
         return np.clip(np.rint(channels * self.image_scale), -half, half - 1).astype(np.int64)
 
 
-class _Bounds:
-    """Least and greatest values of streams and operands, from the weights; refuses what could overflow."""
-
-    def __init__(self, precision: Precision) -> None:
-        self.limit, self.bits = 1 << (precision.membrane_bits - 1), precision.membrane_bits
-        self.streams: dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
-        self.layers: dict[str, int] = {}
-
-    def require(self, layer: str, what: str, *values: NDArray[np.int64]) -> None:
-        """Note the bits that ``values`` need; raises ArchsimError when that is more than the chip has."""
-        greatest = max(int(max(value.max(), -value.min() - 1)) for value in values)
-        bits = greatest.bit_length() + 1
-        self.layers[layer] = max(bits, self.layers.get(layer, 0))
-        if greatest >= self.limit:
-            raise ArchsimError(
-                f"layer '{layer}': its {what} can reach {greatest}, which needs {bits} bits, but membrane_bits is {self.bits}; "
-                "use a chip with wider membranes, fewer weight bits, or split the layer"
-            )
-
-    def synapse(self, layer: IntSynapse, sums: int) -> None:
-        """Prove a layer: accumulator, biased sum, stream, membrane; ``sums``: positions x steps of a reduction."""
-        weight = layer.weight.astype(np.int64).reshape(len(layer.weight), -1)
-        low, high = np.minimum(weight, 0).sum(1), np.maximum(weight, 0).sum(1)
-        if layer.planes:
-            # Every prefix of the planes is a smaller operand of the same form, so the whole one bounds them all.
-            half = 1 << (layer.planes - 1)
-            low, high = low * (half - 1) - high * half, high * (half - 1) - low * half
-        self.require(layer.name, "accumulator", low, high)
-        low, high = low + layer.bias, high + layer.bias
-        self.require(layer.name, "biased sum", low, high, layer.bias)
-        left, right = np.maximum(-layer.shift, 0), np.maximum(layer.shift, 0)
-        low, high = (low << left) >> right, (high << left) >> right
-        if layer.stream:
-            if not layer.opens:
-                low, high = low + self.streams[layer.stream][0], high + self.streams[layer.stream][1]
-            self.streams[layer.stream] = low, high
-        self.require(layer.name, "membrane", low, high, layer.threshold)
-        if layer.reduce:
-            self.require(layer.name, "reduction", low * sums, high * sums)
-
-
 def quantise(network: Network, precision: Precision) -> IntNetwork:
     """Integers for a network.
 
+    A reduction over many positions and time steps makes the stream's units coarser until no sum can overflow.
     Raises ArchsimError when a sum or membrane could overflow, or an operator has no integer form on the chip.
     """
-    maps, bounds = network.maps(), _Bounds(precision)
-    image_scale = ((1 << (precision.image_bits - 1)) - 1) / network.image_limit
     exponent = _stream_exponent(network, precision)
+    while True:
+        try:
+            return _quantise(network, precision, exponent)
+        except ReductionOverflow as overflow:
+            if exponent - overflow.excess < LEAST_EXPONENT:
+                raise
+            exponent -= overflow.excess
+
+
+def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwork:
+    """Integers for a network whose residual stream counts in units of ``2 ** -exponent``."""
+    maps, bounds = network.maps(), Bounds(precision)
+    image_scale = ((1 << (precision.image_bits - 1)) - 1) / network.image_limit
     layers: list[IntLayer] = []
     for layer in network.layers:
         if isinstance(layer, Synapse):

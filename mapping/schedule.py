@@ -1,6 +1,7 @@
 """Schedule: a quantised network as a program for a chip."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,12 +17,20 @@ from mapping.ir import IMAGE
 from mapping.loads import Loads
 from mapping.partition import chunks, tiles, words
 from mapping.place import require
-from mapping.quantise import IntAttention, IntNetwork, IntSynapse
-from mapping.tile import Tile, is_pointwise, output_tile, synapse_fields
+from mapping.product import FirstProduct
+from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntSynapse
+from mapping.tile import Tile, is_pointwise, output_tile, synapse_fields, whole_map
 
 
-def schedule(network: IntNetwork, chip: ChipParams, limits: Limits | None = None) -> Program:
+def schedule(
+    network: IntNetwork,
+    chip: ChipParams,
+    limits: Limits | None = None,
+    products: Mapping[str, FirstProduct] | None = None,
+) -> Program:
     """Map a network onto a chip, cut as ``limits`` say (None: into the largest pieces).
+
+    ``products``: cycles of K^T V on either engine, by attention layer, which choose between them (None: by events).
 
     Raises ArchsimError naming the layer and the buffer when something does not fit.
     """
@@ -30,30 +39,29 @@ def schedule(network: IntNetwork, chip: ChipParams, limits: Limits | None = None
             f"chip '{chip.name}': the network was quantised to {network.precision.weight_bits}-bit weights and "
             f"{network.precision.membrane_bits}-bit membranes, the chip has {chip.weight_bits} and {chip.membrane_bits}"
         )
-    return Scheduler(Context(network, chip, limits or Limits())).run()
+    try:
+        context = Context(network, chip, limits or Limits())
+    except ArchsimError:  # some map, or those that are alive at a time, have no room in the input banks
+        from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
+
+        context = Context(network, chip, limits or Limits(), streamed=True)
+        return StreamScheduler(context, products or {}).run()
+    return Scheduler(context, products or {}).run()
 
 
 class Scheduler:
     """Walks the layers in order and emits their instructions."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, products: Mapping[str, FirstProduct]) -> None:
         self.context, self.chip, self.network = context, context.chip, context.network
         self.loads, self.classifier = Loads(context), ClassifierScheduler(context)
-        self.attention = AttentionScheduler(context)
+        self.attention = AttentionScheduler(context, products)
 
     def run(self) -> Program:
         """Emit every layer and assemble the program."""
         context, network = self.context, self.network
-        self.loads.resident_params()
-        self.loads.image()
-        for number, layer in enumerate(network.layers):
-            context.layer = number
-            if isinstance(layer, IntSynapse):
-                self._synapse(layer)
-            elif isinstance(layer, IntAttention):
-                self.attention.finish(layer)
-            else:
-                self.classifier.planes(layer)
+        self._start()
+        self._layers()
         queues, dram = context.emitter.rows(), context.dram.content()
         digest = hashlib.sha256(b"".join(queues[engine].tobytes() for engine in sorted(queues)) + dram.tobytes())
         about = {
@@ -61,8 +69,27 @@ class Scheduler:
             "layers": [notes.layer(network, layer) for layer in network.layers], "tensors": notes.tensors(context),
             "buffers": notes.buffers(context), "recordings": notes.recordings(context), "instructions": context.emitter.notes(),
             "precision": vars(network.precision), "bounds_bits": network.bounds, "sha256": digest.hexdigest(),
+            "first_products": self.attention.notes, "streamed": context.streamed,
         }  # fmt: skip
         return Program(self.chip, queues, dram, context.notes | about)
+
+    def _start(self) -> None:
+        """What is loaded before the first layer."""
+        self.loads.resident_params()
+        self.loads.image()
+
+    def _layers(self) -> None:
+        for number, layer in enumerate(self.network.layers):
+            self.context.layer = number
+            self._layer(layer)
+
+    def _layer(self, layer: IntLayer) -> None:
+        if isinstance(layer, IntSynapse):
+            self._synapse(layer)
+        elif isinstance(layer, IntAttention):
+            self.attention.finish(layer)
+        else:
+            self.classifier.planes(layer)
 
     def _synapse(self, layer: IntSynapse) -> None:
         """All column groups of a layer; several input chunks go through the partial-sum bank, in blocks that fit it."""
@@ -132,7 +159,8 @@ class Scheduler:
         last = index == len(parts) - 1
         bank = context.out_bank[cores[0]]
         resident = (layer.name, 0) in self.loads.param_base
-        fields = synapse_fields(chip, self.network, layer, tile, parts[index], context.regions[layer.source])
+        piece = whole_map(layer, context.regions[layer.source], self.network.maps[layer.source])
+        fields = synapse_fields(chip, self.network, layer, tile, parts[index], piece)
         fields |= {
             "gang": sum(1 << core for core in cores), "weight_bank": context.weight_bank, "psum_in": int(index > 0),
             "psum_out": int(not last), "param_bank": 0 if resident else context.param_bank, "out_bank": bank,

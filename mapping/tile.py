@@ -18,15 +18,17 @@ UNIT = "unit"
 
 @dataclass(frozen=True)
 class Tile:
-    """Stored positions ``first .. end - 1`` of a layer, computed by gang number ``gang``.
+    """Stored positions of a layer, computed by gang number ``gang``: ``first .. end - 1``, or ``columns`` of each of some rows.
 
     Attributes:
-        gang, first, end: see above.
+        gang, first, end: first stored position, and the one behind the last.
         range_first: first stored position of the gang's range.
-        y, x, height, width: rectangle before the pool, with the row above the first pooled row if there is one.
-        first_odd: the rectangle begins with that row.
+        y, x, height, width: rectangle before the pool, with the row above the first pooled row if there is one, and the column
+            to the left of the first pooled column likewise.
+        first_odd, left_odd: the rectangle begins with that row (column).
         input_position: raster number of (y, x) before the pool.
         psum_first: positions before the pool of the gang's tiles before this one in the same pass.
+        columns: stored columns of each row; 0: the positions lie one behind the other.
     """
 
     gang: int
@@ -40,6 +42,37 @@ class Tile:
     first_odd: int
     input_position: int
     psum_first: int = 0
+    left_odd: int = 0
+    columns: int = 0
+
+    def stored(self, pitch: int) -> int:
+        """Number of stored positions, in a map of ``pitch`` columns."""
+        length = self.end - self.first
+        return ((length - self.columns) // pitch + 1) * self.columns if self.columns else length
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A rectangle of a map, and of its words, that lies in a region: all of it, or what a tile reads.
+
+    Attributes:
+        region: where it lies; its ``positions`` are those of the rectangle, its ``words`` those of the piece.
+        y, x, height, width: the rectangle in the map; in a column of positions for pointwise layers.
+        word: first word of the map.
+    """
+
+    region: Region
+    y: int
+    x: int
+    height: int
+    width: int
+    word: int = 0
+
+
+def whole_map(layer: IntSynapse, region: Region, source: Map) -> Piece:
+    """The piece that is a whole map."""
+    height, width = (source.positions, 1) if is_pointwise(layer) else (source.height, source.width)
+    return Piece(region, 0, 0, height, width)
 
 
 def is_pointwise(layer: IntSynapse) -> bool:
@@ -64,6 +97,27 @@ def output_tile(layer: IntSynapse, gang: int, first: int, end: int, range_first:
     return Tile(gang, first, end, range_first, y, 0, (end - first) // width, width, 0, first)
 
 
+def rectangle(layer: IntSynapse, gang: int, y: int, x: int, height: int, width: int) -> Tile:
+    """The tile of ``height`` stored rows of ``width`` columns from (y, x) on."""
+    whole = layer.shape
+    if not layer.pool:
+        first = y * whole.width + x
+        end = first + (height - 1) * whole.width + width
+        return Tile(gang, first, end, first, y, x, height, width, 0, first, columns=width)
+    top, left, pitch = max(0, 2 * y - 1), max(0, 2 * x - 1), stored_width(layer)
+    bottom, right = min(2 * (y + height), whole.height), min(2 * (x + width), whole.width)
+    first = y * pitch + x
+    return Tile(
+        gang, first, first + (height - 1) * pitch + width, first, top, left, bottom - top, right - left, int(y > 0),
+        top * whole.width + left, left_odd=int(x > 0), columns=width,
+    )  # fmt: skip
+
+
+def stored_width(layer: IntSynapse) -> int:
+    """Columns of the map that a layer stores."""
+    return (layer.shape.width + 1) // 2 if layer.pool else layer.shape.width
+
+
 def unit_layer(chip: ChipParams, planes: int) -> IntSynapse:
     """A layer that adds words of ``planes``-bit operands channel by channel: unit weights, no neuron."""
     zeros = np.zeros(chip.columns, np.int64)
@@ -73,19 +127,18 @@ def unit_layer(chip: ChipParams, planes: int) -> IntSynapse:
 
 
 def synapse_fields(
-    chip: ChipParams, network: IntNetwork, layer: IntSynapse, tile: Tile, chunk: Chunk, region: Region
+    chip: ChipParams, network: IntNetwork, layer: IntSynapse, tile: Tile, chunk: Chunk, piece: Piece
 ) -> dict[str, int]:
-    """Fields that follow from the layer, the tile and the input map; the scheduler adds cores, banks and residual."""
-    source = layer.shape if layer.source == UNIT else network.maps[layer.source]
-    pointwise = is_pointwise(layer)
+    """Fields that follow from the layer, the tile and its input; the scheduler adds cores, banks and residual."""
+    region = piece.region
     classifier = bool(layer.planes) and layer.source != IMAGE
     steps = network.timesteps
     x_stride = region.slices * region.words
-    y_stride = x_stride if pointwise else source.width * x_stride
-    in_y = tile.y * layer.stride - layer.padding + chunk.kernel_first
-    in_x = tile.x * layer.stride - layer.padding
-    origin = region.base + in_y * y_stride + in_x * x_stride + chunk.channel_first // chip.columns
-    height, width = (source.positions, 1) if pointwise else (source.height, source.width)
+    y_stride = piece.width * x_stride
+    in_y = tile.y * layer.stride - layer.padding + chunk.kernel_first - piece.y
+    in_x = tile.x * layer.stride - layer.padding - piece.x
+    origin = region.base + in_y * y_stride + in_x * x_stride + chunk.channel_first // chip.columns - piece.word
+    height, width = piece.height, piece.width
     fields = {
         "in_bank": region.bank, "in_origin": origin % (1 << ADDRESS_BITS), "in_y": in_y, "in_x": in_x,
         "in_height": height, "in_width": width, "y_stride": y_stride, "x_stride": x_stride,
@@ -105,6 +158,7 @@ def synapse_fields(
         "steps": total if layer.planes else chip.lanes_used(steps), "replay": int(replay), "neuron": layer.kind,
         "spike_out": int(layer.spikes is not None), "reduce": int(layer.reduce),
         "reduce_first": int(tile.first == tile.range_first), "pool": int(layer.pool), "pool_first_odd": tile.first_odd,
+        "pool_left_odd": tile.left_odd,
         "psum_base": tile.psum_first * total * chip.blocks, "psum_position": total * chip.blocks, "psum_step": chip.blocks,
         "out_base": 0, "out_position": slices, "out_slice": 1, "lanes": 1 if classifier else chip.lanes_used(steps),
     }  # fmt: skip

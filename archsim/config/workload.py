@@ -12,12 +12,16 @@ from archsim.contracts.common.errors import ArchsimError
 
 
 class NetworkConfig(Strict):
-    """Which network, and where its trained weights are."""
+    """Which network: a trained one, or a published size of which only the shapes are known."""
 
     family: Literal["spikingformer"]
     """the family of the network, which says how its artefact is read"""
-    artefact: str
+    artefact: str | None = None
     """folder of the trained network, relative to this file"""
+    size: str | None = None
+    """published size instead of a trained network: its weights are random"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """seed of random weights, images and spikes"""
 
 
 class OperandBits(Strict):
@@ -45,7 +49,9 @@ class WorkloadConfig(Strict):
     images: Annotated[int, Field(ge=1)] = 1
     """number of images to run"""
     trace: str | None = None
-    """folder of recorded spikes, relative to this file; needed by mode trace"""
+    """folder of recorded spikes, relative to this file; needed by mode trace of a trained network"""
+    rates: str | None = None
+    """YAML file of published firing rates in percent, by size and map, relative to this file; needed by mode trace of a size"""
     operand_bits: OperandBits = OperandBits()
     """widths of integer operands"""
 
@@ -58,8 +64,13 @@ class WorkloadConfig(Strict):
 
     @property
     def artefact(self) -> Path:
-        """Folder of the trained network."""
-        return self._directory / self.network.artefact
+        """Folder of the trained network; of a published size, the folder of this file."""
+        return self._directory / (self.network.artefact or "")
+
+    @property
+    def rates_path(self) -> Path | None:
+        """File of published firing rates, or None."""
+        return self._directory / self.rates if self.rates is not None else None
 
     @property
     def trace_path(self) -> Path | None:
@@ -83,8 +94,16 @@ def load_workload(path: str | Path) -> WorkloadConfig:
     if workload.chip not in chip_names() and not (path.parent / workload.chip).is_file():
         remedy = nearest(workload.chip, chip_names())
         problems.append((("chip",), f"required a preset's name or a YAML file, given {workload.chip!r}; {remedy}"))
-    if workload.mode == "trace" and workload.trace is None:
-        problems.append((("mode",), "required a `trace:` key with mode trace, given none; add it or use mode execute"))
+    if (workload.network.artefact is None) == (workload.network.size is None):
+        problems.append((("network",), "required either `artefact:` (a trained network) or `size:` (a published one)"))
+    spikes = "trace" if workload.network.size is None else "rates"
+    if workload.mode == "trace" and getattr(workload, spikes) is None:
+        problems.append(
+            (("mode",), f"required a `{spikes}:` key with mode trace, given none; add it or use mode execute")
+        )
+    if workload.rates_path is not None and not workload.rates_path.is_file():
+        problems.append((("rates",), f"required an existing file, given {str(workload.rates_path)!r}; correct the path "
+                         "(relative to this file)"))  # fmt: skip
     if workload.trace_path is not None and not workload.trace_path.exists():
         problems.append((("trace",), f"required an existing path, given {str(workload.trace_path)!r}"
                          "; correct it (relative to this file)"))  # fmt: skip

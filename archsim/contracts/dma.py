@@ -1,7 +1,9 @@
 """DMA engine: moves rows between DRAM and the banks, in order, one instruction at a time.
 
 LOAD requests bursts from DRAM and writes each row into a bank of every core of a mask. STORE reads rows of one core and sends
-them to DRAM (posted: it ends when the last beat is sent). A row starts on a beat of its own; rows of fewer
+them to DRAM (posted: it ends when the last beat is sent). LOAD reaches the memories that feed a core and its integers, STORE those
+that a core writes. In DRAM rows lie one behind the other, each on a beat of its own; in the bank ``row_skip`` rows may lie between
+them, so that the words of a position come side by side though each word has a place of its own in DRAM. Rows of fewer
 bytes than the bank's are filled with zeros; of a row's last beat STORE writes only the bytes that belong to it.
 """
 
@@ -9,11 +11,20 @@ from collections.abc import Sequence
 
 from archsim.contracts.common.layout import Field
 
-WEIGHT, PARAM, SPIKE_IN, RESIDUAL, PSUM, REDUCE = 0, 1, 2, 3, 4, 5
+WEIGHT, PARAM, SPIKE_IN, RESIDUAL, PSUM, REDUCE, SPIKE_OUT = 0, 1, 2, 3, 4, 5, 6
 """Memories of a core that DMA reaches."""
 
-MEMORIES = ("weight", "param", "spike_in", "residual", "psum", "reduce")
+MEMORIES = ("weight", "param", "spike_in", "residual", "psum", "reduce", "spike_out")
 """Their names, by number."""
+
+BANKED = (WEIGHT, PARAM, SPIKE_IN, SPIKE_OUT)
+"""Those that have two banks."""
+
+LOADED = (WEIGHT, PARAM, SPIKE_IN, RESIDUAL, PSUM, REDUCE)
+"""Those that LOAD writes."""
+
+STORED = (RESIDUAL, PSUM, REDUCE, SPIKE_OUT)
+"""Those that STORE reads."""
 
 TRANSFER_FIELDS = (
     Field("dram_address", 32),  # byte address, a multiple of the bus width
@@ -23,6 +34,7 @@ TRANSFER_FIELDS = (
     Field("row", 20),
     Field("rows", 20),
     Field("row_bytes", 10),  # bytes of a row in DRAM
+    Field("row_skip", 10),  # rows of the bank between one row and the next
 )
 """Fields of LOAD and STORE."""
 

@@ -3,8 +3,9 @@
 Without pooling a granule (P spikes of one block and lane) accepted in cycle t is written in t. The granule of block 0 and lane 0,
 which comes first, clears the rest of its row: blocks and lanes that are not used hold no old spikes. With pooling (3x3
 windows, stride 2, padding 1) no map before the pool is ever stored: a running OR over three columns and a line buffer over
-three rows of a tile give the pooled granule at odd columns and odd rows and at the last ones. Tiles span the whole width; a
-tile may begin with the row above its first pooled row (``first_odd``), which it then only adds in.
+three rows of a tile give the pooled granule at odd columns and odd rows and at the last ones. A tile may begin with the row above
+its first pooled row (``pool_first_odd``) and with the column to the left of its first pooled column (``pool_left_odd``), which it
+then only adds in; so a map can be cut into tiles in both directions.
 
 Timing: never stalls. ``DONE`` cycles after the acceptance of its last granule the instruction is done (``POOL_DONE`` with pooling).
 """
@@ -71,16 +72,23 @@ class SpikeWriterParams:
         return SramParams(self.pool_rows * self.blocks, self.neurons)
 
 
-def pooled_size(size: int) -> int:
-    """Rows or columns after a 3x3 window with stride 2 and padding 1."""
-    return (size + 1) // 2
+def corners() -> list[SpikeWriterParams]:
+    """Parameter sets at the ends of the ranges: one granule a row, the widest rows, the smallest pool, no power of two."""
+    return [
+        SpikeWriterParams(1, 1, 1, 2, 1, 1), SpikeWriterParams(1, 4, 2, 64, 4, 16), SpikeWriterParams(3, 7, 3, 300, 8, 20),
+        SpikeWriterParams(4, 4, 4, 512), SpikeWriterParams(16, 64, 1, 100, 16, 32),
+    ]  # fmt: skip
 
 
-def emits(index: int, size: int) -> bool:
-    """Whether a pooled row (column) is complete with row (column) ``index`` of ``size``."""
-    return index % 2 == 1 or index == size - 1
+def pooled_size(size: int, first_odd: int = 0) -> int:
+    """Rows (columns) of a tile after 3x3 windows with stride 2 and padding 1; its first one is odd (1) or even (0)."""
+    return (size - first_odd + 1) // 2
 
 
-def pooled_rows(height: int, first_odd: int) -> int:
-    """Pooled rows of a tile of ``height`` rows that begins with an odd row (1) or an even one (0)."""
-    return (height - first_odd + 1) // 2
+def emits(index: int, size: int, first_odd: int = 0) -> bool:
+    """Whether windows of the tile are complete with its row (column) ``index`` of ``size``.
+
+    An odd one ends a window; the first of the tile, if it is odd, that of the tile before. So does the last one.
+    """
+    odd = (index + first_odd) % 2 == 1
+    return index > 0 if odd else index == size - 1

@@ -20,7 +20,7 @@ def row_layout(chip: ChipParams, memory: int) -> Layout:
         return param_layout(chip.neurons, chip.membrane_bits)
     if memory == contract.WEIGHT:
         field = Field("data", chip.weight_bits, True, chip.columns)
-    elif memory == contract.SPIKE_IN:
+    elif memory in (contract.SPIKE_IN, contract.SPIKE_OUT):
         field = Field("data", chip.columns, False, chip.lanes)
     else:
         field = Field("data", chip.membrane_bits, True, chip.neurons)
@@ -29,13 +29,16 @@ def row_layout(chip: ChipParams, memory: int) -> Layout:
 
 def _bank(memory: CoreMemory, fields: Mapping[str, int]) -> NDArray[np.generic]:
     array = getattr(memory, contract.MEMORIES[fields["memory"]])
-    banked = fields["memory"] in (contract.WEIGHT, contract.PARAM, contract.SPIKE_IN)
-    return array[fields["bank"]] if banked else array
+    return array[fields["bank"]] if fields["memory"] in contract.BANKED else array
 
 
-def _check(fields: Mapping[str, int]) -> None:
+def _check(fields: Mapping[str, int], memories: Sequence[int]) -> None:
     if min(fields["rows"], fields["row_bytes"]) < 1 or fields["cores"] < 1:
         raise ArchsimError(f"dma: rows, row_bytes and cores of 1 or more required, given {dict(fields)}")
+    if fields["memory"] not in memories:
+        raise ArchsimError(
+            f"dma: a memory of {[contract.MEMORIES[number] for number in memories]} required, given {fields['memory']}"
+        )
 
 
 @checked
@@ -106,7 +109,7 @@ def load(
     ``latencies``: cycles from request to first beat, burst by burst, cyclic; None: the chip's constant. Returns the cycles from
     the start to the end. Raises ArchsimError for a transfer without rows, bytes or cores.
     """
-    _check(fields)
+    _check(fields, contract.LOADED)
     bus, count = chip.dram_bus_bytes, fields["rows"]
     rows = np.zeros((count, -(-fields["row_bytes"] // bus) * bus), np.uint8)
     waits = np.array([chip.dram_latency_cycles] if latencies is None else latencies, np.int64)
@@ -119,7 +122,9 @@ def load(
         for core in range(chip.cores):
             if fields["cores"] >> core & 1:
                 target = _bank(memories.cores[core], fields)
-                target[fields["row"] + index] = np.array(values, target.dtype).reshape(target.shape[1:])
+                target[fields["row"] + index * (1 + fields["row_skip"])] = np.array(values, target.dtype).reshape(
+                    target.shape[1:]
+                )
     return cycles
 
 
@@ -128,7 +133,7 @@ def store(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> in
 
     Raises ArchsimError for a transfer without rows or bytes, or of other than one core.
     """
-    _check(fields)
+    _check(fields, contract.STORED)
     if fields["cores"].bit_count() != 1:
         raise ArchsimError(f"store: one core required, given mask {fields['cores']:#x}")
     source = _bank(memories.cores[fields["cores"].bit_length() - 1], fields)
@@ -137,7 +142,7 @@ def store(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> in
     width = -(-fields["row_bytes"] // bus) * bus
     rows = np.zeros((count, width), np.uint8)
     for index in range(count):
-        parts = source[fields["row"] + index].reshape(len(layout.fields), -1)
+        parts = source[fields["row"] + index * (1 + fields["row_skip"])].reshape(len(layout.fields), -1)
         values = {field.name: [int(value) for value in part] for field, part in zip(layout.fields, parts, strict=True)}
         data = layout.pack(values).to_bytes(max(width, -(-layout.width // 8)), "little")
         rows[index] = np.frombuffer(data[:width], np.uint8)

@@ -1,9 +1,14 @@
 """Spike writer, cycle by cycle: position counters, granule writes, and the two OR stages of the pool."""
 
 from collections import namedtuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from archsim.contracts.core import SYNAPSE_FIELDS
+from archsim.contracts.spike_writer import SpikeWriterParams
 from archsim.jit import njit
 from archsim.stepped.bits import checked, put_granule
 from archsim.stepped.neuron import BLOCK, LAST, SPIKES, STEP, VALID
@@ -51,7 +56,8 @@ def clock(f, size, granule, at, pipe, columns, lines, bank):
 def _count(f, granule, at, entry):
     """Mark an accepted granule with its place and advance the counters at the end of a group."""
     entry[AT_Y], entry[AT_X], entry[AT_SLICE], entry[AT_POOLED] = at[Y], at[X], at[SLICE], at[POOLED]
-    ends_column = at[X] & 1 == 1 or at[X] == f.out_width - 1
+    odd = (at[X] + f.pool_left_odd) & 1
+    ends_column = not (at[X] == 0 and f.pool_left_odd) if odd else at[X] == f.out_width - 1
     entry[ENDS_POSITION] = granule[LAST] and (f.planes or at[SLICE] == f.slices - 1)
     entry[ENDS_TILE] = entry[ENDS_POSITION] and at[X] == f.out_width - 1 and at[Y] == f.out_height - 1
     if not granule[LAST]:
@@ -80,7 +86,7 @@ def _columns(f, granule, columns):
     own = granule[SPIKES]
     if granule[AT_X] > 0:
         granule[SPIKES] |= columns[index]
-    columns[index] = own if granule[AT_X] & 1 else granule[SPIKES]
+    columns[index] = own if (granule[AT_X] + f.pool_left_odd) & 1 else granule[SPIKES]
 
 
 @checked
@@ -89,7 +95,8 @@ def _rows(f, size, at, granule, lines, bank):
     if granule[VALID] == 0:
         return False
     x, y = granule[AT_X], granule[AT_Y]
-    if x & 1 or x == f.out_width - 1:
+    odd = (x + f.pool_left_odd) & 1
+    if x == f.out_width - 1 and not odd or odd and not (x == 0 and f.pool_left_odd):
         index, own = _entry(f, granule), granule[SPIKES]
         spikes = own | lines[granule[AT_POOLED], index] if y > 0 else own
         odd = (y + f.pool_first_odd) & 1
@@ -111,3 +118,76 @@ def _write(f, size, position, index, granule, spikes, bank):
         index, lane = lane // size.lanes_used, lane % size.lanes_used
     row = f.out_base + position * f.out_position + index * f.out_slice
     put_granule(bank[row], lane, granule[BLOCK], size.neurons, spikes)
+
+
+Fields = namedtuple("Fields", [field.name for field in SYNAPSE_FIELDS])
+"""Fields of a SYNAPSE, for the kernels."""
+
+
+class WriterRun(NamedTuple):
+    """What a run of the writer shows at its ports; cycles of each instruction.
+
+    Attributes:
+        start: the first cycle.
+        done: the cycle in which it is done.
+        accepted: cycle of every granule, of all instructions.
+    """
+
+    start: NDArray[np.int64]
+    done: NDArray[np.int64]
+    accepted: NDArray[np.int64]
+
+
+@checked
+def _run(f, size, granules, gaps, start, bank, accepted):
+    """Clock an instruction from its start until the last granule has left; returns the cycle in which it is done."""
+    at, pipe, columns, lines = registers(f)
+    granule = np.zeros(5, np.int64)
+    cycle, sent, block, step, done = start, 0, 0, 0, False
+    offered = start + 1 + gaps[0]
+    while not done:
+        cycle += 1
+        granule[VALID] = sent < len(granules) and cycle == offered
+        if granule[VALID]:
+            granule[BLOCK], granule[STEP], granule[SPIKES] = block, step, granules[sent]
+            granule[LAST] = block == f.blocks - 1 and step == f.steps - 1
+            accepted[sent] = cycle
+            sent += 1
+            if sent < len(granules):
+                offered = cycle + 1 + gaps[sent]
+            step += 1
+            if step == f.steps:
+                step, block = 0, (block + 1) % f.blocks
+        done = clock(f, size, granule, at, pipe, columns, lines, bank)
+    return cycle + 1
+
+
+def run(
+    params: SpikeWriterParams,
+    instructions: Sequence[Mapping[str, int]],
+    granules: Sequence[NDArray[np.uint64]],
+    gaps: NDArray[np.int64],
+    pauses: NDArray[np.int64],
+    banks: NDArray[np.uint64],
+) -> WriterRun:
+    """Write the granules of instruction after instruction.
+
+    Args:
+        params: sizes.
+        instructions: SYNAPSE_FIELDS of each that matter here; missing ones are 0.
+        granules: spikes of each instruction's granules, in their order.
+        gaps: granule k of all comes ``gaps[k]`` + 1 cycles after the one before, or after the start.
+        pauses: an instruction starts so many cycles after the one before is done, the first in cycle ``pauses[0]``.
+        banks: both output banks, uint64 [2, rows, lanes]; written.
+    """
+    start, done, accepted, first = [], [], [], 0
+    for fields, spikes, pause in zip(instructions, granules, pauses.tolist(), strict=True):
+        f = Fields(*(int(fields.get(name, 0)) for name in Fields._fields))
+        size = Sizes(params.blocks * params.neurons, params.neurons, 0, params.blocks, max(1, f.lanes))
+        times, own = np.zeros(len(spikes), np.int64), np.asarray(gaps[first : first + len(spikes)], np.int64)
+        start.append((done[-1] if done else 0) + pause)
+        spikes = np.ascontiguousarray(spikes, np.uint64).view(np.int64)
+        done.append(_run(f, size, spikes, own, start[-1], banks[f.out_bank].view(np.int64), times))
+        accepted.append(times)
+        first += len(spikes)
+    return WriterRun(np.array(start, np.int64), np.array(done, np.int64), np.concatenate(accepted))

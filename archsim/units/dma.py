@@ -10,11 +10,35 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.results import COUNT, COUNTERS
 from archsim.units.sram import CoreMemory, Memories, row_format, rows_from_bytes, rows_to_bytes
 
+LOADED = {
+    contract.WEIGHT: "loaded_weight_rows", contract.PARAM: "loaded_param_rows", contract.SPIKE_IN: "loaded_spike_rows",
+    contract.RESIDUAL: "residual_writes", contract.PSUM: "psum_writes", contract.REDUCE: "reduce_writes",
+}  # fmt: skip
+"""Counter of the rows that LOAD writes to a memory."""
+
+STORED = {
+    contract.RESIDUAL: "residual_reads", contract.PSUM: "psum_reads", contract.REDUCE: "reduce_reads",
+    contract.SPIKE_OUT: "stored_spike_rows",
+}  # fmt: skip
+"""Counter of the rows that STORE reads of a memory."""
+
 
 def bank_of(memory: CoreMemory, number: int, bank: int) -> NDArray[np.generic]:
     """The array that holds the rows of memory ``number`` (a constant of the contract), bank ``bank``."""
     array: NDArray[np.generic] = getattr(memory, contract.MEMORIES[number])
-    return array[bank] if number in (contract.WEIGHT, contract.PARAM, contract.SPIKE_IN) else array
+    return array[bank] if number in contract.BANKED else array
+
+
+def rows_of(fields: Mapping[str, int]) -> slice:
+    """The rows of the bank that a transfer reaches."""
+    step = 1 + fields["row_skip"]
+    return slice(fields["row"], fields["row"] + (fields["rows"] - 1) * step + 1, step)
+
+
+def bursts(fields: Mapping[str, int], chip: ChipParams) -> int:
+    """Bursts of a LOAD."""
+    beats = fields["rows"] * contract.row_beats(fields["row_bytes"], chip.dram_bus_bytes)
+    return -(-beats * chip.dram_bus_bytes // chip.dram_burst_bytes)
 
 
 def load(
@@ -28,11 +52,10 @@ def load(
     values = rows_from_bytes(chip, fields["memory"], data)
     cores = [core for core in range(chip.cores) if fields["cores"] >> core & 1]
     for core in cores:
-        bank_of(memories.cores[core], fields["memory"], fields["bank"])[fields["row"] : fields["row"] + rows] = values
+        bank_of(memories.cores[core], fields["memory"], fields["bank"])[rows_of(fields)] = values
     counts = np.zeros(len(COUNTERS), np.int64)
     counts[COUNT.dram_bytes] = beats * chip.dram_bus_bytes
-    name = {contract.WEIGHT: "loaded_weight_rows", contract.PARAM: "loaded_param_rows"}
-    counts[getattr(COUNT, name.get(fields["memory"], "loaded_spike_rows"))] = rows * len(cores)
+    counts[getattr(COUNT, LOADED[fields["memory"]])] = rows * len(cores)
     burst_beats = chip.dram_burst_bytes // chip.dram_bus_bytes
     return contract.load_cycles(
         beats, burst_beats, chip.dram_outstanding, latencies or [chip.dram_latency_cycles]
@@ -40,17 +63,16 @@ def load(
 
 
 def store(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> tuple[int, NDArray[np.int64]]:
-    """Run a STORE of integer rows of one core. Returns cycles and counters."""
+    """Run a STORE of rows of one core. Returns cycles and counters."""
     beats_per_row = contract.row_beats(fields["row_bytes"], chip.dram_bus_bytes)
     stride, rows = beats_per_row * chip.dram_bus_bytes, fields["rows"]
     core = fields["cores"].bit_length() - 1
-    bank = bank_of(memories.cores[core], fields["memory"], fields["bank"])[fields["row"] : fields["row"] + rows]
+    bank = bank_of(memories.cores[core], fields["memory"], fields["bank"])[rows_of(fields)]
     width, _ = row_format(chip, fields["memory"])
-    data = rows_to_bytes(width, np.asarray(bank, np.int32), fields["row_bytes"])
+    data = rows_to_bytes(width, bank, fields["row_bytes"])
     target = memories.dram[fields["dram_address"] : fields["dram_address"] + rows * stride].reshape(rows, stride)
     target[:, : fields["row_bytes"]] = data
     counts = np.zeros(len(COUNTERS), np.int64)
     counts[COUNT.dram_bytes] = rows * stride
-    name = {contract.RESIDUAL: "residual_reads", contract.PSUM: "psum_reads", contract.REDUCE: "reduce_reads"}
-    counts[getattr(COUNT, name[fields["memory"]])] = rows
+    counts[getattr(COUNT, STORED[fields["memory"]])] = rows
     return contract.store_cycles(rows * beats_per_row), counts

@@ -61,6 +61,34 @@ class Shapes:
         return sum(self.parameters.values())
 
 
+@dataclass(frozen=True)
+class Synthetic:
+    """Random weights of a network that was never trained: normal, variance 2 / inputs, the same for the same seed and name."""
+
+    seed: int = 0
+
+    def conv(self, name: str, norm: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
+        """Random weights and a bias of 0, as if the norm had been folded in."""
+        weight = self._normal(name, shape).reshape(*shape, *([1] * (4 - len(shape))))
+        return weight, np.zeros(shape[0])
+
+    def linear(self, name: str, shape: tuple[int, int]) -> Kernel:
+        """Random weights and a bias of 0."""
+        return self._normal(name, shape), np.zeros(shape[0])
+
+    def threshold(self, neuron: str, published: float) -> float:
+        """The published one."""
+        return published
+
+    def unused(self, name: str, parameters: int) -> None:
+        """Not made."""
+
+    def _normal(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        draws = np.random.default_rng([self.seed, *name.encode()]).standard_normal(shape)
+        draws *= np.sqrt(2 / np.prod(shape[1:]))
+        return draws
+
+
 def _zeros(*shape: int) -> NDArray[np.float64]:
     """Zeros of any shape in the memory of one."""
     return np.broadcast_to(np.float64(0), shape)

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Component, In, Out, Signature
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
-from archsim.contracts.dma import MEMORIES, TRANSFER_FIELDS, row_beats
+from archsim.contracts.dma import LOADED, MEMORIES, STORED, TRANSFER_FIELDS, row_beats
 from archsim.contracts.neuron import param_layout
 from rtl.payload import load_port, shape
 from rtl.units.spike_fetch import scaled
@@ -36,21 +36,21 @@ def row_bits(chip: ChipParams) -> dict[str, int]:
     integers = chip.neurons * chip.membrane_bits
     widths = {
         "weight": chip.columns * chip.weight_bits, "param": param_layout(chip.neurons, chip.membrane_bits).width,
-        "spike_in": chip.columns * chip.lanes,
+        "spike_in": chip.columns * chip.lanes, "spike_out": chip.columns * chip.lanes,
     }  # fmt: skip
     return {name: widths.get(name, integers) for name in MEMORIES}
 
 
 def row_write_layout(chip: ChipParams) -> Layout:
     """A row on its way to the banks: ``data`` is wide enough for the longest row, and 0 above a shorter one."""
-    data = Field("data", max(row_bits(chip).values()))
+    data = Field("data", max(row_bits(chip)[MEMORIES[memory]] for memory in LOADED))
     return Layout.of("row_write", [*(TRANSFER.by_name[name] for name in ("cores", "memory", "bank", "row")), data])
 
 
 def row_read_signature(chip: ChipParams) -> Signature:
-    """Read port: a row of a membrane, partial-sum or reduction bank, answered a cycle later."""
+    """Read port: a row of a memory that STORE reads, answered a cycle later, 0 above a shorter one."""
     fields = {name: Out(TRANSFER.by_name[name].width) for name in ("cores", "memory", "bank", "row")}
-    return Signature({"en": Out(1), **fields, "data": In(chip.neurons * chip.membrane_bits)})
+    return Signature({"en": Out(1), **fields, "data": In(max(row_bits(chip)[MEMORIES[memory]] for memory in STORED))})
 
 
 def reciprocal(divisor: int, limit: int) -> tuple[int, int]:
@@ -190,7 +190,7 @@ class Dma(Component):
             *(out[name].eq(self.transfer[name]) for name in ("cores", "memory", "bank")),
         ]  # fmt: skip
         with m.If(self.write.valid):
-            m.d.sync += out.row.eq(out.row + 1)
+            m.d.sync += out.row.eq(out.row + 1 + self.transfer.row_skip)
 
     def _store(self, m, mask, row_end, sending):
         """STORE: a row stands at the bank while the one before leaves a register beat by beat."""
@@ -205,7 +205,7 @@ class Dma(Component):
         with m.If(self.start):
             m.d.sync += [rows.eq(Mux(self.store, self.transfer.rows, 0)), read.row.eq(self.transfer.row)]
         with m.Elif(read.en):
-            m.d.sync += [rows.eq(rows - 1), read.row.eq(read.row + 1)]
+            m.d.sync += [rows.eq(rows - 1), read.row.eq(read.row + 1 + self.transfer.row_skip)]
         # cycle 1: it stands, and goes into the register when that is free
         m.d.comb += take.eq(answered & (~sending | row_end))
         m.d.sync += answered.eq(read.en | (answered & ~take))

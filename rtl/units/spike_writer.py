@@ -18,7 +18,7 @@ from rtl.units.sram import Sram
 CONFIG = Layout.of("writer_config", [
     field for field in core.SYNAPSE_FIELDS if field.name in {
         "planes", "slices", "steps", "lanes", "out_height", "out_width", "psum_out", "spike_out", "out_bank",
-        "out_base", "out_position", "out_slice", "pool", "pool_first_odd",
+        "out_base", "out_position", "out_slice", "pool", "pool_first_odd", "pool_left_odd",
     }
 ])  # fmt: skip
 """What the spike writer takes from an instruction."""
@@ -157,18 +157,19 @@ class SpikeWriter(Component):
         """Count slices and positions; mark the granule with its place."""
         config, granule = self.config, self.i.payload
         slice_number, x, y = Signal(8), Signal(11), Signal(11)
-        last_slice, last_x, last_y, odd_row = Signal(), Signal(), Signal(), Signal()
+        last_slice, last_x, last_y = Signal(), Signal(), Signal()
+        odd_row, odd_column = Signal(), Signal()
         m.d.comb += [
             last_slice.eq(config.planes | (slice_number == config.slices - 1)),
             last_x.eq(x == config.out_width - 1), last_y.eq(y == config.out_height - 1),
-            odd_row.eq(y[0] ^ config.pool_first_odd),
+            odd_row.eq(y[0] ^ config.pool_first_odd), odd_column.eq(x[0] ^ config.pool_left_odd),
             *(placed[field.name].eq(granule[field.name]) for field in self.granule.fields),
             placed.position_end.eq(granule.last & last_slice), placed.row_end.eq(placed.position_end & last_x),
             placed.tile_end.eq(placed.row_end & last_y),
-            placed.first_column.eq(x == 0), placed.odd_column.eq(x[0]), placed.ends_column.eq(x[0] | last_x),
+            placed.first_column.eq(x == 0), placed.odd_column.eq(odd_column),
             placed.first_row.eq(y == 0), placed.odd_row.eq(odd_row),
-            # An odd first row only adds to the window that the tile before has ended.
-            placed.ends_row.eq(Mux(odd_row, y != 0, last_y)),
+            # An odd first row or column only adds to the windows that the tile before has ended.
+            placed.ends_row.eq(Mux(odd_row, y != 0, last_y)), placed.ends_column.eq(Mux(odd_column, x != 0, last_x)),
         ]  # fmt: skip
         with m.If(self.i.valid & granule.last):
             m.d.sync += slice_number.eq(Mux(last_slice, 0, slice_number + 1))

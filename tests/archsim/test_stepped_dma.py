@@ -7,6 +7,7 @@ from archsim.contracts import dma as contract
 from archsim.contracts import multicast as multicast_contract
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.sequencer import ATTENTION, CORE0
 from archsim.stepped import dma, multicast
 from archsim.units.sram import CoreMemory, Memories, rows_from_bytes
 
@@ -37,6 +38,7 @@ def transfer(**fields):
         "row": 0,
         "rows": 1,
         "row_bytes": 5,
+        "row_skip": 0,
     } | fields
 
 
@@ -97,17 +99,20 @@ def test_random_load(seed):
     bus, beats = int(rng.choice([1, 4, 8])), int(rng.integers(1, 5))
     chip = CHIP.replace(dram_bus_bytes=bus, dram_burst_bytes=bus * beats, dram_outstanding=int(rng.integers(1, 5)))
     latencies = rng.integers(0, 9, int(rng.integers(1, 6))).tolist()
-    memory, rows, size = int(rng.integers(0, 6)), int(rng.integers(1, 9)), int(rng.integers(1, 30))
+    memory, rows, size = int(rng.choice(contract.LOADED)), int(rng.integers(1, 9)), int(rng.integers(1, 30))
+    skip = int(rng.integers(0, 3))
     whole = memories(chip, seed)
-    fields = transfer(memory=memory, rows=rows, row_bytes=size, cores=0b011, bank=1, row=7, dram_address=bus * 3)
+    fields = transfer(
+        memory=memory, rows=rows, row_bytes=size, cores=0b011, bank=1, row=7, dram_address=bus * 3, row_skip=skip
+    )
     cycles = dma.load(fields, chip, whole, latencies)
     row_beats = contract.row_beats(size, bus)
     assert cycles == contract.load_cycles(rows * row_beats, beats, chip.dram_outstanding, latencies)
     data = whole.dram[bus * 3 : bus * 3 + rows * row_beats * bus].reshape(rows, -1)[:, :size]
     for core in whole.cores[:2]:
         array = getattr(core, contract.MEMORIES[memory])
-        bank = array[1] if memory < contract.RESIDUAL else array
-        assert np.array_equal(bank[7 : 7 + rows], rows_from_bytes(chip, memory, data))
+        bank = array[1] if memory in contract.BANKED else array
+        assert np.array_equal(bank[7 : 7 + rows * (1 + skip) : 1 + skip][:rows], rows_from_bytes(chip, memory, data))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -146,7 +151,7 @@ def test_copy_of_one_row():
     # 1 read, 2 held, 3 written, end 4.
     whole = memories()
     fields = {
-        "source": 4,
+        "source": CORE0 + 1,
         "source_bank": 1,
         "source_base": 9,
         "outer": 1,
@@ -163,7 +168,7 @@ def test_copy_of_one_row():
     assert not whole.cores[1].spike_in.any()
 
 
-@pytest.mark.parametrize("source", [2, 3, 5])
+@pytest.mark.parametrize("source", [ATTENTION, CORE0, CORE0 + 2])
 def test_copy_of_two_loops(source):
     whole = memories()
     fields = {
@@ -171,11 +176,11 @@ def test_copy_of_two_loops(source):
         "inner": 4, "cores": 0, "bank": multicast_contract.V, "base": 5, "base_outer": 4, "base_inner": 1,
     }  # fmt: skip
     assert multicast.copy(fields, CHIP, whole) == multicast_contract.cycles(12)
-    out = whole.attention.out if source == 2 else whole.cores[source - 3].spike_out
+    out = whole.attention.out if source == ATTENTION else whole.cores[source - CORE0].spike_out
     rows = [1, 3, 5, 7, 10, 12, 14, 16, 19, 21, 23, 25]
     assert np.array_equal(whole.attention.spikes[multicast_contract.V, 5:17], out[0, rows])
 
 
 def test_a_copy_of_nothing_is_refused():
     with pytest.raises(ArchsimError, match="1 or more required"):
-        multicast.copy({"source": 3, "outer": 0, "inner": 1}, CHIP, memories())
+        multicast.copy({"source": CORE0, "outer": 0, "inner": 1}, CHIP, memories())

@@ -6,6 +6,7 @@ import pytest
 from archsim.contracts import core as contract
 from archsim.contracts import event_encoder, neuron, spike_fetch
 from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.spike_writer import pooled_size
 from archsim.stepped import core
 from archsim.units.sram import CoreMemory
 
@@ -228,3 +229,31 @@ def test_random_layer_in_two_tiles(seed):
         cycles = core.synapse(fields, layer.chip, [layer.memory])
         assert cycles == law(fields, layer.chip, layer.memory.spike_in[1])
     same(layer.memory, expected)
+
+
+@pytest.mark.parametrize("seed", range(300, 330))
+def test_random_pooled_layer_in_two_tiles_side_by_side(seed):
+    layer = Layer(seed)
+    if layer.out_size[1] < 3:
+        layer.pad, layer.kernel, layer.stride = 0, 1, 1
+    layer.psum_out = 0
+    layer.flags |= dict.fromkeys(("reduce", "psum_in", "residual_in", "residual_out"), 0) | {"pool": 1, "spike_out": 1}
+    expected, whole, width = layer.expected(), layer.fields(), layer.out_size[1]
+    if width < 3:
+        return
+    slices, rows = layer.chip.slices(layer.steps), pooled_size(layer.out_size[0])
+    # The first tile ends with an odd column, with which the second begins.
+    for first, end in ((0, 2), (1, width)):
+        part = whole | {
+            "in_x": whole["in_x"] + first * layer.stride, "out_width": end - first, "pool_left_odd": first,
+            "in_origin": (whole["in_origin"] + first * layer.stride * whole["x_stride"]) % (1 << 20),
+            "out_base": 3000, "out_position": slices, "out_slice": 1,
+        }  # fmt: skip
+        assert core.synapse(part, layer.chip, [layer.memory]) == law(part, layer.chip, layer.memory.spike_in[1])
+        columns = range(first, first + pooled_size(end - first, first))
+        for number, (y, x) in enumerate((y, x) for y in range(rows) for x in columns):
+            place = 9 + 2 * (y * pooled_size(width) + x) * slices
+            assert np.array_equal(
+                layer.memory.spike_out[1, 3000 + number * slices : 3000 + (number + 1) * slices],
+                expected.spike_out[1, place : place + 2 * slices : 2],
+            )

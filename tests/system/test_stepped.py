@@ -13,21 +13,25 @@ IMAGES = 20
 
 @pytest.mark.parametrize("chip", ["small", "small_t4", "adders_128", "adders_512"])
 def test_fast_equals_stepped_for_every_instruction(mapped, chip):
-    workload = mapped(chip)
-    program, pixels = workload.program, workload.trained.normalised()
     for number in range(IMAGES):
-        fast = Memories.empty(program.chip, program.dram)
-        simulate.write_image(workload, fast.dram, pixels[number])
-        slow = Memories.empty(program.chip, fast.dram)
-        records = simulate.Simulation(program.chip, workload.queues, fast, Capture(program.chip, program.notes)).run()
-        timeline = stepped.run(program, slow)
-        assert len(records) == sum(len(times) for times in timeline.instructions.values())
-        for engine, times in timeline.instructions.items():
-            mine = records[records["engine"] == engine]
-            mine = mine[np.argsort(mine["index"])]
-            assert np.array_equal(mine["start"], times[:, 0]), f"image {number}, engine {engine}: starts differ"
-            assert np.array_equal(mine["end"], times[:, 1]), f"image {number}, engine {engine}: ends differ"
-        _same_memories(fast, slow)
+        same(mapped(chip), number)
+
+
+def same(workload: simulate.Workload, number: int) -> None:
+    """Fail unless the fast and the stepped chip agree on an image: start and end of every instruction, every memory."""
+    program, pixels = workload.program, workload.trained.normalised()
+    fast = Memories.empty(program.chip, program.dram)
+    simulate.write_image(workload, fast.dram, pixels[number])
+    slow = Memories.empty(program.chip, fast.dram)
+    records = simulate.Simulation(program.chip, workload.queues, fast, Capture(program.chip, program.notes)).run()
+    timeline = stepped.run(program, slow)
+    assert len(records) == sum(len(times) for times in timeline.instructions.values())
+    for engine, times in timeline.instructions.items():
+        mine = records[records["engine"] == engine]
+        mine = mine[np.argsort(mine["index"])]
+        assert np.array_equal(mine["start"], times[:, 0]), f"image {number}, engine {engine}: starts differ"
+        assert np.array_equal(mine["end"], times[:, 1]), f"image {number}, engine {engine}: ends differ"
+    _same_memories(fast, slow)
 
 
 def _same_memories(fast: Memories, slow: Memories) -> None:

@@ -1,0 +1,131 @@
+"""Workloads as a run needs them: a network in integers, its program, its images, and recorded or drawn spikes."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.config.workload import WorkloadConfig
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.program import Program
+from archsim.kernel import decode
+from archsim.ownership import prove
+from archsim.synthetic import Synthetic, read_rates
+from archsim.traces import trace_words
+from mapping.importers import artefact, spikingformer
+from mapping.ir import Network
+from mapping.networks.spikingformer import PUBLISHED
+from mapping.networks.weights import Synthetic as RandomWeights
+from mapping.product import FirstProduct
+from mapping.quantise import IntNetwork, Precision, quantise
+
+FAMILIES = {"spikingformer": spikingformer.read}
+"""Importer of each network family."""
+
+SIZES = {"spikingformer": PUBLISHED}
+"""Published sizes of each family."""
+
+TUNING_IMAGES = 4
+"""Recorded images by which a mapping is chosen."""
+
+
+@dataclass
+class Workload:
+    """A workload, mapped: everything that a run of its images needs.
+
+    Attributes:
+        config: the workload file.
+        network: its integers.
+        program: for the chip.
+        trained: the trained network's artefact; None for a published size.
+        recording: where recorded spikes come from (the artefact itself, or the workload's trace); None likewise.
+        synthetic: images and spikes of a published size; None for a trained network.
+        products: by attention layer, what K^T V takes on either engine.
+    """
+
+    config: WorkloadConfig
+    network: IntNetwork
+    program: Program
+    trained: artefact.Artefact | None = None
+    recording: artefact.Artefact | None = None
+    synthetic: Synthetic | None = None
+    products: dict[str, FirstProduct] = field(default_factory=dict)
+    queues: dict[int, list[dict[str, int]]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Decode the program and prove its rules."""
+        self.queues = decode(self.program)
+        prove(self.program.chip, self.queues, len(self.program.dram))
+
+    def images(self, count: int) -> list[NDArray[np.float64]]:
+        """The first images, normalised. Raises ArchsimError when there are not so many."""
+        if self.synthetic is not None:
+            return [self.synthetic.pixels(number) for number in range(count)]
+        assert self.trained is not None  # it has one of both
+        pixels = self.trained.normalised()
+        if not 1 <= count <= len(pixels):
+            raise ArchsimError(
+                f"images: required 1..{len(pixels)}, the test images of {self.config.artefact}, given {count}"
+            )
+        return list(pixels[:count])
+
+    def words(self, image: int) -> dict[str, NDArray[np.uint64]]:
+        """Words of every map of an image: recorded, or drawn at published rates."""
+        program = self.program
+        if self.synthetic is not None:
+            return self.synthetic.words(program.chip, program.notes, image)
+        assert self.recording is not None
+        return trace_words(program.chip, self.network, program.notes, self.recording, image)
+
+    def tuning_images(self) -> range:
+        """Numbers of the recorded images that choose the mapping."""
+        return range(0 if self.recording is None else min(TUNING_IMAGES, self.recording.manifest["traces"]["images"]))
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a workload file names, read: a network in integers, and the rest of :class:`Workload`'s attributes."""
+
+    network: IntNetwork
+    trained: artefact.Artefact | None = None
+    recording: artefact.Artefact | None = None
+    synthetic: Synthetic | None = None
+
+
+def read(place: str | Path, config: WorkloadConfig, chip: ChipParams) -> Sources:
+    """Read and quantise the network of a workload file; raises ArchsimError for anything that does not fit together."""
+    precision = Precision(chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits)
+    if config.network.size is not None:
+        network = quantise(_published(place, config), precision)
+        rates = read_rates(config.rates_path, config.network.size) if config.rates_path else {}
+        return Sources(network, synthetic=Synthetic(network, rates, config.network.seed))
+    trained, recording = _artefacts(place, config)
+    return Sources(quantise(FAMILIES[config.network.family](trained), precision), trained, recording)
+
+
+def _published(place: str | Path, config: WorkloadConfig) -> Network:
+    sizes = SIZES[config.network.family]
+    if config.network.size not in sizes:
+        raise ArchsimError(f"{place}: network.size: required one of {', '.join(sizes)}, given '{config.network.size}'")
+    return sizes[config.network.size].network(RandomWeights(config.network.seed))
+
+
+def _artefacts(place: str | Path, config: WorkloadConfig) -> tuple[artefact.Artefact, artefact.Artefact]:
+    """The trained network, and the recording of its spikes."""
+    trained = artefact.load(config.artefact)
+    if trained.manifest["family"] != config.network.family:
+        raise ArchsimError(
+            f"{place}: network.family: required '{trained.manifest['family']}', the family of {config.artefact}, "
+            f"given '{config.network.family}'"
+        )
+    if config.trace_path is None or config.trace_path.resolve() == config.artefact.resolve():
+        return trained, trained
+    recording = artefact.load(config.trace_path)
+    if recording.manifest["sha256"]["weights.safetensors"] != trained.manifest["sha256"]["weights.safetensors"]:
+        raise ArchsimError(
+            f"{config.trace_path}: required a trace recorded from the weights of {config.artefact}, given one of other "
+            "weights (sha256 differs); record it again or name the right network"
+        )
+    return trained, recording

@@ -1,0 +1,157 @@
+"""Stream: a schedule for networks whose maps no bank holds. Every spike map lies in DRAM and passes through the cores in pieces.
+
+Positions are shared out to the cores, so all cores use the same weights at a time, and each loads what its own tile reads. In DRAM
+the words of a map lie one behind the other, each as rows of (position, slice); in a bank they lie side by side.
+"""
+
+from dataclasses import dataclass
+
+from archsim.contracts import dma, sequencer
+from archsim.contracts.common.errors import ArchsimError
+from mapping.context import Context
+from mapping.ir import IMAGE, Map
+from mapping.place import Region
+from mapping.quantise import IntSynapse
+from mapping.tile import Piece, Tile, is_pointwise
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A map in DRAM: address of its first row, shape as the layers see it, slices and words of a position, bytes of a row.
+
+    ``stride``: bytes between rows.
+    """
+
+    address: int
+    shape: Map
+    slices: int
+    words: int
+    row_bytes: int
+    stride: int
+
+    def row(self, word: int, position: int) -> int:
+        """Address of the first slice of a word of a position."""
+        return self.address + (word * self.shape.positions + position) * self.slices * self.stride
+
+
+class Streams:
+    """The maps in DRAM, and what the input banks hold of them.
+
+    ``held``: per (core, bank) the piece that lies there, as (map, piece).
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.chip = context, context.chip
+        self.maps: dict[str, Stored] = {}
+        self.held: dict[tuple[int, int], tuple[str, Piece]] = {}
+        self.last = [0] * context.chip.cores
+
+    def image(self, planes: int) -> None:
+        """Room for the image's bit planes, which the host writes."""
+        shape = self.context.network.maps[IMAGE]
+        size = -(-shape.channels // 8)
+        if shape.channels > self.chip.columns:
+            raise ArchsimError(f"image: {shape.channels} channels need more than one word of {self.chip.columns}")
+        self.maps[IMAGE] = self._reserve(shape, planes, 1, size)
+        place = {
+            "address": self.maps[IMAGE].address,
+            "planes": planes,
+            "row_bytes": size,
+            "rows": shape.positions * planes,
+        }
+        self.context.notes["image"] = place
+
+    def add(self, name: str) -> None:
+        """Room for a map of spikes."""
+        shape = self.context.network.maps[name]
+        words = -(-shape.channels // self.chip.columns)
+        slices = self.chip.slices(self.context.network.timesteps)
+        self.maps[name] = self._reserve(shape, slices, words, -(-self.chip.columns * self.chip.lanes // 8))
+
+    def _reserve(self, shape: Map, slices: int, words: int, row_bytes: int) -> Stored:
+        address = self.context.dram.reserve(shape.positions * slices * words, row_bytes)
+        return Stored(address, shape, slices, words, row_bytes, self.context.dram.stride(row_bytes))
+
+    def window(self, layer: IntSynapse, tile: Tile) -> tuple[int, int, int, int]:
+        """Rectangle (y, x, height, width) of the source map that a tile reads."""
+        if is_pointwise(layer):
+            return tile.first, 0, tile.end - tile.first, 1
+        return read_by(layer, self.context.network.maps[layer.source], tile)
+
+    def piece(self, layer: IntSynapse, core: int, tile: Tile, words: tuple[int, int]) -> Piece:
+        """The piece of the layer's source that a tile reads, words ``words[0] .. words[1] - 1``; loaded unless it is there."""
+        window = self.window(layer, tile)
+        for bank in (0, 1):
+            name, there = self.held.get((core, bank), ("", None))
+            if (
+                there
+                and (name, there.y, there.x, there.height, there.width) == (layer.source, *window)
+                and (there.word <= words[0] and words[1] <= there.word + there.region.words)
+            ):
+                self.last[core] = bank
+                return there
+        if layer.source not in self.maps:
+            raise ArchsimError(
+                f"layer '{layer.name}': it must read '{layer.source}' where the attention unit left it, but the banks of chip "
+                f"'{self.chip.name}' hold only a part; use a chip with larger spike_in banks or more cores"
+            )
+        bank, stored = self.last[core] ^ 1, self.maps[layer.source]
+        piece = self.place(layer.source, core, bank, window, words, stored.slices)
+        for index in range(words[1] - words[0]):
+            self._load(stored, core, piece, index, is_pointwise(layer))
+        self.last[core] = bank
+        return piece
+
+    def place(
+        self, name: str, core: int, bank: int, window: tuple[int, int, int, int], words: tuple[int, int], slices: int
+    ) -> Piece:
+        """Give a bank to a piece; raises ArchsimError when it does not fit."""
+        y, x, height, width = window
+        region = Region(bank, 0, height * width, slices, words[1] - words[0])
+        if region.rows > self.chip.spike_in_rows:
+            raise ArchsimError(
+                f"map '{name}': a piece of {region.positions} positions needs {region.rows} rows of spike_in, but a bank of chip "
+                f"'{self.chip.name}' has {self.chip.spike_in_rows}; use a chip with larger spike_in banks or more cores"
+            )
+        piece = Piece(region, y, x, height, width, words[0])
+        self.held[core, bank] = name, piece
+        return piece
+
+    def _load(self, stored: Stored, core: int, piece: Piece, index: int, column: bool) -> None:
+        """LOAD one word of a piece: at once where its rows lie one behind the other, else row by row."""
+        pitch = 1 if column else stored.shape.width
+        whole = piece.width == pitch
+        for row in range(1 if whole else piece.height):
+            positions = piece.region.positions if whole else piece.width
+            fields = {
+                "dram_address": stored.row(piece.word + index, (piece.y + row) * pitch + piece.x), "memory": dma.SPIKE_IN,
+                "cores": 1 << core, "bank": piece.region.bank, "rows": positions * stored.slices,
+                "row": row * piece.width * stored.slices * piece.region.words + index, "row_bytes": stored.row_bytes,
+                "row_skip": piece.region.words - 1,
+            }  # fmt: skip
+            self.context.emitter.emit([sequencer.DMA], sequencer.LOAD, fields, [{"layer": self.context.layer}])
+
+    def store(self, name: str, core: int, tile: Tile, word: int, bank: int) -> None:
+        """STORE a tile's word from an output bank."""
+        stored = self.maps[name]
+        columns = tile.columns or tile.end - tile.first
+        for row, first in enumerate(range(tile.first, tile.end, stored.shape.width if tile.columns else columns)):
+            fields = {
+                "dram_address": stored.row(word, first), "memory": dma.SPIKE_OUT, "cores": 1 << core, "bank": bank,
+                "row": row * columns * stored.slices, "rows": columns * stored.slices, "row_bytes": stored.row_bytes,
+            }  # fmt: skip
+            self.context.emitter.emit([sequencer.DMA], sequencer.STORE, fields, [{"layer": self.context.layer}])
+
+
+def read_by(layer: IntSynapse, source: Map, tile: Tile) -> tuple[int, int, int, int]:
+    """Rectangle (y, x, height, width) of the source map that the windows of a tile cover; one position at least."""
+    kernel = layer.weight.shape[2:]
+    edges = []
+    for first, count, taps, size in (
+        (tile.y, tile.height, kernel[0], source.height),
+        (tile.x, tile.width, kernel[1], source.width),
+    ):
+        low = first * layer.stride - layer.padding
+        start = min(max(0, low), size - 1)
+        edges.append((start, max(1, min(size, low + (count - 1) * layer.stride + taps) - start)))
+    return edges[0][0], edges[1][0], edges[0][1], edges[1][1]

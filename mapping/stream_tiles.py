@@ -1,0 +1,141 @@
+"""Tiles of streamed layers: pieces of its positions whose input, sums and output fit the banks of a core."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from archsim.contracts.common.errors import ArchsimError
+from mapping.context import Context
+from mapping.partition import Chunk, tiles
+from mapping.quantise import IntSynapse
+from mapping.stream import read_by
+from mapping.tile import Tile, is_pointwise, output_tile, rectangle, stored_width
+
+Round = list[tuple[int, Tile]]
+"""Tiles that the cores compute at the same time, a core each."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """What limits a tile: rows of the banks that a position takes, and that there are.
+
+    Attributes:
+        words: channel words of the input that are there at a time.
+        slices: rows of a word of an input position.
+        stored: rows of a stored position; 0 if none is.
+        sums: rows of a position's partial sums; 0 if the layer's inputs come all at once.
+        sum_rows: rows for partial sums.
+    """
+
+    words: int
+    slices: int
+    stored: int
+    sums: int
+    sum_rows: int
+
+
+def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
+    """Whether a tile has room in the banks."""
+    chip = context.chip
+    if is_pointwise(layer):
+        inputs = tile.end - tile.first
+    else:
+        _, _, height, width = read_by(layer, context.network.maps[layer.source], tile)
+        inputs = height * width
+    stored = tile.stored(stored_width(layer))
+    pool = not layer.pool or (tile.width // 2 + 1) * context.network.timesteps <= chip.pool_rows
+    return (
+        inputs * room.slices * room.words <= chip.spike_in_rows and stored * room.stored <= chip.spike_out_rows
+        and tile.height * tile.width * room.sums <= room.sum_rows and pool
+    )  # fmt: skip
+
+
+def rounds(context: Context, layer: IntSynapse, parts: list[Chunk], sum_rows: int) -> tuple[list[Round], Room]:
+    """The tiles of a layer, round by round, and the room that they were cut to.
+
+    All words of the input are there at once if a single position has room for them, else those of a chunk.
+    Raises ArchsimError when not even one position fits.
+    """
+    chip, steps = context.chip, context.network.timesteps
+    count = -(-context.network.maps[layer.source].channels // chip.columns)
+    slices = layer.planes or chip.slices(steps)
+    most = max(-(-part.channels // chip.columns) for part in parts)
+    for held in dict.fromkeys((count, most)):
+        room = Room(
+            held,
+            slices,
+            chip.slices(steps) if layer.spikes else 0,
+            steps * chip.blocks if len(parts) > 1 else 0,
+            sum_rows,
+        )
+        found = list(_cut(context, layer, room))
+        if found:
+            return found, room
+    raise ArchsimError(
+        f"layer '{layer.name}': not even one position has its input, sums and output in the banks of chip '{chip.name}'; "
+        "use a chip with larger spike_in, spike_out or psum memories"
+    )
+
+
+def _cut(context: Context, layer: IntSynapse, room: Room) -> Iterator[Round]:
+    if layer.stream or is_pointwise(layer):
+        yield from _ranges(context, layer, room)
+    else:
+        yield from _grid(context, layer, room)
+
+
+def _ranges(context: Context, layer: IntSynapse, room: Room) -> Iterator[Round]:
+    """Pieces of each core's range: of equal length for pointwise layers, else pieces of its rows."""
+    lists: list[list[Tile]] = []
+    for core, (first, end) in enumerate(context.partitions[layer.name].ranges):
+        longest = end - first
+        while longest and not all(
+            fits(context, layer, tile, room) for tile in _pieces(layer, core, first, end, longest)
+        ):
+            longest -= 1
+        if not longest:
+            return
+        lists.append(list(_pieces(layer, core, first, end, longest)))
+    for number in range(max(map(len, lists))):
+        yield [(core, tiles[number]) for core, tiles in enumerate(lists) if number < len(tiles)]
+
+
+def _pieces(layer: IntSynapse, core: int, first: int, end: int, longest: int) -> Iterator[Tile]:
+    """Tiles of at most ``longest`` positions of a range: even, or each within a row."""
+    if is_pointwise(layer):
+        edges = list(tiles(first, end, end - first, longest, False))
+    else:
+        width, edges = layer.shape.width, []
+        while first < end:
+            stop = min(end, (first // width + 1) * width)
+            edges += tiles(first, stop, width, longest, False)
+            first = stop
+    yield from (output_tile(layer, core, a, b, edges[0][0]) for a, b in edges)
+
+
+def _grid(context: Context, layer: IntSynapse, room: Room) -> Iterator[Round]:
+    """Equal rectangles of the stored map, as many at a time as there are cores; those with the least to compute in all."""
+    shape, cores = layer.shape, context.chip.cores
+    height, width = ((shape.height + 1) // 2, (shape.width + 1) // 2) if layer.pool else (shape.height, shape.width)
+    best: tuple[int, int, int] | None = None
+    for rows in range(1, height + 1):
+        for columns in range(1, width + 1):
+            down, across = -(-height // rows), -(-width // columns)
+            if (rows, columns) != (-(-height // down), -(-width // across)):
+                continue  # a smaller one makes as many tiles
+            tile = rectangle(layer, 0, min(1, height - rows), min(1, width - columns), rows, columns)
+            if not fits(context, layer, tile, room):
+                break
+            cost = -(-down * across // cores) * tile.height * tile.width
+            if best is None or cost < best[0]:
+                best = cost, down, across
+    if best is None:
+        return
+    _, down, across = best
+    edges = [height * part // down for part in range(down + 1)], [width * part // across for part in range(across + 1)]
+    whole = [
+        (y, x, bottom - y, right - x)
+        for y, bottom in zip(edges[0][:-1], edges[0][1:], strict=True)
+        for x, right in zip(edges[1][:-1], edges[1][1:], strict=True)
+    ]
+    for number in range(0, len(whole), cores):
+        yield [(core, rectangle(layer, core, *place)) for core, place in enumerate(whole[number : number + cores])]

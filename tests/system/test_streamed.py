@@ -1,0 +1,65 @@
+"""Do networks whose maps lie in DRAM run exactly: against the integer reference, and cycle by cycle against the stepped chip?
+
+The digits network on chips whose input banks hold no whole map, so that every map passes through the cores in pieces.
+"""
+
+import numpy as np
+import pytest
+
+from archsim import simulate
+from archsim.config import load_chip
+from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.dma import SPIKE_OUT
+from archsim.contracts.sequencer import STORE
+from tests.system.test_stepped import same
+
+CHIPS = {
+    "pieces of rows": ("adders_128", {"spike_in_rows": 200}),
+    "tiles in both directions": ("adders_512_half", {"spike_in_rows": 300}),
+    "sums in the residual bank": ("small", {"spike_in_rows": 500, "weight_rows": 128}),
+    "sums in the psum bank": ("small", {"spike_in_rows": 500, "weight_rows": 128, "psum_rows": 64}),
+    "lanes": ("small_t4", {"spike_in_rows": 200}),
+}
+
+
+@pytest.fixture(scope="module", params=CHIPS)
+def workload(request, workload_file):
+    preset, changes = CHIPS[request.param]
+    return simulate.load(workload_file, load_chip(preset).replace(**changes, queue_rows=4096))
+
+
+def test_every_spike_membrane_and_logit_equals_the_reference(workload):
+    assert workload.program.notes["streamed"]
+    pixels = workload.trained.normalised()
+    for number in range(3):
+        image, capture = simulate.run_image(workload, pixels[number], number, record=True)
+        check = simulate.compare(workload, pixels[number], capture, image.logits)
+        assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+
+
+def test_fast_equals_stepped(workload):
+    same(workload, 0)
+
+
+def test_the_same_spikes_take_the_same_time_in_trace_mode(workload):
+    pixels = workload.trained.normalised()
+    image, capture = simulate.run_image(workload, pixels[4], 4)
+    replayed, again = simulate.run_image(workload, pixels[4], 4, "trace", trace=capture.words)
+    assert np.array_equal(image.records, replayed.records)
+    assert all(np.array_equal(words, again.words[name]) for name, words in capture.words.items())
+
+
+def test_maps_go_through_dram(workload):
+    stores = [head for head in workload.queues[0] if head["opcode"] == STORE and head["memory"] == SPIKE_OUT]
+    rows = sum(head["rows"] for head in stores)
+    chip = workload.program.chip
+    kept = [name for name in workload.network.maps if name.endswith(("proj1_lif", "proj_lif", "mlp1_lif", "mlp2_lif"))]
+    shapes = [workload.program.notes["tensors"][name] for name in kept]
+    assert rows == sum(shape["positions"] * shape["slices"] * shape["words"] for shape in shapes)
+    assert all(head["rows"] <= chip.spike_out_rows for head in stores)
+
+
+def test_what_fits_in_no_piece_is_refused_by_name(workload_file):
+    chip = load_chip("small").replace(spike_in_rows=20, queue_rows=4096)
+    with pytest.raises(ArchsimError, match=r"(layer|map) '.*': .*chip 'small'"):
+        simulate.load(workload_file, chip)
