@@ -29,8 +29,10 @@ INSTRUCTION = Layout.of("synapse_instruction", HEADER + SYNAPSE_FIELDS)
 PLANES_INSTRUCTION = Layout.of("planes_instruction", HEADER + PLANES_FIELDS)
 """Bits of a PLANES in the queue."""
 
-GANG = INSTRUCTION.by_name["gang"].width
-"""Bits of a mask of cores."""
+
+def event_signature(sizes: CoreParams) -> Signature:
+    """An event that a core offers, without back-pressure."""
+    return Signature({"valid": Out(1), "payload": Out(shape(sizes.array.i))})
 
 
 def plane_bit(total, right_shift, plane, sign_plane):
@@ -130,9 +132,9 @@ class Core(Component):
             "read_reduce": (self.neuron, "read_reduce"), "write_out": (self.writer, "write"),
             "read_out": (self.writer, "read"), "done": (self.writer, "done"),
         }  # fmt: skip
-        event = Signature({"valid": Out(1), "payload": Out(shape(sizes.array.i))})
+        event = event_signature(sizes)
         super().__init__({
-            **forwarded(self.ports), "gang": Out(GANG), "follow": In(1), "lead": Out(event), "events": In(event),
+            **forwarded(self.ports), "gang": Out(chip.cores), "follow": In(1), "lead": Out(event), "events": In(event),
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -153,7 +155,7 @@ class Core(Component):
             fields.eq(sequencer.instruction[: INSTRUCTION.width]), synapse.eq(fields.opcode == SYNAPSE),
             planes.fields.eq(sequencer.instruction[: PLANES_INSTRUCTION.width]),
             planes.start.eq(sequencer.start & (fields.opcode == PLANES)), writer.start.eq(sequencer.start),
-            self.gang.eq(Mux(synapse, fields.gang, 0)),
+            self.gang.eq(Mux(synapse, fields.gang, 0)[: self.chip.cores]),
             fetch.setup.eq(sequencer.setup & synapse & ~self.follow), sequencer.done.eq(writer.done),
             self.array.config.bank.eq(fields.weight_bank), self.array.config.blocks.eq(fields.blocks),
             self.array.config.steps.eq(fields.steps), self.array.config.replay.eq(fields.replay),
@@ -192,10 +194,12 @@ class Core(Component):
 
     def _encode(self, m, own):
         """Events to the array: ``own``, or those of the gang's leader."""
-        target, led = self.array.i, self.events
+        target, led, running = self.array.i, self.events, Signal()
+        # Before the start the leader may be in another instruction.
+        m.d.sync += running.eq((running | self.sequencer.start) & ~self.sequencer.done)
         m.d.comb += [
             self.lead.valid.eq(own.valid), self.lead.payload.eq(own.payload), own.ready.eq(target.ready),
-            target.valid.eq(Mux(self.follow, led.valid, own.valid)),
+            target.valid.eq(Mux(self.follow, led.valid & running, own.valid)),
             target.payload.eq(Mux(self.follow, led.payload.as_value(), own.payload.as_value())),
         ]  # fmt: skip
 
