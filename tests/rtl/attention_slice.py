@@ -1,11 +1,8 @@
 """Test support: programs of ATTEND instructions, run on the attention unit with its queue in Verilog and on models of it."""
 
-from collections.abc import Callable, Iterable, Mapping
-from copy import deepcopy
-from functools import cache
+from collections.abc import Mapping
 
 import numpy as np
-from amaranth.lib.wiring import Component
 
 from archsim.contracts import attention as contract
 from archsim.contracts import core, event_encoder, neuron
@@ -14,12 +11,9 @@ from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND
 from archsim.stepped import attention as stepped
 from archsim.units import attention as fast
 from archsim.units.sram import AttentionMemory
-from rtl.build import simulation_ports, verilog
 from rtl.units.attention import AttentionEngine
-from rtl.verilator import build
-from rtl.verilator_library import Library
+from tests.rtl.engine import Engine
 from tests.rtl.rows import bits, integers, load_inputs
-from tests.rtl.slice import BUILD, Design, SliceRun, difference, events_of, run_queue
 
 OPCODES = (ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE)
 
@@ -49,6 +43,8 @@ def law_attend(fields, chip, memory):
         spikes = int(memory.spikes[bank, row + fields["first_word"] + word, step % fields["lanes"]])
         return event_encoder.word_cycles(spikes.bit_count(), 0)
 
+    if opcode == ATTEND_KV and fields["popcount"]:
+        return contract.popcount_cycles(fields["tokens"], steps * words * head_words, chip.columns, chip.neurons)
     if opcode == ATTEND_KV:
         places = np.ndindex(fields["tokens"], steps, words)
         return contract.kv_cycles(head_words * sum(events(2, "k_base", *place) for place in places))
@@ -67,37 +63,6 @@ def law_attend(fields, chip, memory):
 
 
 # ------------------------------------------------------------------------------ the Verilog
-
-
-@cache
-def attention_design(chip: ChipParams, make: Callable[[ChipParams], Component] = AttentionEngine) -> Design:
-    """The Verilog (module ``attention``) in the build folder; ``make`` makes another one than ``AttentionEngine``."""
-    path = BUILD / f"attention_{chip.name}_{make.__name__}.v"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    component = make(chip)
-    path.write_text(verilog(component, "attention"))
-    return Design(path, *simulation_ports(component))
-
-
-@cache
-def attention_library(chip: ChipParams, make: Callable[[ChipParams], Component] = AttentionEngine) -> Library:
-    """The Verilator library, built once per content."""
-    unit = attention_design(chip, make)
-    return build(unit.path, "attention", unit.inputs, unit.outputs, BUILD.parent / "verilated")
-
-
-def run_attention(
-    chip: ChipParams,
-    queue: np.ndarray,
-    memory: AttentionMemory,
-    posts: Iterable[tuple[int, int]] = (),
-    library: Library | None = None,
-) -> SliceRun:
-    """Run a queue on the Verilog; arguments as in :func:`tests.rtl.slice.run_slice`."""
-    library = library or attention_library(chip)
-    return observed(
-        chip, memory, *run_queue(library, preload(chip, queue, memory), dump_inputs(chip), posts, limit=1 << 18)
-    )
 
 
 def preload(chip: ChipParams, queue: np.ndarray, memory: AttentionMemory) -> dict[str, np.ndarray]:
@@ -128,20 +93,23 @@ def dump_inputs(chip: ChipParams) -> dict[str, np.ndarray | int]:
     }  # fmt: skip
 
 
-def observed(chip, memory, start, done, post, dump) -> SliceRun:
-    """What was seen (as in :func:`tests.rtl.slice.observed`)."""
-    memory = deepcopy(memory)
+def retired(chip: ChipParams, memory: AttentionMemory, dump: Mapping[str, np.ndarray]) -> AttentionMemory:
+    """The memory after a run, from the outputs over the cycles of ``dump_inputs``; ``memory`` is changed."""
     for name, shape in (("out", (chip.columns, chip.lanes)), ("counts", (chip.count_bits, chip.columns))):
         rows = getattr(memory, name)
         count = rows.size // rows.shape[-1]
         words = dump[f"read_{name}__data"][1 : count + 1].reshape(count, -1)
         rows[:] = integers(words, *shape).reshape(rows.shape)
-    return SliceRun(*events_of(start, done, post), memory)
+    return memory
 
 
-def attention_difference(expected: SliceRun, found: SliceRun) -> str:
-    """The first difference of two runs, empty if there is none."""
-    return difference(expected, found, MEMORIES)
+def written(memory: AttentionMemory) -> dict[str, np.ndarray]:
+    """What ATTEND instructions write."""
+    return {name: getattr(memory, name) for name in MEMORIES}
+
+
+ENGINE = Engine("attention", AttentionEngine, preload, dump_inputs, retired, written)
+"""The attention unit with its queue."""
 
 
 # ------------------------------------------------------------------------------ programs
@@ -181,7 +149,8 @@ def random_instruction(chip: ChipParams, rng: np.random.Generator) -> dict[str, 
         steps, head_words = int(rng.integers(1, 9)), int(rng.choice([1, 1, 2, 3]))
         words, first = head_words * int(rng.integers(1, 4)), head_words * int(rng.integers(0, 2))
         map_words, out_words = (first + words + int(rng.integers(0, 3)) for _ in range(2))
-        tokens, tile = int(rng.integers(1, min(10, 1 << chip.count_bits))), int(rng.integers(1, 10))
+        most = min(int(rng.choice([10, 36])), 1 << chip.count_bits)  # more tokens than a block of words
+        tokens, tile = int(rng.integers(1, most)), int(rng.integers(1, 10))
         segment = int(rng.choice(divisors)) if head_words == 1 else chip.columns
         slices = chip.slices(steps)
         token_rows, out_rows = (slices * number + int(rng.integers(0, 2)) for number in (map_words, out_words))
@@ -198,7 +167,7 @@ def random_instruction(chip: ChipParams, rng: np.random.Generator) -> dict[str, 
         segment=segment, count_base=base, count_step=count_step, neuron=int(rng.integers(4)),
         threshold=int(rng.choice([1, 2, 5, half - 1, -half])), shift=int(rng.integers(-3, 3)),
         blocks=int(rng.choice([chip.blocks, rng.integers(1, chip.blocks + 1)])), out_token_rows=out_rows,
-        out_words=out_words,
+        out_words=out_words, popcount=int(rng.integers(2)),
     )  # fmt: skip
 
 

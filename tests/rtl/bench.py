@@ -133,6 +133,22 @@ def compare(case: Case, seen: Observed, layout: Layout | None = None) -> None:
     assert np.array_equal(case.state, seen.state), f"retired state: expected {case.state}, seen {seen.state}"
 
 
+class ModelsDiffer(AssertionError):
+    """The law and the stepped model differ; ``case`` is what the law expects, for the Verilog to decide."""
+
+    def __init__(self, name: str, case: Case):
+        self.case = case
+        super().__init__(f"law and stepped model differ in {name}")
+
+
+def require_same(law, model, case: Case) -> Case:
+    """The case, made from the law, if the stepped model's named tuple is the same; raises ModelsDiffer."""
+    for name in law._fields:
+        if not np.array_equal(getattr(law, name), getattr(model, name)):
+            raise ModelsDiffer(name, case)
+    return case
+
+
 def require_stalls(runs: list[tuple[Case, Observed]]) -> None:
     """Fail if, in runs against consumers that block, neither side ever waited: they would show nothing."""
     seen = [seen for case, seen in runs if not np.all(case.ready)]

@@ -7,13 +7,14 @@ from numba.extending import intrinsic
 
 from rtl.verilator import Library
 from rtl.verilator_driver import words_of
-from tests.rtl.bench import Case, Observed, number
+from tests.rtl import bench
+from tests.rtl.bench import Case, Observed
 
 RESET_CYCLES = 2
 
 
 @intrinsic
-def _cycle(typing_context, function, handle, inputs, outputs):
+def clock(typing_context, function, handle, inputs, outputs):
     """Call the library's C function, by its address, for one cycle."""
 
     def generate(context, builder, signature, arguments):
@@ -27,7 +28,7 @@ def _cycle(typing_context, function, handle, inputs, outputs):
 
 
 @njit
-def _drive(entry, rows, at, stimulus, seen, states, limit):
+def _drive(entry, rows, at, stimulus, seen, states, log, limit):
     """Cycles 0 to ``limit``; returns outputs (one offered at the end included), broken cycles, stalls of both sides."""
     (row, out), (payload, gaps, ready, noise), (accepted, output, transferred) = rows, stimulus, seen
     (i_valid, i_payload, o_ready, load), (i_ready, o_valid, o_payload, state) = at
@@ -43,7 +44,9 @@ def _drive(entry, rows, at, stimulus, seen, states, limit):
             row[i_payload : i_payload + width] = payload[sent if offering else (cycle * 7) % len(payload)]
         if len(noise):
             row[load : load + noise.shape[1]] = noise[cycle % len(noise)]
-        if _cycle(entry[0], entry[1], row.ctypes.data, out.ctypes.data) != 1:
+        if cycle < len(log):
+            log[cycle] = row
+        if clock(entry[0], entry[1], row.ctypes.data, out.ctypes.data) != 1:
             return taken, -1, input_stalls, output_stalls
         if cycle < len(states):
             states[cycle] = out[state : state + states.shape[1]]
@@ -78,29 +81,68 @@ def _offsets(ports):
     return offsets, position
 
 
-def run(library: Library, case: Case, trace: bool = False) -> tuple[Observed, np.ndarray]:
-    """Run a case on a new model; what was seen, and the state in every cycle (if ``trace``), uint64 [cycles, words]."""
+def prefix(library: Library, case: Case) -> np.ndarray:
+    """Inputs before cycle 0: the reset, then the loads; uint64 [cycles, words]."""
+    inputs, row_words = _offsets(library.inputs)
+    rows = np.zeros((RESET_CYCLES + len(case.load), row_words), np.uint64)
+    for name, value in case.constants.items():
+        size = words_of(library.inputs[name])
+        rows[:, inputs[name] : inputs[name] + size] = bench.words_of(value, library.inputs[name])
+    rows[:RESET_CYCLES, inputs["rst"]] = 1
+    if len(case.load):
+        first = inputs["weight__payload"]
+        rows[RESET_CYCLES:, inputs["weight__valid"]] = 1
+        rows[RESET_CYCLES:, first : first + case.load.shape[1]] = case.load
+    return rows
+
+
+def run(
+    library: Library, case: Case, trace: bool = False, before: np.ndarray | None = None
+) -> tuple[Observed, np.ndarray]:
+    """Run a case on a new model; what was seen, and the state in every cycle (if ``trace``), uint64 [cycles, words].
+
+    ``before`` are the inputs before cycle 0, if they are others than the case's own (:func:`prefix`).
+    """
+    states = np.zeros((case.limit if trace else 0, words_of(library.outputs["state"])), np.uint64)
+    return _run(library, case, before, states, _log(library, 0)), states
+
+
+def record(library: Library, case: Case, before: np.ndarray | None = None) -> tuple[Observed, np.ndarray]:
+    """Run a case (see :func:`run`); what was seen, and every input from power-up on, uint64 [cycles, words]."""
+    before, log = prefix(library, case) if before is None else before, _log(library, case.limit)
+    seen = _run(library, case, before, np.zeros((0, words_of(library.outputs["state"])), np.uint64), log)
+    return seen, np.concatenate([before, log[:, :-1]])
+
+
+def is_warm() -> bool:
+    """Whether the compiled bench has been loaded: the first run of a process takes seconds for that."""
+    return bool(_drive.signatures)
+
+
+def _log(library, cycles):
+    """Room for the rows of ``cycles``; a row's last word takes what is meant for a port that the unit has not."""
+    return np.zeros((cycles, _offsets(library.inputs)[1] + 1), np.uint64)
+
+
+def _run(library, case, before, states, log):
+    """Run a case on a new model; fills ``states`` and ``log``."""
     (inputs, row_words), (outputs, out_words) = _offsets(library.inputs), _offsets(library.outputs)
     library.reset_model()
-    quiet = dict.fromkeys(library.inputs, 0) | case.constants
-    library.run(quiet | {"rst": 1}, RESET_CYCLES, resume=True)
-    for payload in case.load:
-        library.step(quiet | {"weight__valid": 1, "weight__payload": number(payload)})
-    row, out = np.zeros(row_words, np.uint64), np.zeros(out_words, np.uint64)
+    library.run_rows(prefix(library, case) if before is None else before)
+    row, out = np.zeros(row_words + 1, np.uint64), np.zeros(out_words, np.uint64)
     for name, value in (case.constants | ({"weight__valid": 1} if len(case.noise) else {})).items():
-        row[inputs[name]] = value  # every constant fits into a word
+        row[inputs[name] : inputs[name] + words_of(library.inputs[name])] = bench.words_of(value, library.inputs[name])
     expected = len(case.output) + 1  # one more than expected would be seen
     output = np.zeros((expected, words_of(library.outputs["o__payload"])), np.uint64)
     accepted, transferred = np.full(len(case.payload), -1), np.full(expected, -1)
-    states = np.zeros((case.limit if trace else 0, words_of(library.outputs["state"])), np.uint64)
     at = (
-        tuple(inputs.get(name, 0) for name in ("i__valid", "i__payload", "o__ready", "weight__payload")),
+        tuple(inputs.get(name, row_words) for name in ("i__valid", "i__payload", "o__ready", "weight__payload")),
         tuple(outputs[name] for name in ("i__ready", "o__valid", "o__payload", "state")),
     )
     taken, *counts = _drive(
         library.entry, (row, out), at, (case.payload, case.gaps, case.ready, case.noise),
-        (accepted, output, transferred), states, case.limit,
+        (accepted, output, transferred), states, log, case.limit,
     )  # fmt: skip
     state = out[at[1][3] :][: states.shape[1]].copy()
     taken = min(taken, expected)
-    return Observed(accepted, output[:taken], transferred[:taken], state, *counts), states
+    return Observed(accepted, output[:taken], transferred[:taken], state, *counts)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import Component, In, Out, Signature
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
-from archsim.contracts.dma import RESIDUAL
+from archsim.contracts.dma import BANKED
 from archsim.contracts.sequencer import ATTENTION, CORE0
 from archsim.contracts.sram import SramParams
 from archsim.units.sram import CoreMemory
@@ -68,7 +68,8 @@ class DmaBench(Component):
 
 def row_of(port):
     """Row of a core's memory; only the first memories have two banks."""
-    return Cat(port.row[: ROWS.bit_length() - 1], port.bank & (port.memory < RESIDUAL), port.memory)
+    banked = Cat(port.memory == memory for memory in BANKED).any()
+    return Cat(port.row[: ROWS.bit_length() - 1], port.bank & banked, port.memory)
 
 
 class MulticastBench(Component):
@@ -100,7 +101,7 @@ class MulticastBench(Component):
             m.d.sync += source.eq(read.source)
         answer = Signal(self.bank.row_bits)
         for number, data in enumerate(answers):
-            with m.If(source == ATTENTION + number):
+            with m.If(source == (CORE0 + number - 1 if number else ATTENTION)):
                 m.d.comb += answer.eq(data)
         m.d["sync" if self.late else "comb"] += read.data.eq(answer)
         return m
@@ -147,6 +148,7 @@ def core_rows(chip: ChipParams, memory: CoreMemory) -> np.ndarray:
     contents = [
         bits(memory.weight, chip.weight_bits), np.concatenate(param, axis=-1), bits(memory.spike_in, chip.columns),
         *(bits(rows, chip.membrane_bits)[None] for rows in (memory.residual, memory.psum, memory.reduce)),
+        bits(memory.spike_out, chip.columns),
     ]  # fmt: skip
     whole = np.zeros((8, 2, ROWS, max(row_bits(chip).values())), np.uint8)
     for number, rows in enumerate(contents):

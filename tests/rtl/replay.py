@@ -44,12 +44,18 @@ def on_verilator(library: Library, inputs: Values) -> dict[str, np.ndarray]:
 
 
 def on_cocotb(
-    verilog: Path, top: str, inputs: Values, folder: Path, outputs: Ports = (), simulator: Simulator = "icarus"
+    verilog: Path,
+    top: str,
+    inputs: Values,
+    folder: Path,
+    outputs: Ports,
+    simulator: Simulator = "icarus",
+    every: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Every output in every cycle, through cocotb in ``folder``; without ``outputs`` those of an engine with its queue.
+    """Every output in every cycle, through cocotb in ``folder``.
 
-    No output is unknown after the reset, but data before its first read, and at the end no register is. Amaranth gives every
-    register its reset value at power-up too: without, X shows what the reset forgets.
+    No output is unknown after the reset, but data before its first read; with ``every`` no register is at the end. Amaranth
+    gives every register its reset value at power-up too: without, X shows what the reset forgets.
     """
     np.savez(folder / "stimulus.npz", **inputs)
     initial = re.compile(r"^(  reg (?:\[\d+:0\] )?\S+ *) = \d+'[hd][0-9a-f]+;$", re.M)
@@ -58,6 +64,7 @@ def on_cocotb(
     path = folder / f"{top}_without_values.v"
     path.write_text(text)
     env = {"SLICE_FOLDER": str(folder), "SLICE_OUTPUTS": " ".join(name for name, _ in outputs)}
+    env["SLICE_EVERY"] = str(int(every))
     assert run_cocotb(path, top, "tests.rtl.cocotb_slice", simulator, folder / "sim", env=env) == 1
     with np.load(folder / "outputs.npz") as found:
         return {name: found[name] if found[name].shape[1] > 1 else found[name][:, 0] for name in found}

@@ -118,7 +118,9 @@ def pool_fits(chip: ChipParams, fields: Mapping[str, int]) -> bool:
 
 def random_instruction(chip: ChipParams, rng: np.random.Generator) -> dict[str, int]:
     """A SYNAPSE, or a PLANES, at random."""
-    return random_planes(chip, rng) if rng.random() < 0.15 else random_synapse(chip, rng)
+    if rng.random() < 0.15:
+        return random_planes(chip, rng)
+    return random_synapse(chip, rng) | {"opcode": sequencer.SYNAPSE}
 
 
 def random_synapse(chip: ChipParams, rng: np.random.Generator) -> dict[str, int]:
@@ -163,12 +165,13 @@ def _random_neurons(chip: ChipParams, rng: np.random.Generator) -> dict[str, int
     """Fields behind the synapse array, at random; a partial sum that is stored has no other effect."""
     flags = ("psum_in", "residual_in", "residual_out", "spike_out", "in_bank", "out_bank", "weight_bank", "param_bank")
     fields = {name: int(rng.integers(2)) for name in flags} | {"neuron": int(rng.integers(4))}
+    fields["blocks"] = int(rng.integers(1, chip.blocks + 1))
     if rng.random() < 0.3:
-        fields |= {"reduce": 1, "reduce_first": int(rng.integers(2)), "reduce_base": int(rng.integers(4))}
+        room = chip.reduce_rows - fields["blocks"]
+        fields |= {"reduce": 1, "reduce_first": int(rng.integers(2)), "reduce_base": int(rng.integers(room + 1))}
     fields["pool"] = int(rng.random() < 0.4)
-    fields["pool_first_odd"] = int(rng.random() < 0.4)
+    fields |= {name: int(rng.random() < 0.4) for name in ("pool_first_odd", "pool_left_odd")}
     if rng.random() < 0.15:
         fields |= {"psum_out": 1, "residual_in": 0, "residual_out": 0, "spike_out": 0, "neuron": NONE}
-    fields |= {"blocks": int(rng.integers(1, chip.blocks + 1)), "psum_base": int(rng.integers(500))}
-    fields |= {"param_base": int(rng.integers(chip.param_rows - chip.blocks))}
+    fields |= {"psum_base": int(rng.integers(500)), "param_base": int(rng.integers(chip.param_rows - chip.blocks))}
     return fields | {"residual_out_base": int(rng.choice([0, 512]))}

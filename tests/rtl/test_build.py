@@ -10,16 +10,16 @@ import sys
 import pytest
 
 from archsim.config import load_chip
-from rtl.build import UNITS, chosen, main, ports, simulation_ports, verilog, write
+from rtl.build import DESIGNS, chosen, main, ports, simulation_ports, verilog, write
 
 
-@pytest.fixture(params=UNITS)
+@pytest.fixture(params=DESIGNS)
 def unit(request):
     return request.param
 
 
 def test_same_parameters_same_bytes(unit, tmp_path):
-    here = write(unit, tmp_path / "here", UNITS[unit].parameters())
+    here = write(unit, tmp_path / "here", DESIGNS[unit].parameters())
     env = os.environ | {"PYTHONHASHSEED": "7"}
     command = [sys.executable, "-m", "rtl.build", "--unit", unit, "--out", str(tmp_path / "there")]
     subprocess.run(command, env=env, check=True, capture_output=True)
@@ -28,11 +28,11 @@ def test_same_parameters_same_bytes(unit, tmp_path):
 
 
 def test_sidecar_describes_the_verilog(unit, tmp_path):
-    code, beside = write(unit, tmp_path, UNITS[unit].parameters())
+    code, beside = write(unit, tmp_path, DESIGNS[unit].parameters())
     text, data = code.read_text(), json.loads(beside.read_text())
     assert data["unit"] == unit
     assert data["sha256"] == hashlib.sha256(code.read_bytes()).hexdigest()
-    assert set(data["parameters"]) >= set(UNITS[unit].defaults)
+    assert set(data["parameters"]) >= set(DESIGNS[unit].defaults)
     module = text[text.index(f"\nmodule {unit}(") :]
     for port in data["ports"]:
         size = f"[{port['width'] - 1}:0] " if port["width"] > 1 else ""
@@ -43,7 +43,7 @@ def test_sidecar_describes_the_verilog(unit, tmp_path):
 
 def test_every_register_is_reset(unit):
     """Every flip-flop but a memory's own has a value at power-up."""
-    text = verilog(UNITS[unit].create(UNITS[unit].parameters()), unit)
+    text = verilog(DESIGNS[unit].create(DESIGNS[unit].parameters()), unit)
     total = 0
     for module in text.split("\nendmodule"):
         clocked = set(re.findall(r"always @\(posedge clk\)\n    (\S+) +<=", module))
@@ -54,7 +54,7 @@ def test_every_register_is_reset(unit):
 
 
 def test_simulation_ports_leave_out_the_clock(unit):
-    component = UNITS[unit].create(UNITS[unit].parameters())
+    component = DESIGNS[unit].create(DESIGNS[unit].parameters())
     inputs, outputs = simulation_ports(component)
     assert ("rst", 1) in inputs and all(name != "clk" for name, _ in inputs + outputs)
     header = verilog(component, unit).split(f"\nmodule {unit}(")[1].split(");")[0]
@@ -88,12 +88,12 @@ def test_what_is_refused_writes_nothing(arguments, message, tmp_path, capsys):
 def test_list_names_every_unit(capsys):
     assert main(["--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == list(UNITS)
+    assert [line.split()[0] for line in lines] == list(DESIGNS)
     assert "lanes=4 word_bits=16 row_bits=9" in lines[1]
 
 
 def test_parameters_change_the_hash(tmp_path):
-    encoder = UNITS["event_encoder"]
+    encoder = DESIGNS["event_encoder"]
     changed = (encoder.parameters({"lanes": lanes}) for lanes in ("1", "2"))
     first, second = (write("event_encoder", tmp_path, params)[1].read_text() for params in changed)
     assert json.loads(first)["sha256"] != json.loads(second)["sha256"]

@@ -14,12 +14,10 @@ from amaranth.lib.wiring import connect
 from archsim.contracts import core, event_encoder, neuron, sequencer, spike_fetch, spike_writer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import IF_HALF, IF_ZERO, LIF
-from archsim.stepped import core as stepped
-from archsim.units import core as fast
 from archsim.units.sram import CoreMemory
 from rtl.units.core import Core
-from tests.rtl import slice as core_slice
-from tests.rtl.slice import core_library, difference, expected_slice, run_slice
+from tests.rtl.queue_run import expected
+from tests.rtl.slice import CORE, fast_model, stepped_model
 from tests.rtl.slice_programs import chip_of, convolution, planes_of, queue_of, random_instruction, random_memory
 
 ONE = chip_of("one")
@@ -30,23 +28,6 @@ ODD = chip_of(
 CHIPS = [pytest.param(chip, id=chip.name) for chip in (ONE, FOUR, ODD)]
 """One lane; four lanes and four blocks; two lanes, a single block, no power of two, sums that reach the rails, the least
 memories for the pools."""
-
-
-def fast_model(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
-    """The fast simulator. A mapped sum over positions never overflows; these random ones wrap as in a row."""
-    if fields["opcode"] == sequencer.PLANES:
-        return fast.planes(fields, chip, memory)[0]
-    cycles = fast.synapse([fields], chip, [memory])[0]
-    half = 1 << (chip.membrane_bits - 1)
-    memory.reduce[:] = (memory.reduce + half) % (2 * half) - half
-    return cycles
-
-
-def stepped_model(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
-    """The cycle-stepped model."""
-    if fields["opcode"] == sequencer.PLANES:
-        return stepped.planes(fields, chip, memory)
-    return stepped.synapse([fields], chip, [memory])
 
 
 def law(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
@@ -66,10 +47,10 @@ def law(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
 def check(chip, instructions, memory, posts=(), models=(fast_model, stepped_model)):
     """Run the program on the models and then on the Verilog; all of them must agree in everything."""
     queue = queue_of(instructions)
-    expected = [expected_slice(chip, queue, memory, posts, model) for model in models]
-    found = run_slice(chip, queue, memory, posts)
-    for name, run in zip(models, expected, strict=True):
-        assert difference(run, found) == "", name.__name__
+    runs = [expected(chip, queue, memory, posts, model) for model in models]
+    found = CORE.run(chip, queue, memory, posts)
+    for name, run in zip(models, runs, strict=True):
+        assert CORE.difference(run, found) == "", name.__name__
     return found
 
 
@@ -270,16 +251,16 @@ class LateEvents(Core):
 @pytest.mark.parametrize("wrong", [LateGranules, LateEvents])
 def test_a_register_too_many_is_found(wrong):
     queue, memory = queue_of(convolutions(ONE)), random_memory(ONE, 1)
-    expected = expected_slice(ONE, queue, memory, [], fast_model)
-    found = run_slice(ONE, queue, memory, library=core_library(ONE, wrong))
-    assert difference(expected, found).startswith("instruction 0: start and end")
+    wanted = expected(ONE, queue, memory, [], fast_model)
+    found = CORE.run(ONE, queue, memory, library=CORE.library(ONE, wrong))
+    assert CORE.difference(wanted, found).startswith("instruction 0: start and end")
 
 
 def test_a_late_answer_to_planes_is_found():
     queue, memory = queue_of(planes_of_sums(ONE)), random_memory(ONE, 1)
-    expected = expected_slice(ONE, queue, memory, [], fast_model)
-    found = run_slice(ONE, queue, memory, library=core_library(ONE, LatePlanes))
-    assert difference(expected, found).startswith("spike_out")
+    wanted = expected(ONE, queue, memory, [], fast_model)
+    found = CORE.run(ONE, queue, memory, library=CORE.library(ONE, LatePlanes))
+    assert CORE.difference(wanted, found).startswith("spike_out")
 
 
 @pytest.mark.parametrize(
@@ -294,28 +275,27 @@ def test_a_changed_constant_is_found(monkeypatch, module, constant):
     queue, memory = queue_of(programs.get(constant, convolutions)(ONE)), random_memory(ONE, 1)
     if module is not None:
         monkeypatch.setattr(module, constant, getattr(module, constant) + 1)
-    expected = expected_slice(ONE, queue, memory, [], law)
-    found = run_slice(ONE, queue, memory)
-    assert (expected.times == found.times) == (module is None)
+    wanted = expected(ONE, queue, memory, [], law)
+    found = CORE.run(ONE, queue, memory)
+    assert (wanted.times == found.times) == (module is None)
 
 
 def test_a_changed_bit_is_found():
     queue, memory = queue_of(residual_stream(ONE)), random_memory(ONE, 1)
-    found = run_slice(ONE, queue, memory)
-    assert difference(found, run_slice(ONE, queue, memory)) == ""
+    found = CORE.run(ONE, queue, memory)
+    assert CORE.difference(found, CORE.run(ONE, queue, memory)) == ""
     for name, message in (("spike_out", "spike_out"), ("residual", "residual"), ("weight", "spike_out|residual")):
         other = random_memory(ONE, 1)
         getattr(other, name)[-1, -1] ^= 1
         if name == "weight":
             other.weight[0, 5] ^= 1
-        assert difference(found, run_slice(ONE, queue, other)).split("[")[0] in message.split("|")
+        assert CORE.difference(found, CORE.run(ONE, queue, other)).split("[")[0] in message.split("|")
 
 
 # ------------------------------------------------------------------------------ Icarus
 
 
-@pytest.mark.parametrize("simulator", ["icarus"])
-def test_cocotb(tmp_path, simulator):
+def test_icarus(tmp_path):
     chip = chip_of("small", lanes=2, columns=4, neurons=2, weight_rows=64, spike_in_rows=64, spike_out_rows=32,
                    residual_rows=64, psum_rows=64, param_rows=4, queue_rows=8, pool_rows=16)  # fmt: skip
     layer = {"padding": 1, "timesteps": 4, "psum_position": 8, "residual_position": 8}
@@ -328,9 +308,6 @@ def test_cocotb(tmp_path, simulator):
         {"opcode": sequencer.PLANES, "blocks": 2, "planes": 5, "right_shift": 2, "out_bank": 1, "out_base": 26},
     ]  # fmt: skip
     queue, memory, posts = queue_of(program), random_memory(chip, 5), [(9, 0)]
-    expected = expected_slice(chip, queue, memory, posts, fast_model)
-    cycles = expected.times[-1][1] + 20
-    stimulus, parts = core_slice.stimulus(chip, queue, memory, posts, cycles)
-    outputs = core_slice.cocotb_outputs(core_slice.design(chip).path, "core", stimulus, parts, tmp_path, simulator)
-    found = core_slice.observed(chip, memory, *outputs)
-    assert difference(expected, found) == ""
+    wanted = expected(chip, queue, memory, posts, fast_model)
+    outputs = CORE.on_cocotb(chip, queue, memory, posts, wanted.times[-1][1] + 20, tmp_path)
+    assert CORE.difference(wanted, CORE.observed(chip, memory, outputs)) == ""

@@ -17,7 +17,8 @@ from archsim.contracts.core import PLANES_FIELDS, SYNAPSE_FIELDS
 from archsim.units import core
 from mapping.context import Limits
 from mapping.schedule import schedule
-from tests.rtl.slice import SliceRun, difference, run_slice
+from tests.rtl.queue_run import QueueRun
+from tests.rtl.slice import CORE
 from tests.rtl.slice_programs import queue_of
 
 WORKLOAD = Path(__file__).parents[2] / "workloads" / "spikingformer.yaml"
@@ -82,6 +83,6 @@ def test_instructions_of_the_network(monkeypatch, preset, positions):
     pools = {kind[-2:] for kind in recorder.kinds if kind != "PLANES"}  # pool, pool_first_odd
     assert pools == ({(0, 0), (1, 0), (1, 1)} if positions else {(0, 0), (1, 0)})
     for opcode, fields, before, after, cycles in recorder.kept:
-        expected = SliceRun([(sequencer.DECODE, sequencer.DECODE + cycles)], [], after)
+        expected = QueueRun([(sequencer.DECODE, sequencer.DECODE + cycles)], [], after)
         queue = queue_of([fields | {"opcode": opcode}])
-        assert difference(expected, run_slice(mapped.program.chip, queue, before)) == "", sequencer.OPCODES[opcode]
+        assert CORE.difference(expected, CORE.run(mapped.program.chip, queue, before)) == "", sequencer.OPCODES[opcode]

@@ -75,7 +75,7 @@ def random_copy(chip: ChipParams, rng) -> dict[str, int]:
     source, target = walk(rng, outer, inner), walk(rng, outer, inner)
     cores = int(rng.integers(1, 1 << chip.cores)) if rng.random() < 0.7 else 0
     return {
-        "source": int(rng.integers(ATTENTION, CORE0 + chip.cores)), "source_bank": int(rng.integers(2)),
+        "source": int(rng.choice([ATTENTION, *range(CORE0, CORE0 + chip.cores)])), "source_bank": int(rng.integers(2)),
         "source_base": source[0], "source_outer": source[1], "source_inner": source[2], "outer": outer, "inner": inner,
         "cores": cores, "bank": int(rng.integers(2 if cores else 4)),
         "base": target[0], "base_outer": target[1], "base_inner": target[2],

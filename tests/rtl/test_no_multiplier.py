@@ -8,7 +8,7 @@ from amaranth.back import rtlil
 from amaranth.hdl import Module, Signal
 from amaranth.lib.wiring import Component, In, Out
 
-from rtl.build import UNITS
+from rtl.build import DESIGNS
 
 FORBIDDEN = ("$mul", "$div", "$mod", "$divfloor", "$modfloor", "$macc", "$pow")
 """Cell types of yosys that a unit must not hold; products by a constant that Amaranth expresses with one are among them."""
@@ -42,9 +42,9 @@ def forbidden_cells(component, name, folder):
     return "" if done.returncode == 0 else done.stdout
 
 
-@pytest.mark.parametrize("name", UNITS)
+@pytest.mark.parametrize("name", DESIGNS)
 def test_no_multiplier(name, tmp_path):
-    unit = UNITS[name]
+    unit = DESIGNS[name]
     assert forbidden_cells(unit.create(unit.parameters()), name, tmp_path) == ""
 
 
