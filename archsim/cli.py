@@ -5,7 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from importlib.metadata import version
+from functools import cache
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+
+COMMANDS = "archsim.commands"
+"""Entry points of functions that add a command of another package to ``app``."""
 
 FALLBACK_WIDTH = 120
 """Columns of tables when the output is no terminal."""
@@ -94,8 +98,7 @@ def run(
     if as_json:
         typer.echo(json.dumps({**summary, "report": str(folder)}, indent=2))
     else:
-        console = Console()
-        show(summary, console if console.is_terminal else Console(width=FALLBACK_WIDTH))
+        show(summary, console_of_tables())
         typer.echo(f"report: {folder / 'report.html'}")
     if result.check is not None and any(result.check.differing.values()):
         typer.echo("the run differs from the integer reference", err=True)
@@ -113,8 +116,7 @@ def chips() -> None:
         adders = config.cores * config.columns * config.lanes
         shape = f"{config.cores} x {config.columns} x {config.lanes}"
         table.add_row(name, str(adders), shape, f"{config.clock_mhz:g}", config.description)
-    console = Console()
-    (console if console.is_terminal else Console(width=FALLBACK_WIDTH)).print(table)
+    console_of_tables().print(table)
 
 
 @app.command()
@@ -150,12 +152,18 @@ def _simulate(workload: Path, chip: str | None, images: int, mode: Mode, check: 
     from archsim.jit import is_cold
     from archsim.simulate import run as simulate
 
-    with _progress(images, "compiling kernels (first run)" if is_cold() else "running") as report:
+    with progress_bar(images, "compiling kernels (first run)" if is_cold() else "running") as report:
         return simulate(workload, chip=chip, images=images, mode=mode.value, check=check, progress=report)
 
 
+def console_of_tables() -> Console:
+    """Standard output, wide enough for tables where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=FALLBACK_WIDTH)
+
+
 @contextmanager
-def _progress(images: int, text: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(images: int, text: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error; yields a function of (images done, images in all)."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
@@ -172,9 +180,17 @@ def _progress(images: int, text: str) -> Iterator[Callable[[int, int], None]]:
         yield report
 
 
+@cache
+def _add_commands() -> None:
+    """Add the commands of other packages, once."""
+    for entry in entry_points(group=COMMANDS):
+        entry.load()(app)
+
+
 def main() -> None:
     """Entry point: errors in the input are one message on standard error and exit status 2."""
     try:
+        _add_commands()
         app()
     except ArchsimError as error:
         typer.echo(f"error: {error}", err=True)

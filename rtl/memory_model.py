@@ -13,7 +13,7 @@ from rtl.payload import load_port, shape
 from rtl.units.dma import request_layout, send_layout
 
 LATENCIES = 64
-"""Latencies that the model holds."""
+"""Latencies that the model holds where it is not told how many."""
 
 LATENCY = 12
 """Bits of a latency."""
@@ -26,21 +26,22 @@ class MemoryModel(Component):
 
     * ``request``, ``send``: bursts, and the beats of STORE; ``beat``: those of LOAD. The first beat of a burst comes its latency
       after its request, in the cycle of the request if that is 0, but after the last beat of the burst before.
-    * ``first``, ``count``: the latencies that the bursts of a LOAD take in turn, cyclic; ``start``: a transfer begins with
+    * ``first``, ``count``: the latencies that the bursts of LOADs take in turn, cyclic; ``start``: a transfer begins with
       the first of them.
     * ``latency``, ``load``: write a latency, or a beat; ``dump``: a beat, in the cycle of its address.
+    * ``moved``: a beat comes or goes in this cycle.
     """
 
-    def __init__(self, chip: ChipParams, beats: int):
-        self.chip, self.beats = chip, beats
+    def __init__(self, chip: ChipParams, beats: int, latencies: int = LATENCIES):
+        self.chip, self.beats, self.latencies = chip, beats, latencies
         width, address = 8 * chip.dram_bus_bytes, max(1, (beats - 1).bit_length())
         request = Signature({"valid": Out(1), "payload": Out(shape(request_layout(chip)))})
         send = Signature({"valid": Out(1), "payload": Out(shape(send_layout(chip)))})
-        index = Field("index", (LATENCIES - 1).bit_length())
+        index = Field("index", max(1, (latencies - 1).bit_length()))
         super().__init__({
             "request": In(request), "send": In(send),
             "beat": Out(Signature({"valid": Out(1), "payload": Out(shape(Layout.of("beat", [Field("data", width)])))})),
-            "start": In(1), "first": In(index.width), "count": In(index.width + 1),
+            "moved": Out(1), "start": In(1), "first": In(index.width), "count": In(index.width + 1),
             "latency": load_port(Layout.of("latency", [index, Field("cycles", LATENCY)])),
             "load": load_port(Layout.of("load", [Field("row", address), Field("data", width)])),
             "dump": In(Signature({"row": Out(address), "data": In(width)})),
@@ -61,7 +62,7 @@ class MemoryModel(Component):
             new.due.eq(now + self._latency(m)), valid.eq((level != 0) | self.request.valid),
             oldest.eq(Mux(level != 0, queue[head], new.as_value())),
         ]  # fmt: skip
-        moved, pop = Signal(), Signal()
+        moved, pop = self.moved, Signal()
         m.d.comb += [
             self.beat.valid.eq(valid & ~oldest.write & (now >= oldest.due)),
             moved.eq(self.beat.valid | (valid & oldest.write & self.send.valid)),
@@ -79,12 +80,12 @@ class MemoryModel(Component):
 
     def _latency(self, m):
         """The latency of the burst that is requested."""
-        m.submodules.latencies = memory = Memory(shape=LATENCY, depth=LATENCIES, init=[])
+        m.submodules.latencies = memory = Memory(shape=LATENCY, depth=self.latencies, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
-        index = Signal(range(LATENCIES))
+        index = Signal(range(self.latencies))
         with m.If(self.start):
             m.d.sync += index.eq(self.first)
-        with m.Elif(self.request.valid):
+        with m.Elif(self.request.valid & ~self.request.payload.write):
             m.d.sync += index.eq(Mux(index == self.first + self.count - 1, self.first, index + 1))
         m.d.comb += [
             write.en.eq(self.latency.valid), write.addr.eq(self.latency.payload.index),

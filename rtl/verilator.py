@@ -30,7 +30,9 @@ Port = tuple[str, int]
 # value starts at 0 in every run (Icarus shows X there, which is why units are run on both).
 VERILATE_FLAGS = ("--cc", "-Wno-fatal", "-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing")
 CXX_FLAGS = ("-std=c++20", "-fPIC", "-fno-strict-aliasing", "-w")  # -w: generated code
-RUNTIME_SOURCES = ("verilated.cpp", "verilated_threads.cpp")
+TRACE_FLAGS = ("--trace-vcd",)
+TRACE_SOURCES = ("verilated_vcd_c.cpp",)
+RUNTIME_SOURCES = ("verilated.cpp", "verilated_threads.cpp", *TRACE_SOURCES)
 # The reset and initial code of a model runs once: not worth the optimiser's time.
 SLOW_SUFFIX = "__Slow.cpp"
 
@@ -42,6 +44,9 @@ def build(
     outputs: Sequence[Port],
     out_dir: Path,
     clock: str | None = "clk",
+    extension: str = "",
+    control: str = "",
+    trace: bool = False,
 ) -> Library:
     """Build the shared library of one design, or load it from ``out_dir`` if nothing has changed.
 
@@ -52,18 +57,23 @@ def build(
         outputs: (name, width) of the outputs to sample.
         out_dir: folder of built libraries; several designs may share it.
         clock: name of the clock, None for a design without one.
+        extension: C++ behind the driver, which may use what the driver defines.
+        control: Verilator's control file, for instance to make signals public to the extension.
+        trace: let the extension write waveforms (VCD).
 
     Raises:
         ArchsimError: a tool is missing, or the design does not build; the message holds the tool's own.
     """
-    driver = driver_source(inputs, outputs, clock)
+    driver = driver_source(inputs, outputs, clock) + extension
     text = Path(verilog).read_text()
-    key = _digest(text, top, driver, _tools_version(), *VERILATE_FLAGS, *CXX_FLAGS)
+    flags = [*VERILATE_FLAGS, *(TRACE_FLAGS if trace else ())]
+    parts = [text, top, driver, *([control] if control else [])]
+    key = _digest(*parts, _tools_version(), *flags, *CXX_FLAGS)
     library = Path(out_dir).resolve() / f"{top}-{key}.so"
     if not library.exists():
         library.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{top}-") as work:
-            built = _compile(text, top, driver, Path(work))
+            built = _compile(text, top, driver, control, flags, Path(work))
             os.replace(built, library)  # atomic: of two builders at a time, either result is the same
     return Library(library, inputs, outputs)
 
@@ -108,17 +118,20 @@ def require_tools(*names: str) -> None:
 # ---------------------------------------------------------------------- steps of a build
 
 
-def _compile(text: str, top: str, driver: str, work: Path) -> Path:
+def _compile(text: str, top: str, driver: str, control: str, flags: Sequence[str], work: Path) -> Path:
     """Translate and compile in the empty folder ``work``; returns the shared library there."""
     require_tools("g++")
     root = verilator_root()
     (work / "design.v").write_text(text)
     binary = str(root / "bin" / "verilator_bin")
     names = ["--Mdir", "obj", "--prefix", "Vtop", "--top-module", top]
-    _call([binary, *VERILATE_FLAGS, *names, "design.v"], work)
+    if control:
+        (work / "control.vlt").write_text(f"`verilator_config\n{control}")
+        names.append("control.vlt")
+    _call([binary, *flags, *names, "design.v"], work)
     obj = work / "obj"
     (obj / "driver.cpp").write_text(driver)
-    runtime = _runtime_objects()
+    runtime = _runtime_objects()[: None if set(TRACE_FLAGS) <= set(flags) else -len(TRACE_SOURCES)]
     sources = sorted(path.name for path in obj.glob("*.cpp"))
     # Two at a time: the generated sources are several, and a desk has more than one core.
     with ThreadPoolExecutor(2) as pool:

@@ -96,6 +96,10 @@ class Library:
             for name, part in self._out_slices.items()
         }
 
+    def packed(self, inputs: Mapping[str, np.ndarray | int], cycles: int | None = None) -> np.ndarray:
+        """Inputs as :meth:`run` takes them, packed for :meth:`run_rows`."""
+        return self._pack(inputs, cycles)
+
     def run_rows(self, rows: np.ndarray) -> np.ndarray:
         """Run packed cycles (``[cycles, words of all inputs]``) from the present state; packed outputs.
 

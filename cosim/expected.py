@@ -1,0 +1,161 @@
+"""What a run should do, by the simulator: times, contents of every instruction's banks at its end, accesses. No Verilog here."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts import dma, sequencer
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.ownership import Bank, banks
+from archsim.contracts.common.program import Program
+from archsim.kernel import Simulation
+from archsim.simulate import read_logits
+from archsim.tensors import Capture
+from archsim.units.dma import LOADED, STORED
+from archsim.units.sram import Memories
+from cosim.banks import CLEARED, COUNTS, held, pack, rows
+
+Place = tuple[int, int]
+"""An instruction: engine and index in its queue."""
+
+Access = tuple[str, int, str]
+"""What accesses are counted of: ("core", core, memory), ("attention", 0, memory), ("queue", engine, "program"); all banks."""
+
+
+class Plan:
+    """The instructions of a program in one order, and where the contents of the banks that they own lie in one buffer.
+
+    Attributes:
+        chip: the chip.
+        queues: the decoded instructions.
+        engines: number of engines, those that the chip does not have included.
+        places: engine and index of each instruction, engine by engine.
+        first: number of each engine's first instruction, int64 [engines + 1].
+        banks: the banks of each instruction; behind the count memory the marks of its cleared rows.
+        at: for each instruction the offset of its contents, int64 [instructions + 1].
+    """
+
+    def __init__(self, chip: ChipParams, queues: dict[int, list[dict[str, int]]], bank_bytes: dict[Bank, int]) -> None:
+        self.chip, self.queues, self.engines = chip, queues, sequencer.CORE0 + chip.cores
+        lengths = [len(queues.get(engine, ())) for engine in range(self.engines)]
+        self.places = [(engine, index) for engine, length in enumerate(lengths) for index in range(length)]
+        self.first = np.cumsum([0, *lengths])
+        self.banks = [self._banks(engine, queues[engine][index]) for engine, index in self.places]
+        self.at = np.cumsum([0, *(sum(bank_bytes[bank] for bank in entry) for entry in self.banks)])
+        self.bytes = bank_bytes
+
+    def number(self, place: Place) -> int:
+        """Number of an instruction."""
+        return int(self.first[place[0]]) + place[1]
+
+    def contents(self, number: int) -> list[tuple[Bank, slice]]:
+        """The banks of an instruction and their places in the buffer."""
+        found, at = [], int(self.at[number])
+        for bank in self.banks[number]:
+            found.append((bank, slice(at, at + self.bytes[bank])))
+            at += self.bytes[bank]
+        return found
+
+    @staticmethod
+    def _banks(engine: int, fields: dict[str, int]) -> list[Bank]:
+        owned = list(dict.fromkeys(banks(engine, fields)))
+        return [bank for entry in owned for bank in ((entry, CLEARED) if entry == COUNTS else (entry,))]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the simulator says: as attributes of :class:`~cosim.machine.Found`, and the chip's logits, int64 [classes]."""
+
+    cycles: int
+    times: NDArray[np.int64]
+    content: NDArray[np.uint8]
+    dram: NDArray[np.uint8]
+    dram_bytes: int
+    accesses: dict[Access, list[int]]
+    logits: NDArray[np.int64]
+
+
+def simulate(
+    program: Program, plan: Plan, dram: NDArray[np.uint8], widths: dict[Bank, int], latencies: Sequence[int] | None
+) -> Expected:
+    """Run a program on the simulator.
+
+    Args:
+        program: the program.
+        plan: order and places.
+        dram: DRAM before the run, uint8 [bytes].
+        widths: bytes of a row of each bank in the buffer.
+        latencies: of the bursts of the LOADs in turn, cycles, cyclic; None: the chip's constant.
+    """
+    chip = program.chip
+    memories = Memories.empty(chip, dram)
+    content = np.zeros(plan.at[-1], np.uint8)
+
+    def observe(engine: int, index: int, fields: dict[str, int]) -> None:
+        for bank, part in plan.contents(plan.number((engine, index))):
+            if held(bank):
+                pack(*rows(chip, memories, bank), content[part].reshape(-1, widths[bank]))
+
+    capture = Capture(chip, program.notes)
+    records = Simulation(chip, plan.queues, memories, capture, latencies, observe).run()
+    times = np.full((len(plan.places), 2), -1)
+    for record in records:
+        times[plan.number((int(record["engine"]), int(record["index"])))] = record["start"], record["end"]
+    return Expected(
+        int(records["end"].max()), times, content, memories.dram, int(records["dram_bytes"].sum()),
+        accesses(plan.queues, records), read_logits(program, memories.dram),
+    )  # fmt: skip
+
+
+READS = {
+    "spike_in": "spike_reads", "weight": "weight_reads", "param": "param_reads", "psum": "psum_reads",
+    "residual": "residual_reads", "reduce": "reduce_reads", "v": "v_reads",
+}  # fmt: skip
+WRITES = {
+    "spike_out": "spike_writes", "psum": "psum_writes", "residual": "residual_writes", "reduce": "reduce_writes",
+    "v": "v_writes",
+}  # fmt: skip
+"""Counters of the accesses of a core to its memories."""
+
+ATTENTION_READS = {"spikes": "spike_reads", "counts": "count_reads", "v": "v_reads"}
+ATTENTION_WRITES = {"out": "spike_writes", "counts": "count_writes", "v": "v_writes"}
+"""Likewise of the attention unit."""
+
+
+def accesses(queues: dict[int, list[dict[str, int]]], records: NDArray[np.void]) -> dict[Access, list[int]]:
+    """Reads and writes of every memory by the simulator's counters; of a program memory every row up to HALT is read once."""
+    total: dict[Access, list[int]] = defaultdict(lambda: [0, 0])
+    for engine, queue in queues.items():
+        total["queue", engine, "program"][0] = len(queue) + 1
+    for record in records:
+        engine, fields = int(record["engine"]), queues[int(record["engine"])][int(record["index"])]
+        if engine in (sequencer.ATTENTION, *range(sequencer.CORE0, sequencer.CORE0 + 32)):
+            unit = ("attention", 0) if engine == sequencer.ATTENTION else ("core", engine - sequencer.CORE0)
+            tables = (ATTENTION_READS, ATTENTION_WRITES) if engine == sequencer.ATTENTION else (READS, WRITES)
+            for way, table in enumerate(tables):
+                for memory, counter in table.items():
+                    total[*unit, memory][way] += int(record[counter])
+            continue
+        for access, way, count in _moved(fields, record):
+            total[access][way] += count
+    return dict(total)
+
+
+def _moved(fields: dict[str, int], record: np.void) -> list[tuple[Access, int, int]]:
+    """Accesses of a LOAD, STORE or COPY: (memory, 0 for reads or 1 for writes, count)."""
+    cores = [core for core in range(32) if fields["cores"] >> core & 1]
+    if fields["opcode"] == sequencer.COPY:
+        source, copied = fields["source"], int(record["copied_rows"])
+        attention = source == sequencer.ATTENTION
+        read: Access = ("attention", 0, "out") if attention else ("core", source - sequencer.CORE0, "spike_out")
+        targets: list[Access] = [("core", core, "spike_in") for core in cores] or [("attention", 0, "spikes")]
+        return [
+            (read, 0, copied),
+            *((target, 1, int(record["copied_row_writes"]) // len(targets)) for target in targets),
+        ]
+    memory, load = fields["memory"], fields["opcode"] == sequencer.LOAD
+    count = int(record[(LOADED if load else STORED)[memory]])
+    return [(("core", core, dma.MEMORIES[memory]), int(load), count // len(cores)) for core in cores]

@@ -1,0 +1,180 @@
+"""The whole chip in hardware: every engine with its queue, the semaphores between them, and who reaches which bank.
+
+No arbiter stands before a bank: of all instructions that run at a time only one owns it
+(``archsim.contracts.common.ownership``), so the ports of its possible users are joined by OR and selection.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib.wiring import Component, Out, connect, flipped
+
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.layout import Field, Layout
+from archsim.contracts.dma import BANKED, LOADED, MEMORIES, SPIKE_IN, SPIKE_OUT, STORED
+from archsim.contracts.sequencer import ATTENTION, CORE0, DMA, EXPERTS, HEADER, MULTICAST, STORE, engines
+from rtl.payload import elements, load_port, shape
+from rtl.units.attention import AttentionEngine
+from rtl.units.core import Core
+from rtl.units.core_gangs import Gangs
+from rtl.units.dma import TRANSFER, Dma
+from rtl.units.multicast import COPY, Multicast
+from rtl.units.sequencer import Sequencer, program_bank
+
+PORTS = {"spike_in": "spikes", "spike_out": "out"}
+"""What a core's ports call a memory of DMA, if not by its name."""
+
+
+def program_layout(chip: ChipParams) -> Layout:
+    """A row of a program memory: the engine's number, the row, the instruction."""
+    bank = program_bank(chip.queue_rows)
+    engine = Field("engine", (CORE0 + chip.cores - 1).bit_length())
+    return Layout.of("program_write", [engine, Field("row", bank.address_bits), Field("data", bank.row_bits)])
+
+
+def check(chip: ChipParams) -> None:
+    """Raise ArchsimError for a chip that has an engine that :class:`Chip` does not."""
+    if EXPERTS in engines(chip):
+        raise ArchsimError(
+            f"chip '{chip.name}': crossbar_depth: required 0, the Verilog of a whole chip has no experts yet"
+        )
+
+
+class Chip(Component):
+    """A chip: DMA, multicast, attention unit, cores.
+
+    Ports:
+
+    * ``program``: a row for the program memory of an engine (always ready; before the reset ends).
+    * ``request``, ``beat``, ``send``: the DRAM port of :class:`~rtl.units.dma.Dma`.
+    * ``start``, ``done`` (a bit an engine): an instruction starts (ends) in this cycle; for observers.
+    * ``halted``: every queue has ended.
+
+    Not implemented yet: the expert engine (see :func:`check`).
+    """
+
+    def __init__(self, chip: ChipParams):
+        check(chip)
+        self.chip, self.engines = chip, CORE0 + chip.cores
+        self.dma, self.multicast, self.attention = Dma(chip), Multicast(chip), AttentionEngine(chip)
+        self.cores, self.gangs = [Core(chip) for _ in range(chip.cores)], Gangs(chip)
+        self.queues = {engine: Sequencer(chip.queue_rows, self.engines) for engine in (DMA, MULTICAST)}
+        super().__init__({
+            "program": load_port(program_layout(chip)),
+            **{name: self.dma.signature.members[name] for name in ("request", "beat", "send")},
+            "start": Out(self.engines), "done": Out(self.engines), "halted": Out(1),
+        })  # fmt: skip
+
+    def elaborate(self, platform):
+        """Engines, queues, semaphores, banks."""
+        m = Module()
+        m.submodules.dma, m.submodules.multicast, m.submodules.attention = self.dma, self.multicast, self.attention
+        m.submodules.gangs = self.gangs
+        for engine, name in ((DMA, "dma_queue"), (MULTICAST, "multicast_queue")):
+            m.submodules[name] = self.queues[engine]
+        for number, core in enumerate(self.cores):
+            m.submodules[f"core{number}"] = core
+        self._queue(m)
+        self.gangs.attach(m, self.cores)
+        self._transfers(m)
+        self._copies(m)
+        self._write(m)
+        self._read(m)
+        return m
+
+    def _queue(self, m):
+        """Programs, semaphores, and what observers see."""
+        units = {ATTENTION: self.attention} | {CORE0 + number: core for number, core in enumerate(self.cores)}
+        queues, units = self.queues | units, units | {DMA: self.dma, MULTICAST: self.multicast}
+        load = self.program.payload
+        for engine, queue in queues.items():
+            m.d.comb += [
+                queue.program.valid.eq(self.program.valid & (load.engine == engine)),
+                queue.program.payload.row.eq(load.row), queue.program.payload.data.eq(load.data),
+                *(queue.posted[producer].eq(other.post[engine]) for producer, other in queues.items()),
+                self.start[engine].eq(queue.start), self.done[engine].eq(units[engine].done),
+            ]  # fmt: skip
+        m.d.comb += self.halted.eq(Cat(queue.halted for queue in queues.values()).all())
+
+    def _transfers(self, m):
+        """DMA with its queue and DRAM."""
+        dma, queue = self.dma, self.queues[DMA]
+        fields = Signal(shape(Layout.of("transfer_instruction", [*HEADER, *TRANSFER.fields])))
+        m.d.comb += [
+            fields.eq(queue.instruction[: len(fields.as_value())]), dma.store.eq(fields.opcode == STORE),
+            *(dma.transfer[field.name].eq(fields[field.name]) for field in TRANSFER.fields),
+            dma.start.eq(queue.start), queue.done.eq(dma.done),
+        ]  # fmt: skip
+        for name in ("request", "beat", "send"):
+            connect(m, flipped(getattr(self, name)), getattr(dma, name))
+
+    def _copies(self, m):
+        """Multicast with its queue."""
+        multicast, queue = self.multicast, self.queues[MULTICAST]
+        fields = Signal(shape(Layout.of("copy_instruction", [*HEADER, *COPY.fields])))
+        m.d.comb += [
+            fields.eq(queue.instruction[: len(fields.as_value())]),
+            *(multicast.copy[field.name].eq(fields[field.name]) for field in COPY.fields),
+            multicast.start.eq(queue.start), queue.done.eq(multicast.done),
+        ]  # fmt: skip
+
+    def _write(self, m):
+        """Rows of DMA and of the multicast to the banks."""
+        transfer, copy = self.dma.write, self.multicast.write
+        words = Cat(elements(copy.payload, self.multicast.layout, "data"))
+        for number, core in enumerate(self.cores):
+            for memory in LOADED:
+                port, source = core_port(core, "write", memory), transfer.payload
+                loaded = transfer.valid & source.cores[number] & (source.memory == memory)
+                copied = copy.valid & copy.payload.cores[number] if memory == SPIKE_IN else 0
+                values = {"row": Mux(copied, copy.payload.row, source.row), "data": Mux(copied, words, source.data)}
+                if memory in BANKED:
+                    values["bank"] = Mux(copied, copy.payload.bank, source.bank)
+                m.d.comb += [
+                    port.valid.eq(loaded | copied),
+                    *(Cat(port.payload[name]).eq(value) for name, value in values.items()),
+                ]  # fmt: skip
+        port = self.attention.write_spikes
+        m.d.comb += [
+            port.valid.eq(copy.valid & (copy.payload.cores == 0)), port.payload.bank.eq(copy.payload.bank),
+            port.payload.row.eq(copy.payload.row), Cat(port.payload.data).eq(words),
+        ]  # fmt: skip
+
+    def _read(self, m):
+        """Rows for STORE and for the multicast; an answer is that of the bank asked in the cycle before."""
+        store, copy, rows, words = self.dma.read, self.multicast.read, [], []
+        for number, core in enumerate(self.cores):
+            copied = copy.en & (copy.source == CORE0 + number)
+            for memory in STORED:
+                port, other = core_port(core, "read", memory), copied if memory == SPIKE_OUT else Const(0)
+                stored = store.en & store.cores[number] & (store.memory == memory)
+                m.d.comb += [port.en.eq(stored | other), port.row.eq(Mux(other, copy.row, store.row))]
+                if memory in BANKED:
+                    m.d.comb += port.bank.eq(Mux(other, copy.bank, store.bank))
+                rows.append(answer(m, port.data, store.en, stored))
+            words.append(answer(m, core.read_out.data, copy.en, copied))
+        port, asked = self.attention.read_out, copy.en & (copy.source == ATTENTION)
+        m.d.comb += [
+            port.en.eq(asked), port.bank.eq(copy.bank), port.row.eq(copy.row), store.data.eq(joined(rows)),
+            copy.data.eq(joined([*words, answer(m, port.data, copy.en, asked)])),
+        ]  # fmt: skip
+
+
+def core_port(core, way, memory):
+    """A core's ``read`` or ``write`` port of a memory of DMA."""
+    return getattr(core, f"{way}_{PORTS.get(MEMORIES[memory], MEMORIES[memory])}")
+
+
+def answer(m, data, asking, asked):
+    """``data`` if the last read, in a cycle with ``asking``, was ``asked`` of it, else 0."""
+    mine = Signal()
+    with m.If(asking):
+        m.d.sync += mine.eq(asked)
+    return Mux(mine, data, 0)
+
+
+def joined(values):
+    """OR of all values, of which at most one is not 0."""
+    total = values[0]
+    for value in values[1:]:
+        total = total | value
+    return total
