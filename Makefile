@@ -12,11 +12,11 @@ IMPORTS := $(BIN)/lint-imports --no-logo
 PYTEST := $(BIN)/pytest $(shell [ -t 1 ] && echo --color=yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types imports docs train clean
+.PHONY: help setup run test lint types imports cosim-units synthesis mutation formal nightly docs train clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | while IFS='|' read -r name text; do \
-		printf '  make %-9s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do \
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 setup: ## Debian packages and .venv with everything but training
 	@scripts/setup.sh all
@@ -42,6 +42,22 @@ types: setup ## static types, strict on contracts and mapping (mypy)
 imports: setup ## rules between the layers (import-linter)
 	@$(IMPORTS)
 
+cosim-units: setup ## mass co-simulation of every unit: both models against the Verilog
+	@$(BIN)/python -m tests.rtl.mass
+
+synthesis: setup ## area and frequency of every unit in standard cells and on an ECP5; the small chip placed and routed
+	@$(BIN)/python -m rtl.synthesis
+	@$(BIN)/python -m rtl.synthesis --chip small --top --place
+
+mutation: setup ## is every wrong version of contracts and hardware noticed? (ARGS="--sample 200")
+	@$(BIN)/python -m scripts.mutate $(ARGS)
+
+formal: setup ## formal proofs: queues, arbiter, crossbar, deadlock, streams of every unit (ARGS="--only NAME")
+	@$(BIN)/python -m rtl.formal --out reports/formal.md $(ARGS)
+
+nightly: setup ## all of that at full length, its results under reports/nightly (ARGS="formal cosim-units")
+	@scripts/nightly.sh $(ARGS)
+
 docs: setup ## write docs/units and the outputs in README.md from the code
 	@$(BIN)/python -m scripts.document
 
@@ -51,4 +67,4 @@ train: ## install torch, train the workload's network, write its artefact
 
 clean: ## remove generated files and caches, keep .venv
 	@rm -rf $(BUILD) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	@find archsim rtl mapping workloads tests scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find archsim rtl mapping cosim workloads tests scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

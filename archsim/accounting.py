@@ -5,7 +5,7 @@ the parts add up to the whole or an AccountingError, an internal error, is raise
 
 Slots of a core inside an instruction are split by its counters and belong to its layer. Between instructions
 a core first decodes (ready - previous end) and then waits (start - ready). If it waits for a shared engine
-(DMA, multicast, attention) that works in that cycle, that engine is the cause; if that engine itself waits,
+(DMA, multicast, attention, experts) that works in that cycle, that engine is the cause; if that engine itself waits,
 the cause is what it waits for, and so on. Idle slots belong to the layer that the chip works on then.
 
 The layer of a cycle is that of the instruction of a core or the attention unit that started last among those
@@ -21,7 +21,15 @@ from numpy.typing import NDArray
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.counters import AccountingError, leaders
-from archsim.results import NOT_WAITING, WAIT_ATTENTION, WAIT_CORE, WAIT_DMA, WAIT_MULTICAST, ImageRun
+from archsim.results import (
+    NOT_WAITING,
+    WAIT_ATTENTION,
+    WAIT_CORE,
+    WAIT_DMA,
+    WAIT_EXPERTS,
+    WAIT_MULTICAST,
+    ImageRun,
+)
 
 CAUSES = {
     "additions": "additions done",
@@ -34,6 +42,7 @@ CAUSES = {
     "weights": "waiting for DMA (weights, image)",
     "gather": "waiting for multicast",
     "attention": "waiting for attention",
+    "experts": "waiting for routing to experts",
     "other_cores": "waiting for other cores",
     "decode": "sequencer (decode, semaphores)",
     "end": "no work left",
@@ -170,8 +179,11 @@ def _between(
         np.add.at(slots, (layer, cause), count * length)
 
 
-_SHARED = {WAIT_DMA: sequencer.DMA, WAIT_MULTICAST: sequencer.MULTICAST, WAIT_ATTENTION: sequencer.ATTENTION}
-_WORKING = {WAIT_DMA: "weights", WAIT_MULTICAST: "gather", WAIT_ATTENTION: "attention"}
+_SHARED = {
+    WAIT_DMA: sequencer.DMA, WAIT_MULTICAST: sequencer.MULTICAST, WAIT_ATTENTION: sequencer.ATTENTION,
+    WAIT_EXPERTS: sequencer.EXPERTS,
+}  # fmt: skip
+_WORKING = {WAIT_DMA: "weights", WAIT_MULTICAST: "gather", WAIT_ATTENTION: "attention", WAIT_EXPERTS: "experts"}
 
 
 def _gaps(run: ImageRun, engine: int) -> list[tuple[int, int, str | int]]:

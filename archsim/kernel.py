@@ -1,7 +1,9 @@
 """The event simulation: instructions start when queue and semaphores allow, and last as long as their unit's law says."""
 
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +19,19 @@ from archsim.results import (
     WAIT_ATTENTION,
     WAIT_CORE,
     WAIT_DMA,
+    WAIT_EXPERTS,
     WAIT_MULTICAST,
 )
 from archsim.tensors import Capture
-from archsim.units import attention, core, dma, multicast
+from archsim.units import attention, core, dma, experts, multicast
 from archsim.units.sram import Memories
 
-_WAITS = {sequencer.DMA: WAIT_DMA, sequencer.MULTICAST: WAIT_MULTICAST, sequencer.ATTENTION: WAIT_ATTENTION}
+Observer = Callable[[int, int, dict[str, int]], None]
+
+_WAITS = {
+    sequencer.DMA: WAIT_DMA, sequencer.MULTICAST: WAIT_MULTICAST, sequencer.ATTENTION: WAIT_ATTENTION,
+    sequencer.EXPERTS: WAIT_EXPERTS,
+}  # fmt: skip
 
 
 @dataclass
@@ -69,12 +77,21 @@ class Simulation:
         queues: decoded instructions per engine.
         memories: contents at the start, DRAM with weights and image; changed by the run.
         capture: takes the outputs of instructions, and gives those of a trace.
+        latencies: DRAM latencies, cycles, that the bursts of all LOADs take in turn, cyclic; None: the chip's constant.
+        observe: called with engine, index in its queue and decoded fields when an instruction has changed the memories.
     """
 
     def __init__(
-        self, chip: ChipParams, queues: dict[int, list[dict[str, int]]], memories: Memories, capture: Capture
+        self,
+        chip: ChipParams,
+        queues: dict[int, list[dict[str, int]]],
+        memories: Memories,
+        capture: Capture,
+        latencies: Sequence[int] | None = None,
+        observe: Observer | None = None,
     ) -> None:
-        self.chip, self.memories, self.capture = chip, memories, capture
+        self.chip, self.memories, self.capture, self.observe = chip, memories, capture, observe
+        self.latencies = None if latencies is None else cycle(latencies)
         self.queues = {engine: _Queue(instructions) for engine, instructions in queues.items()}
         self.records: list[tuple[int, ...]] = []
 
@@ -137,6 +154,8 @@ class Simulation:
         end, woken = start + cycles, list(group)
         for member, head, counters in zip(group, heads, counts, strict=True):
             queue = self.queues[member]
+            if self.observe:
+                self.observe(member, queue.next, head)
             for producer in _bits(head["wait"]):
                 queue.takes.setdefault(producer, []).append(start)
             layer = self.capture.layer(member, queue.next)
@@ -152,6 +171,10 @@ class Simulation:
             queue.next += 1
             queue.ready = end + sequencer.DECODE
         return woken
+
+    def _latencies(self, head: dict[str, int]) -> list[int] | None:
+        """The latencies of a LOAD's bursts; None: the chip's constant."""
+        return self.latencies and list(islice(self.latencies, dma.bursts(head, self.chip)))
 
     def _dispatch(self, group: list[int], heads: list[dict[str, int]]) -> tuple[int, NDArray[np.int64]]:
         """Arithmetic and duration of an instruction; counters int64 [group, COUNTERS]."""
@@ -169,11 +192,15 @@ class Simulation:
             cycles, counts = core.planes(head, chip, memory, traces and traces[0])
             capture.planes(engine, index, head, memory)
         elif opcode == sequencer.LOAD:
-            cycles, counts = dma.load(head, chip, memories)
+            cycles, counts = dma.load(head, chip, memories, self._latencies(head))
         elif opcode == sequencer.STORE:
             cycles, counts = dma.store(head, chip, memories)
         elif opcode == sequencer.COPY:
             cycles, counts = multicast.copy(head, chip, memories)
+        elif opcode == sequencer.TOPK:
+            cycles, counts = experts.topk(head, chip, memories)
+        elif opcode in (sequencer.DISPATCH, sequencer.COLLECT):
+            cycles, counts = experts.route(head, chip, memories)
         else:
             traces = capture.replay([(engine, index)])
             cycles, counts, recording = attention.attend(

@@ -15,6 +15,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.ownership import Bank, banks
 from archsim.contracts.spike_fetch import ADDRESS_BITS
+from archsim.contracts.spike_writer import pooled_size
 from archsim.tensors import synapse_positions
 
 Queues = Mapping[int, Sequence[Mapping[str, int]]]
@@ -158,11 +159,17 @@ def _extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int) -> list
     """(memory, end of the rows that an instruction reaches, rows that exist)."""
     opcode = head["opcode"]
     if opcode in (sequencer.LOAD, sequencer.STORE):
+        reached = dma.LOADED if opcode == sequencer.LOAD else dma.STORED
+        if head["memory"] not in reached:
+            raise ArchsimError(
+                f"program: {sequencer.OPCODES[opcode]} reaches {[dma.MEMORIES[number] for number in reached]}, given memory number "
+                f"{head['memory']}"
+            )
         memory = dma.MEMORIES[head["memory"]]
         stride = dma.row_beats(head["row_bytes"], chip.dram_bus_bytes) * chip.dram_bus_bytes
         rows = getattr(chip, f"{memory}_rows")
         return [
-            (memory, head["row"] + head["rows"], rows),
+            (memory, head["row"] + (head["rows"] - 1) * (1 + head["row_skip"]) + 1, rows),
             ("dram", head["dram_address"] + head["rows"] * stride, dram_bytes),
         ]
     if opcode == sequencer.COPY:
@@ -176,6 +183,8 @@ def _extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int) -> list
         return [out, ("reduce", head["reduce_base"] + head["blocks"], chip.reduce_rows)]
     if opcode == sequencer.SYNAPSE:
         return _synapse_extents(chip, head)
+    if opcode in (sequencer.TOPK, sequencer.DISPATCH, sequencer.COLLECT):
+        return _experts_extents(chip, head)
     return _attend_extents(chip, head)
 
 
@@ -220,9 +229,29 @@ def _synapse_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[st
         granules = steps * head["blocks"]
         result += [
             ("pool columns", granules, chip.pool_steps * chip.blocks),
-            ("pool lines", (head["out_width"] + 1) // 2 * granules, chip.pool_rows * chip.blocks),
+            (
+                "pool lines",
+                pooled_size(head["out_width"], head["pool_left_odd"]) * granules,
+                chip.pool_rows * chip.blocks,
+            ),
         ]
     return result
+
+
+def _experts_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    """What follows from the instruction alone; the rows of packets follow from the choices, and the engine checks them."""
+    if head["opcode"] == sequencer.TOPK:
+        scores = _affine(head["score_base"], head["tokens"], head["score_token"], head["blocks"], 1)
+        memory = "psum" if head["psum"] else "residual"
+        return [
+            (memory, scores, getattr(chip, f"{memory}_rows")), ("cores", head["core"] + 1, chip.cores),
+            ("route", head["entry"] + head["tokens"] * head["choices"], chip.route_rows),
+        ]  # fmt: skip
+    places = [head["place"] >> 4 * expert & 15 for expert in range(head["experts"])]
+    return [
+        ("cores", max(head["cores"].bit_length(), *places, 0), chip.cores),
+        ("route", head["entry"] + 1, chip.route_rows),
+    ]
 
 
 def _attend_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[str, int, int]]:

@@ -33,6 +33,7 @@ COUNTERS = (
     Counter("granules", "granules", "blocks of P neurons processed"),
     Counter("spikes", "spikes", "spikes stored (after the pool)"),
     Counter("popcounts", "words", "AND-popcounts of a word pair"),
+    Counter("transposed", "words", "words that the bit transposer gave (each moves its M x M bits)"),
     Counter("gates", "words", "AND of a word pair (Hadamard form)"),
     Counter("spike_reads", "rows", "rows read from input spike banks, the attention unit's included"),
     Counter("spike_writes", "granules", "granules written to output spike banks"),
@@ -48,19 +49,28 @@ COUNTERS = (
     Counter("v_writes", "rows", "rows written to the membranes kept between slices"),
     Counter("count_reads", "rows", "rows read from the count memory"),
     Counter("count_writes", "rows", "rows written to the count memory"),
-    Counter("copied_rows", "rows", "rows that the multicast read from an output bank"),
-    Counter("copied_row_writes", "rows", "rows that the multicast wrote, all destinations"),
+    Counter("copied_rows", "rows", "rows that the multicast (or a crossbar) read from output banks"),
+    Counter("copied_row_writes", "rows", "rows that the multicast (or a crossbar) wrote, all destinations"),
     Counter("dram_bytes", "bytes", "bytes moved between DRAM and the chip"),
     Counter("loaded_weight_rows", "rows", "rows written to weight banks by DMA, all cores"),
     Counter("loaded_param_rows", "rows", "rows written to parameter banks by DMA, all cores"),
     Counter("loaded_spike_rows", "rows", "rows written to input spike banks by DMA, all cores"),
+    Counter("choices", "choices", "choices of the router"),
+    Counter("dropped", "choices", "of these, choices beyond the capacity of their expert"),
+    Counter("flits", "flits", "rows and requests that entered a crossbar"),
+    Counter("flit_stalls", "cycles", "cycles in which a flit waited for room in its queue"),
+    Counter("route_reads", "rows", "rows read from route tables"),
+    Counter("route_writes", "rows", "rows written to route tables"),
+    Counter("reply_reads", "rows", "rows read from reply tables"),
+    Counter("reply_writes", "rows", "rows written to reply tables"),
+    Counter("stored_spike_rows", "rows", "rows that DMA read from output spike banks"),
 )
 """Every counter, in the order of the record's fields."""
 
 COUNT = namedtuple("Count", [counter.name for counter in COUNTERS])(*range(len(COUNTERS)))
 """Number of each counter, which kernels take as constants."""
 
-NOT_WAITING, WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_CORE = range(5)
+NOT_WAITING, WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_CORE, WAIT_EXPERTS = range(6)
 """``waited_for``: the kind of engine whose semaphore (or gang member) let the instruction start last."""
 
 RECORD = np.dtype(

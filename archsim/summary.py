@@ -28,6 +28,7 @@ BOUNDS = {
     "weights": ("weights",),
     "multicast": ("gather",),
     "attention": ("attention",),
+    "experts": ("experts",),
     "imbalance": ("other_cores",),
     "sequencer": ("decode",),
 }
@@ -76,6 +77,7 @@ def summarise(result: RunResult) -> dict[str, Any]:
         "area_mm2": {"total": sum(area.values()), **area},
         "adder_slots_all_images": _slots(accounts, chip, cycles),
         "layers": rows,
+        "first_products": result.program.notes.get("first_products", {}),
         "engines": _engines(result, cycles),
         "counters_all_images": whole(result),
         "predictions": _predictions(result),
@@ -177,7 +179,7 @@ def _field(layers: list[Mapping[str, Any]], counters: list[dict[str, int]], imag
 def _engines(result: RunResult, cycles: int) -> list[dict[str, Any]]:
     """Busy cycles of every engine as a share of all cycles."""
     rows = []
-    for engine in range(sequencer.CORE0 + result.chip.cores):
+    for engine in sequencer.engines(result.chip):
         own = [run.records[run.records["engine"] == engine] for run in result.images]
         busy = sum(int((records["end"] - records["start"]).sum()) for records in own)
         rows.append({"engine": sequencer.engine_name(engine), "busy_share": busy / max(1, cycles)})

@@ -21,17 +21,23 @@ from amaranth.hdl import Signal, ValueCastable
 from amaranth.lib.wiring import Component, In
 
 from archsim.config import load_chip
+from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.core import CoreParams
 from archsim.contracts.crossbar import CrossbarParams
 from archsim.contracts.event_encoder import EventEncoderParams
+from archsim.contracts.experts import ExpertsParams
+from archsim.contracts.masker import MaskerParams
 from archsim.contracts.neuron import NeuronParams
+from archsim.contracts.router import RouterParams
 from archsim.contracts.sequencer import CORE0
 from archsim.contracts.spike_fetch import SpikeFetchParams
 from archsim.contracts.spike_writer import SpikeWriterParams
 from archsim.contracts.sram import SramParams
 from archsim.contracts.synapse_array import SynapseArrayParams
+from archsim.contracts.transposer import TransposerParams
+from archsim.contracts.vector import VectorParams
 
 CLOCK, RESET = "clk", "rst"
 """Ports that every unit has besides those of its signature; the reset is synchronous, active high."""
@@ -129,10 +135,35 @@ UNITS = {
     "attention": Unit(ChipParams, "rtl.units.attention:AttentionEngine", _CHIP),
     "dma": Unit(ChipParams, "rtl.units.dma:Dma", _CHIP),
     "multicast": Unit(ChipParams, "rtl.units.multicast:Multicast", _CHIP),
+    "transposer": Unit(TransposerParams, "rtl.units.transposer:Transposer", {"word_bits": 16},
+        of=lambda chip: AttentionParams(chip).transposer),
+    "masker": Unit(
+        MaskerParams, "rtl.units.masker:Masker", {"lanes": 4, "word_bits": 16}, of=lambda chip: None,
+    ),
+    "vector": Unit(
+        VectorParams, "rtl.units.vector:VectorUnit",
+        {"elements": 4, "membrane_bits": 20, "operand_bits": 12, "sum_bits": 32, "table_bits": 8}, of=lambda chip: None,
+    ),
     "crossbar": Unit(CrossbarParams, "rtl.units.crossbar:Crossbar", {"ports": 4, "depth": 4, "data_bits": 64},
-        of=lambda chip: None),
+        of=lambda chip: ExpertsParams(chip).reply if chip.crossbar_depth else None),
+    "router": Unit(
+        RouterParams, "rtl.units.router:Router", {"neurons": 4, "score_bits": 20, "experts": 16, "slot_bits": 12},
+        of=lambda chip: ExpertsParams(chip).router if chip.crossbar_depth else None,
+    ),
+    "experts": Unit(
+        ChipParams, "rtl.units.experts:ExpertsEngine", _CHIP | {"crossbar_depth": 4},
+        of=lambda chip: chip if chip.crossbar_depth else None,
+    ),
 }  # fmt: skip
 """The units by the names of their contracts."""
+
+DESIGNS = UNITS | {
+    "chip": Unit(ChipParams, "rtl.chip:Chip", _CHIP | {
+        "lanes": 2, "columns": 4, "neurons": 2, "weight_rows": 32, "param_rows": 16, "spike_in_rows": 64, "spike_out_rows": 64,
+        "residual_rows": 64, "psum_rows": 32, "reduce_rows": 8, "attention_rows": 32, "count_rows": 32, "queue_rows": 16,
+    }),
+}  # fmt: skip
+"""The units and the top level that joins them."""
 
 
 def ports(component: Component) -> list[Port]:
@@ -178,7 +209,7 @@ def sidecar(component: Component, name: str, params: Any, text: str) -> dict[str
 
 def write(name: str, out: Path, params: Any) -> tuple[Path, Path]:
     """Build unit ``name`` with these parameters into folder ``out``; returns the Verilog file and the JSON file."""
-    component = UNITS[name].create(params)
+    component = DESIGNS[name].create(params)
     text = verilog(component, name)
     beside = json.dumps(sidecar(component, name, params, text), indent=2) + "\n"
     out.mkdir(parents=True, exist_ok=True)
@@ -194,16 +225,16 @@ def chosen(unit: str | None, chip: str | None, changes: Mapping[str, str]) -> di
     Raises ArchsimError, before anything is written, for an unknown unit or chip, a unit that the chip does not have, and
     parameters that the contract refuses.
     """
-    if unit is not None and unit not in UNITS:
-        raise ArchsimError(f"unknown unit '{unit}'; required one of {', '.join(UNITS)}")
+    if unit is not None and unit not in DESIGNS:
+        raise ArchsimError(f"unknown unit '{unit}'; required one of {', '.join(DESIGNS)}")
     if chip is None:
         if unit is None:
             raise ArchsimError("--unit, --chip or --list is required")
-        return {unit: UNITS[unit].parameters(changes)}
+        return {unit: DESIGNS[unit].parameters(changes)}
     if changes:
         raise ArchsimError("--params changes the defaults of a unit; with --chip, change the chip's file instead")
     sizes = load_chip(chip)
-    found = {name: UNITS[name].of(sizes) for name in ([unit] if unit else UNITS)}
+    found = {name: DESIGNS[name].of(sizes) for name in ([unit] if unit else DESIGNS)}
     if unit and found[unit] is None:
         raise ArchsimError(f"chip '{sizes.name}' has no {unit}; without --chip its defaults are built")
     return {name: params for name, params in found.items() if params is not None}
@@ -221,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.list:
-            print("\n".join(f"{name:14} {_describe(unit)}" for name, unit in UNITS.items()))
+            print("\n".join(f"{name:14} {_describe(unit)}" for name, unit in DESIGNS.items()))
         else:
             for name, params in chosen(options.unit, options.chip, _pairs(options.params)).items():
                 print("\n".join(map(str, write(name, options.out, params))))

@@ -59,6 +59,7 @@ missing_for_all() {
     perl -MPod::Usage -e 1 2>/dev/null || echo perl
     command -v berkeley-abc >/dev/null || echo berkeley-abc # unbounded proofs
     [ -e /usr/share/qflow/tech/osu018/osu018_stdcells.lib ] || echo qflow-tech-osu018
+    command -v sta >/dev/null || echo opensta # critical paths
 }
 
 # Install what `$1` (missing_for_core or missing_for_all) lists, or say precisely what is missing.

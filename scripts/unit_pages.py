@@ -21,15 +21,21 @@ ROOT = Path(__file__).resolve().parents[1]
 PRESET = "small_t4"
 """Preset of the widths on the pages: small, and with more than one lane."""
 
+CROSSBAR_DEPTH = 4
+"""Flits of a queue on the pages of the expert engine, which no preset has."""
+
 
 def parameters(name: str, chip: ChipParams) -> tuple[Any, str]:
     """Parameters of a unit and where they come from: the chip, or an example where no preset has the unit."""
     own = [cls for _, cls in inspect.getmembers(_module(name), inspect.isclass) if cls.__module__.endswith(f".{name}")]
     own = [cls for cls in own if cls.__name__.endswith("Params")]
+    place = f"`{PRESET}`"
+    if UNITS[name].of(chip) is None:
+        chip, place = chip.replace(crossbar_depth=CROSSBAR_DEPTH), f"`{PRESET}` with `crossbar_depth` {CROSSBAR_DEPTH}"
     if own and [field.name for field in fields(own[0])] == ["chip"]:
-        return own[0](chip), f"`{PRESET}`"
+        return own[0](chip), place
     sizes = UNITS[name].of(chip)
-    return (sizes, f"`{PRESET}`") if sizes is not None else (_module(name).corners()[-1], "an example")
+    return (sizes, place) if sizes is not None else (_module(name).corners()[-1], "an example")
 
 
 def units() -> list[str]:

@@ -24,7 +24,7 @@ TESTED_WITH = {
 }
 """Units whose stepped model or RTL is tested in a module of another name."""
 
-PACKAGES = ("archsim", "mapping", "rtl", "workloads", "scripts")
+PACKAGES = ("archsim", "mapping", "rtl", "cosim", "workloads", "scripts")
 MODULE_LINES, FUNCTION_LINES = 300, 60
 """Greatest length of a module and of a function."""
 

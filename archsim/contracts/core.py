@@ -30,6 +30,7 @@ SYNAPSE_FIELDS = (
     Field("reduce_first", 1),  # the reduction starts from 0
     Field("pool", 1),
     Field("pool_first_odd", 1),  # the tile begins with an odd row before the pool
+    Field("pool_left_odd", 1),  # and with an odd column
     Field("param_bank", 1),
     Field("param_base", 10),
     Field("psum_base", 20),

@@ -82,6 +82,14 @@ class SpikeFetchParams:
         return EventEncoderParams(self.lanes, self.word_bits, self.row_bits).i
 
 
+def corners() -> list[SpikeFetchParams]:
+    """Parameter sets at the ends of the ranges: one lane and channel, the widest words, sizes that are no power of two."""
+    return [
+        SpikeFetchParams(1, 1, 2, 1), SpikeFetchParams(1, 8, 512, 8), SpikeFetchParams(3, 21, 300, 9),
+        SpikeFetchParams(4, 16, 1024, 14), SpikeFetchParams(16, 64, 256, 11),
+    ]  # fmt: skip
+
+
 def clip(origin: int, kernel: int, size: int) -> tuple[int, int]:
     """First tap and end tap (exclusive) of a window of ``kernel`` taps from ``origin`` that lie in 0..size-1."""
     return max(0, -origin), min(kernel, size - origin)

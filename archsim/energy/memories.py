@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.core import CoreParams
-from archsim.contracts.sequencer import CORE0, INSTRUCTION_BYTES
+from archsim.contracts.experts import RouteTables
+from archsim.contracts.sequencer import INSTRUCTION_BYTES, engines
 from archsim.contracts.spike_fetch import BANKS as SPIKE_IN_BANKS
 from archsim.contracts.spike_writer import BANKS as SPIKE_OUT_BANKS
 from archsim.contracts.sram import SramParams
@@ -39,8 +40,9 @@ class Memory:
 
 
 def memories(chip: ChipParams) -> dict[str, Memory]:
-    """All memories of ``chip`` by name."""
+    """All memories of ``chip`` by name; those of an engine that it does not have are 0 banks."""
     core = CoreParams(chip)
+    tables, ports = RouteTables(chip), chip.cores if chip.crossbar_depth else 0
     attention = AttentionParams(chip)
     cores = chip.cores
     return {
@@ -55,5 +57,7 @@ def memories(chip: ChipParams) -> dict[str, Memory]:
         "v": Memory("membrane_memory", core.neuron.v, cores + 1),
         "count": Memory("count_memory", attention.counts, 1),
         "count_cleared": Memory("count_memory", attention.cleared, 1),
-        "program": Memory("program_memory", SramParams(chip.queue_rows, INSTRUCTION_BYTES * 8), CORE0 + cores),
+        "route": Memory("route_memory", tables.routes, ports),
+        "reply": Memory("route_memory", tables.replies, ports),
+        "program": Memory("program_memory", SramParams(chip.queue_rows, INSTRUCTION_BYTES * 8), len(engines(chip))),
     }

@@ -15,10 +15,12 @@ COMPONENTS = {
     "reduction_memory": ("reduction memory", "indicative"),
     "membrane_memory": ("membrane memory", "indicative"),
     "count_memory": ("count memory", "indicative"),
+    "route_memory": ("route and reply tables", "indicative"),
     "program_memory": ("program memory", "indicative"),
     "synapse_adders": ("synapse adders", "indicative"),
     "accumulator_registers": ("accumulator registers", "indicative"),
     "attention_adders": ("attention adders", "assumed"),
+    "transposer": ("bit transposer, registers of V", "indicative"),
     "neuron_units": ("neuron units", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
     "dram": ("DRAM", "indicative"),
@@ -34,7 +36,8 @@ ASSUMPTIONS = (
     "an addition writes one accumulator register (Aladdin, 40 nm, unscaled); doubling and hand-over all",
     "a neuron update costs four adders of the membrane's width (three additions, one comparison)",
     "attention: a row of adders of the membrane's width; an AND-popcount or AND costs an adder bit a column",
-    "rows that the multicast reads and writes cost what the cores' output and input banks cost",
+    "a word that leaves the bit transposer moves all its bits; its share of the words that come, of K and of V, is a word each",
+    "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
     "DRAM: LPDDR4, 8 pJ per bit moved",
 )
 """What the model takes for granted, in words."""
@@ -42,6 +45,7 @@ ASSUMPTIONS = (
 NOT_MODELLED = (
     "event encoders, spike fetch and spike writers (their line buffers included)",
     "sequencer logic and semaphores (the program memories are modelled)",
+    "router, packet readers and crossbars of the expert engine (its tables are modelled)",
     "multicast wires, DMA engine, DRAM interface and DRAM background power",
     "rows that STORE reads",
     "clock tree, and leakage of memories",
@@ -53,7 +57,9 @@ UNCOSTED = {
     "words": "event encoder", "empty_words": "event encoder",
     "events": "event encoder; the row read is weight_reads",
     "lane_events": "counted through additions", "stall_cycles": "time only", "fill_cycles": "time only",
-    "spikes": "counted through spike_writes",
+    "spikes": "counted through spike_writes", "choices": "router; counted through route_writes",
+    "dropped": "no packet is sent", "flits": "crossbars; the rows moved are copied_rows or residual_reads",
+    "flit_stalls": "time only",
 }  # fmt: skip
 """Counters that carry no energy of their own, and why."""
 
@@ -82,6 +88,9 @@ def rates(chip: ChipParams) -> dict[str, tuple[str, float]]:
         ATTENTION + "additions": ("attention_adders", adder + register),
         "granules": neuron, ATTENTION + "granules": neuron,
         "popcounts": word, ATTENTION + "popcounts": word, "gates": word, ATTENTION + "gates": word,
+        ATTENTION + "transposed": (
+            "transposer", value("register_energy") * (chip.columns * chip.columns + 2 * chip.columns)
+        ),
         "dram_bytes": ("dram", 8 * value("dram_bit")),
         "instructions": access("program"),
         "spike_writes": access("spike_out", chip.neurons),
@@ -89,9 +98,11 @@ def rates(chip: ChipParams) -> dict[str, tuple[str, float]]:
         "spike_reads": access("spike_in"), ATTENTION + "spike_reads": access("attention"),
         "copied_rows": access("spike_out"), "copied_row_writes": access("spike_in"),
         "loaded_weight_rows": access("weight"), "loaded_param_rows": access("param"),
-        "loaded_spike_rows": access("spike_in"),
+        "loaded_spike_rows": access("spike_in"), "stored_spike_rows": access("spike_out"),
         "weight_reads": access("weight"), "param_reads": access("param"),
     }  # fmt: skip
+    for memory in ("route", "reply"):
+        table |= {f"{memory}_{kind}": access(memory) for kind in ("reads", "writes")}
     for memory in ("psum", "residual", "reduce", "v", "count"):
         for access_kind in ("reads", "writes"):
             table[f"{memory}_{access_kind}"] = table[f"{ATTENTION}{memory}_{access_kind}"] = access(memory)
@@ -123,9 +134,10 @@ def energy_pj(chip: ChipParams, counters: Mapping[str, int], cycles: int) -> dic
 
 def leakage_pj_per_cycle(chip: ChipParams) -> float:
     """Leakage of adders and accumulator registers, pJ per cycle (mW x ns); memories are not modelled."""
-    adders = _adder_count(chip) * value("adder_leakage") * chip.membrane_bits / 32
-    registers = 2 * (chip.adders + chip.columns) * chip.membrane_bits * value("register_leakage")
-    return (adders + registers) * 1000 / chip.clock_mhz
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip)
+    leakage = adder_bits * value("adder_leakage") / 32 + register_bits * value("register_leakage")
+    return leakage * 1000 / chip.clock_mhz
 
 
 def area_mm2(chip: ChipParams) -> dict[str, float]:
@@ -135,10 +147,13 @@ def area_mm2(chip: ChipParams) -> dict[str, float]:
     result: dict[str, float] = {}
     for memory in memories(chip).values():
         area = memory.count * by_capacity("sram_area", memory.bank_bytes)
-        result[memory.component] = result.get(memory.component, 0.0) + area
+        if memory.count:
+            result[memory.component] = result.get(memory.component, 0.0) + area
     result["synapse_adders"] = chip.adders * adder
     result["accumulator_registers"] = 2 * (chip.adders + chip.columns) * register
-    result["attention_adders"] = chip.columns * adder
+    # A row of adders, and P AND-popcounts of M bits.
+    result["attention_adders"] = chip.columns * adder + chip.neurons * chip.columns * by_width("adder_area", 1) * 1e-6
+    result["transposer"] = _transposer_bits(chip) * value("register_area") * 1e-6
     result["neuron_units"] = (chip.cores + 1) * chip.neurons * value("neuron_adders") * adder
     return result
 
@@ -146,6 +161,11 @@ def area_mm2(chip: ChipParams) -> dict[str, float]:
 def field_energy_pj(accumulates: int, multiply_accumulates: int) -> float:
     """The field's figure, pJ: 0.9 per accumulate, 4.6 per multiply-accumulate (fp32, 45 nm), no memory."""
     return value("field_ac") * accumulates + value("field_mac") * multiply_accumulates
+
+
+def _transposer_bits(chip: ChipParams) -> int:
+    """Registers of the AND-popcount engine: the transposer of K and as many of V."""
+    return 2 * chip.columns * chip.columns
 
 
 def _adder_count(chip: ChipParams) -> float:

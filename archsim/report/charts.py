@@ -25,6 +25,7 @@ CAUSE_COLOURS = {
     "weights": "#8e5ea2",
     "gather": "#c9a3d6",
     "attention": "#c8443c",
+    "experts": "#9c2f5a",
     "other_cores": "#e5a29d",
     "decode": "#6b6b6b",
     "end": "#b8b8b8",
@@ -105,7 +106,7 @@ def timeline_chart(result: RunResult) -> str:
     run = result.images[0]
     layers = result.program.notes["layers"]
     colours = _layer_colours(len(layers))
-    engines = range(sequencer.CORE0 + result.chip.cores)
+    engines = sequencer.engines(result.chip)
     with matplotlib.rc_context(STYLE):
         figure, axes = _figure(1.3 + 0.27 * len(engines))
         for row, engine in enumerate(engines):
@@ -116,7 +117,7 @@ def timeline_chart(result: RunResult) -> str:
                     (row - 0.4, 0.8),
                     facecolors=[colours[layer] for _, _, layer in spans],
                 )
-        axes.set_yticks(list(engines), [sequencer.engine_name(engine) for engine in engines])
+        axes.set_yticks(range(len(engines)), [sequencer.engine_name(engine) for engine in engines])
         axes.invert_yaxis()
         axes.set_xlim(0, run.cycles)
         axes.set_xlabel(f"cycle of the first image ({result.chip.clock_mhz:g} cycles per microsecond)")

@@ -53,12 +53,26 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("area", f"{summary['area_mm2']['total']:.4g} mm2 (modelled at 45 nm)"),
         ("DRAM", f"{number(summary['dram_bytes'])} bytes"),
     ]
-    return lines + _quality(summary)
+    return lines + _products(summary) + _quality(summary)
 
 
 def number(value: float) -> str:
     """A count with separators; one decimal where it is a mean that is no integer."""
     return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}"
+
+
+def _products(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Which engine makes K^T V of each attention layer, and why."""
+    lines = []
+    for name, entry in summary["first_products"].items():
+        text = f"{name} by {'AND-popcount' if entry['engine'] == 'popcount' else 'events'}"
+        if "images" in entry:
+            text += (
+                f": {number(entry['event_cycles'])} cycles by events, {number(entry['popcount_cycles'])} by AND-popcount "
+                f"({entry['images']} recorded image(s))"
+            )
+        lines.append(("K^T V", text))
+    return lines
 
 
 def _quality(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -120,6 +134,8 @@ def _components(summary: Mapping[str, Any]) -> Table:
     energy, area = summary["energy_uj"], summary["area_mm2"]
     for name, (label, confidence) in COMPONENTS.items():
         size = area.get(name)
+        if size is None and not energy[name]:
+            continue  # nothing of it in this chip
         table.add_row(
             label + ("*" if confidence == "assumed" else ""),
             f"{energy[name]:.4g}",

@@ -8,7 +8,7 @@ from typing import Any
 from archsim.contracts import sequencer
 from archsim.results import COUNTERS, RunResult
 
-WAITED_FOR = ("nothing", "dma", "multicast", "attention", "another core")
+WAITED_FOR = ("nothing", "dma", "multicast", "attention", "another core", "experts")
 """Names of ``waited_for``, by number."""
 
 
@@ -18,7 +18,7 @@ def timeline(result: RunResult) -> dict[str, Any]:
     layers = result.program.notes["layers"]
     title = f"{result.workload} on {chip.name}"
     events: list[dict[str, Any]] = [{"ph": "M", "name": "process_name", "pid": 0, "args": {"name": title}}]
-    for engine in range(sequencer.CORE0 + chip.cores):
+    for engine in sequencer.engines(chip):
         row = {"ph": "M", "pid": 0, "tid": engine}
         events.append({**row, "name": "thread_name", "args": {"name": sequencer.engine_name(engine)}})
         events.append({**row, "name": "thread_sort_index", "args": {"sort_index": engine}})

@@ -21,37 +21,13 @@ _plane_value = njit(contract.plane_value)
 LOCKSTEP = (*(field.name for field in TILE_FIELDS), "gang", "blocks", "steps", "replay", "pool")
 """Fields in which the members of a gang must agree."""
 
-POSITION, SLICE = 0, 1
-"""Counters of the neuron unit's address generator."""
-
-
-@njit
-def _address(f, at, regs, stage):
-    """Marks and rows of the offered block into the first stage of the neuron unit; counts groups."""
-    block, step = regs[synapse_array.BLOCK], regs[synapse_array.STEP]
-    t = at[SLICE] * f.steps + step
-    last = synapse_array.last_block(regs, f.blocks, f.steps)
-    stage[neuron.VALID], stage[neuron.BLOCK], stage[neuron.STEP], stage[neuron.LAST] = 1, block, step, last
-    stage[neuron.FRESH] = at[SLICE] == 0
-    stage[neuron.CLEAR] = f.reduce_first and at[POSITION] == 0 and at[SLICE] == 0
-    stage[neuron.PSUM] = f.psum_base + at[POSITION] * f.psum_position + t * f.psum_step + block
-    residual = at[POSITION] * f.residual_position + t * f.residual_step + block
-    stage[neuron.RESIDUAL_IN] = f.residual_in_base + residual
-    stage[neuron.RESIDUAL_OUT] = f.residual_out_base + residual
-    stage[neuron.REDUCE] = f.reduce_base + block
-    if last:
-        at[SLICE] += 1
-        if f.planes or at[SLICE] == f.slices:
-            at[SLICE] = 0
-            at[POSITION] += 1
-
 
 @checked
 def _take_block(f, c, size, at, regs, bank, pipe, data, param, psum, residual, reduce, membranes, wrote):
     """The neuron unit takes the offered block; returns whether no read met a write of its row."""
-    block = regs[synapse_array.BLOCK]
-    lane = 0 if f.replay else regs[synapse_array.STEP]
-    _address(f, at, regs, pipe[0])
+    block, step = regs[synapse_array.BLOCK], regs[synapse_array.STEP]
+    lane = 0 if f.replay else step
+    neuron.address(f, at, block, step, synapse_array.last_block(regs, f.blocks, f.steps), pipe[0])
     data[neuron.BIAS : neuron.SHIFT + 1] = param[f.param_base + block]
     first = block * size.neurons
     sums = bank[lane, first : first + size.neurons]

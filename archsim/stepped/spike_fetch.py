@@ -1,9 +1,15 @@
 """Spike fetch, cycle by cycle: loop counters, an address register, a bank with one cycle of read latency, and a FIFO."""
 
 from collections import namedtuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.core import SYNAPSE_FIELDS
-from archsim.contracts.spike_fetch import ADDRESS_BITS, FIFO_DEPTH
+from archsim.contracts.spike_fetch import ADDRESS_BITS, FIFO_DEPTH, SpikeFetchParams
 from archsim.jit import njit
 from archsim.stepped import fifo
 from archsim.stepped.bits import checked, ones
@@ -106,3 +112,76 @@ def _advance(f, walk):
         walk[ACTIVE] = 0
     else:
         _window(f, walk)
+
+
+class FetchRun(NamedTuple):
+    """What a run of the fetch shows at its ports.
+
+    Attributes:
+        start: cycle in which each tile starts.
+        words: spikes, uint64 [words, lanes].
+        marks: int64 [words, 4]: weight row, shift, subtract, last.
+        transferred: cycle in which each word was taken.
+    """
+
+    start: NDArray[np.int64]
+    words: NDArray[np.uint64]
+    marks: NDArray[np.int64]
+    transferred: NDArray[np.int64]
+
+
+@checked
+def _run(f, word_bits, start, ready, bank, log):
+    """Clock a tile from its start until its last word is taken; returns the words, and ``log`` grown to hold them."""
+    lanes = bank.shape[1]
+    walk, flight = np.zeros(13, np.int64), np.zeros(lanes + MARKS, np.int64)
+    queue, store = np.zeros(2, np.int64), np.zeros((FIFO_DEPTH, lanes + MARKS), np.int64)
+    begin(f, walk)
+    cycle, count = start, 0
+    while walk[ACTIVE] or walk[FLYING] or queue[fifo.COUNT]:
+        cycle += 1
+        if queue[fifo.COUNT] and ready[cycle % len(ready)]:
+            if count == len(log):
+                larger = np.zeros((2 * len(log), log.shape[1]), np.int64)
+                larger[:count] = log
+                log = larger
+            log[count, :-1] = fifo.pop(queue, store)
+            log[count, -1] = cycle
+            count += 1
+        clock(f, word_bits, walk, queue, store, flight, bank)
+    return count, log
+
+
+def run(
+    params: SpikeFetchParams,
+    tiles: Sequence[Mapping[str, int]],
+    banks: NDArray[np.uint64],
+    gaps: NDArray[np.int64],
+    ready: NDArray[np.bool_],
+) -> FetchRun:
+    """Fetch tile after tile.
+
+    Args:
+        params: sizes.
+        tiles: TILE_FIELDS of each instruction; missing ones are 0.
+        banks: both spike banks, uint64 [2, rows, lanes].
+        gaps: tile k starts ``gaps[k]`` cycles after the last word of the one before was taken (the first one in ``gaps[0]``).
+        ready: whether the encoder takes a word in each cycle; cyclic.
+
+    Raises ArchsimError when ``ready`` never is.
+    """
+    if not np.any(ready):
+        raise ArchsimError("spike fetch: ready must be true in some cycle, given an encoder that never takes a word")
+    start, free, parts = [], 0, [np.zeros((0, params.lanes + MARKS + 1), np.int64)]
+    for fields, gap in zip(tiles, gaps, strict=True):
+        f = Fields(*(int(fields.get(name, 0)) for name in Fields._fields))
+        start.append(free + int(gap))
+        log = np.zeros((64, params.lanes + MARKS + 1), np.int64)
+        count, log = _run(
+            f, params.word_bits, start[-1], np.asarray(ready, np.bool_), banks[f.in_bank].view(np.int64), log
+        )
+        parts.append(log[:count])
+        free = int(log[count - 1, -1])
+    words = np.concatenate(parts)
+    spikes = np.ascontiguousarray(words[:, : params.lanes]).view(np.uint64)
+    return FetchRun(np.array(start, np.int64), spikes, words[:, params.lanes : -1], words[:, -1])

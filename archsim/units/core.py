@@ -13,9 +13,9 @@ from archsim.contracts.event_encoder import word_cycles as contract_word_cycles
 from archsim.contracts.neuron import NONE
 from archsim.jit import lowest_bit, njit, popcount
 from archsim.results import COUNT, COUNTERS, Recording
-from archsim.units.neuron import fire, initial, membrane_input
+from archsim.units.neuron import block_step
 from archsim.units.spike_fetch import ADDRESS_MASK, clip
-from archsim.units.spike_writer import pool, store
+from archsim.units.spike_writer import output_row, pooled, store
 from archsim.units.sram import CoreMemory
 
 Synapse = namedtuple("Synapse", [field.name for field in contract.SYNAPSE_FIELDS])
@@ -108,56 +108,18 @@ def slice_words(f, origin, top, bottom, left, right, index, banks, scratch, coun
 
 
 @njit
-def block_step(f, position, step, t, block, bits, banks, scratch, counts):
-    """Neuron unit for one block at time step ``t``; returns its granule."""
-    p_count = banks.residual.shape[1]
-    first = block * p_count
-    sums, y = scratch.sums[0 if f.replay else step], scratch.y
-    params = banks.param[f.param_base + block]
-    psum_row = f.psum_base + position * f.psum_position + t * f.psum_step + block
-    half = 1 << (bits - 1)
-    if f.psum_out:
-        for p in range(p_count):
-            total = sums[first + p] + (banks.psum[psum_row, p] if f.psum_in else 0)
-            banks.psum[psum_row, p] = ((total + half) & (2 * half - 1)) - half
-        return np.uint64(0)
-    offset = position * f.residual_position + t * f.residual_step + block
-    for p in range(p_count):
-        y[p] = membrane_input(
-            sums[first + p], banks.psum[psum_row, p] if f.psum_in else 0, params[0, p], params[2, p],
-            banks.residual[f.residual_in_base + offset, p] if f.residual_in else 0, bits,
-        )  # fmt: skip
-        if f.residual_out:
-            banks.residual[f.residual_out_base + offset, p] = y[p]
-        if f.reduce:
-            start = f.reduce_first and position == 0 and t == 0
-            total = y[p] + (0 if start else banks.reduce[f.reduce_base + block, p])
-            banks.reduce[f.reduce_base + block, p] = ((total + half) & (2 * half - 1)) - half
-        if scratch.inputs.shape[0]:
-            scratch.inputs[position, t, first + p] = y[p]
-    if f.neuron == NONE:
-        return np.uint64(0)
-    v = scratch.v[block]
-    if t == 0:
-        for p in range(p_count):
-            v[p] = initial(params[1, p], f.neuron)
-    spikes = fire(y, v, params[1], f.neuron, bits, scratch.h)
-    if scratch.potentials.shape[0]:
-        scratch.potentials[position, t, first : first + p_count] = scratch.h
-    return np.uint64(spikes)
-
-
-@njit
-def count_blocks(f, index, granules, counts):
-    """Count the memory accesses of a group of ``granules`` blocks and steps at slice ``index``."""
+def count_blocks(f, position, index, granules, counts):
+    """Count the memory accesses of a group of ``granules`` blocks and steps at slice ``index`` of a position."""
+    reduced = f.blocks * f.reduce * (1 - f.psum_out)
+    begins = f.reduce_first and position == 0 and (index == 0 or f.planes)
     counts[COUNT.granules] += granules
     counts[COUNT.param_reads] += granules * (1 - f.psum_out)
     counts[COUNT.psum_reads] += granules * f.psum_in
     counts[COUNT.psum_writes] += granules * f.psum_out
     counts[COUNT.residual_reads] += granules * f.residual_in
-    counts[COUNT.residual_writes] += granules * f.residual_out
-    counts[COUNT.reduce_reads] += f.blocks * f.reduce
-    counts[COUNT.reduce_writes] += f.blocks * f.reduce
+    counts[COUNT.residual_writes] += granules * f.residual_out * (1 - f.psum_out)
+    counts[COUNT.reduce_reads] += 0 if begins else reduced
+    counts[COUNT.reduce_writes] += reduced
     if f.neuron != NONE and not f.planes:
         counts[COUNT.v_reads] += f.blocks * (index > 0)
         counts[COUNT.v_writes] += f.blocks * (index < f.slices - 1)
@@ -168,7 +130,6 @@ def store_group(f, y, x, index, bits, banks, scratch, counts):
     """Neuron unit and spike writer for all blocks of a group."""
     p_count = banks.residual.shape[1]
     position = y * f.out_width + x
-    out_width = (f.out_width + 1) // 2 if f.pool else f.out_width
     compute = scratch.trace.shape[0] == 0
     lanes = f.lanes
     slices = f.steps // lanes if f.planes else f.slices
@@ -177,25 +138,18 @@ def store_group(f, y, x, index, bits, banks, scratch, counts):
             t = step if f.planes else index * f.steps + step
             granule = np.uint64(0)
             if compute:
-                granule = block_step(f, position, step, t, block, bits, banks, scratch, counts)
-            complete, out_y, out_x = True, y, x
-            if f.pool:
-                entry = t * f.blocks + block
-                complete, granule = pool(
-                    y, x, f.pool_first_odd, f.out_height, f.out_width, granule,
-                    scratch.columns[entry], scratch.lines[entry],
-                )  # fmt: skip
-                out_y, out_x = (y - f.pool_first_odd) // 2, x // 2
+                first = block * p_count
+                sums = scratch.sums[0 if f.replay else step, first : first + p_count]
+                granule = block_step(f, position, t, block, sums, bits, banks, scratch)
+            complete, granule, place = pooled(f, y, x, t, block, granule, scratch.columns, scratch.lines)
             if f.spike_out and complete and not f.psum_out:
-                row = out_y * out_width + out_x
                 if not compute:
-                    granule = scratch.trace[row * slices + t // lanes, t % lanes] >> np.uint64(block * p_count)
+                    granule = scratch.trace[place * slices + t // lanes, t % lanes] >> np.uint64(block * p_count)
                     granule &= np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - p_count)
-                address = f.out_base + row * f.out_position + t // lanes * f.out_slice
-                store(banks.spike_out, address, t % lanes, block * p_count, granule, p_count)
+                store(banks.spike_out, output_row(f, place, t), t % lanes, block * p_count, granule, p_count)
                 counts[COUNT.spike_writes] += 1
                 counts[COUNT.spikes] += popcount(granule)
-    count_blocks(f, index, f.blocks * f.steps, counts)
+    count_blocks(f, position, index, f.blocks * f.steps, counts)
 
 
 @njit

@@ -1,11 +1,12 @@
 """Contents of the chip's memories during a run, and how DRAM bytes become rows."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.contracts import dma
+from archsim.contracts import dma, router
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import param_layout
 
@@ -69,24 +70,48 @@ class AttentionMemory:
 
 
 @dataclass
+class ExpertsMemory:
+    """The memories of the expert engine, and what its router keeps from one instruction to the next.
+
+    Attributes:
+        routes: int64 [cores, route_rows, 5]: the fields of a route table's row.
+        replies: int64 [cores, route_rows, 3]: home core, source row and target row of a request.
+        counts: int64 [16]: tokens that each expert has accepted.
+    """
+
+    routes: NDArray[np.int64]
+    replies: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, chip: ChipParams) -> "ExpertsMemory":
+        """Memories of the expert engine of ``chip``, all 0; without rows if it has none."""
+        rows = chip.route_rows if chip.crossbar_depth else 0
+        tables = (np.zeros((chip.cores, rows, fields), np.int64) for fields in (5, 3))
+        return cls(*tables, np.zeros(router.MAX_EXPERTS, np.int64))
+
+
+@dataclass
 class Memories:
-    """Every memory of a chip: the cores', the attention unit's, and DRAM (uint8 [bytes])."""
+    """Every memory of a chip: the cores', the attention unit's, DRAM (uint8 [bytes]), the expert engine's."""
 
     cores: list[CoreMemory]
     attention: AttentionMemory
     dram: NDArray[np.uint8]
+    experts: ExpertsMemory
 
     @classmethod
     def empty(cls, chip: ChipParams, dram: NDArray[np.uint8]) -> "Memories":
         """Memories of ``chip``, all 0, with a copy of ``dram``."""
-        return cls([CoreMemory.empty(chip) for _ in range(chip.cores)], AttentionMemory.empty(chip), dram.copy())
+        cores = [CoreMemory.empty(chip) for _ in range(chip.cores)]
+        return cls(cores, AttentionMemory.empty(chip), dram.copy(), ExpertsMemory.empty(chip))
 
 
 def row_format(chip: ChipParams, memory: int) -> tuple[int, int]:
     """Bits of an element and elements of a row of a DMA memory (the row's fields lie packed, lowest first)."""
     if memory == dma.WEIGHT:
         return chip.weight_bits, chip.columns
-    if memory == dma.SPIKE_IN:
+    if memory in (dma.SPIKE_IN, dma.SPIKE_OUT):
         return chip.columns, chip.lanes
     return chip.membrane_bits, chip.neurons
 
@@ -116,10 +141,11 @@ def integers_from_bytes(data: NDArray[np.uint8], width: int, count: int) -> NDAr
     return _integers(_fit(np.unpackbits(data, axis=1, bitorder="little"), width * count), count)
 
 
-def rows_to_bytes(width: int, rows: NDArray[np.int32], row_bytes: int) -> NDArray[np.uint8]:
-    """Rows of two's-complement integers [rows, elements] as bytes [rows, row_bytes], ``width`` bits an element."""
-    bits = (rows[:, :, None].astype(np.int64) >> np.arange(width)) & 1
-    data = np.packbits(bits.reshape(len(rows), -1).astype(np.uint8), axis=1, bitorder="little")
+def rows_to_bytes(width: int, rows: NDArray[Any], row_bytes: int) -> NDArray[np.uint8]:
+    """Rows of words or two's-complement integers [rows, elements] as bytes [rows, row_bytes], ``width`` bits an element."""
+    octets = np.ascontiguousarray(rows.astype("<i8" if rows.dtype.kind == "i" else "<u8")).view(np.uint8)
+    bits = np.unpackbits(octets.reshape(*rows.shape, 8), axis=2, bitorder="little")[:, :, :width]
+    data = np.packbits(bits.reshape(len(rows), -1), axis=1, bitorder="little")
     return np.pad(data, ((0, 0), (0, max(0, row_bytes - data.shape[1]))))[:, :row_bytes]
 
 

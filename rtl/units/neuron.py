@@ -137,7 +137,7 @@ class NeuronUnit(Component):
         # cycle 0: the block is taken; psum, residual and parameters are read
         self._accept(m, valid[0], stages[0])
         param_row = Signal(shape(params.param))
-        m.d.comb += param_row.eq(self._params(m, valid[0]))
+        m.d.comb += param_row.eq(self._params(m, valid[0] & ~config.psum_out))
         sums = Signal(params.neurons * params.membrane_bits)
         for before in range(2):
             m.d.sync += valid[before + 1].eq(valid[before])

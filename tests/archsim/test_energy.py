@@ -67,10 +67,19 @@ def test_addition_by_hand(chip):
 
 def test_dram_and_leakage_by_hand(chip):
     assert energy_pj(chip, {"dram_bytes": 100}, 0)["dram"] == pytest.approx(100 * 8 * 8)
-    # mW x 2 ns at 500 MHz; 128 + 64 + 3 x 16 x 4 adders of 24 bits; two sets of 128 + 64 accumulators
-    expected = 2 * (384 * 0.00225 * 24 / 32 + 2 * 192 * 24 * 0.000074)
+    # mW x 2 ns at 500 MHz; 128 + 64 + 3 x 16 x 4 adders of 24 bits, 16 popcounts of 64; two sets of 128 + 64 accumulators,
+    # 64 x 64 registers of K and as many of V
+    adders, registers = 384 * 24 + 16 * 64, 2 * 192 * 24 + 2 * 64 * 64
+    expected = 2 * (adders * 0.00225 / 32 + registers * 0.000074)
     assert leakage_pj_per_cycle(chip) == pytest.approx(expected)
     assert energy_pj(chip, {}, 1000)["logic_leakage"] == pytest.approx(1000 * expected)
+
+
+def test_transposed_words_by_hand(chip):
+    # 64 x 64 bits shift, and a word of K and one of V have come; the popcounts themselves cost an adder bit a column.
+    energy = energy_pj(chip, {"attention.transposed": 1, "attention.popcounts": 64}, 0)
+    assert energy["transposer"] == pytest.approx((64 * 64 + 2 * 64) * 0.0090)
+    assert energy["attention_adders"] == pytest.approx(64 * 64 * 0.060 / 8)
 
 
 def test_energy_is_linear(chip):
@@ -83,6 +92,7 @@ def test_area_of_weights_by_hand(chip):
     area = area_mm2(chip)
     assert area["weight_memory"] == pytest.approx(4 * 0.095)  # 2 cores x 2 banks of 32 KB
     assert area["synapse_adders"] == pytest.approx(128 * 406e-6 * 24 / 32, rel=0.01)
+    assert area["transposer"] == pytest.approx(2 * 64 * 64 * 5.98e-6)
     assert "dram" not in area and set(area) <= set(COMPONENTS)
     assert all(value > 0 for value in area.values())
 

@@ -29,6 +29,7 @@ EXPECTED = {
     "weights": (20 + 20) * 16,
     "gather": (8 + 10) * 16,
     "attention": 48 * 16,
+    "experts": 0,
     "other_cores": 0,
     "decode": (3 + 1 + 3 + 3 + 1 + 1 + 3 + 3 + 1) * 16,
     "end": (9 + 126) * 16,
