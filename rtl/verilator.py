@@ -132,12 +132,19 @@ def _compile(text: str, top: str, driver: str, control: str, flags: Sequence[str
     obj = work / "obj"
     (obj / "driver.cpp").write_text(driver)
     runtime = _runtime_objects()[: None if set(TRACE_FLAGS) <= set(flags) else -len(TRACE_SOURCES)]
-    sources = sorted(path.name for path in obj.glob("*.cpp"))
-    # Two at a time: the generated sources are several, and a desk has more than one core.
-    with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(lambda name: _compile_one(Path(name), obj), sources))
+    sources = [_united(obj, "fast.cpp", False), _united(obj, f"slow{SLOW_SUFFIX}", True)]
+    with ThreadPoolExecutor(len(sources)) as pool:
+        objects = list(pool.map(lambda source: _compile_one(source, obj), sources))
     _call(["g++", "-shared", "-o", "../library.so", *objects, *map(str, runtime), "-pthread"], obj)
     return work / "library.so"
+
+
+def _united(folder: Path, name: str, slow: bool) -> Path:
+    """One source that includes the slow ones in ``folder``, or all others: the headers, which take longest, are read once."""
+    parts = sorted(path.name for path in folder.glob("*.cpp") if path.name.endswith(SLOW_SUFFIX) == slow)
+    whole = Path(f"united_{name}")
+    (folder / whole).write_text("".join(f'#include "{part}"\n' for part in parts))
+    return whole
 
 
 def _compile_one(source: Path, folder: Path) -> str:

@@ -37,12 +37,15 @@ void* archsim_open() {
     Model* const model = new Model;
     // A failed assertion or $stop ends the run with a status; the default would abort the process.
     model->context.fatalOnError(false);
+    // Scopes register in the thread's context, which may be another model's, and leave that of the moment.
+    Verilated::threadContextp(&model->context);
     model->top = std::make_unique<Vtop>(&model->context, "top");
     return model;
 }
 
 void archsim_close(void* handle) {
     Model* const model = static_cast<Model*>(handle);
+    Verilated::threadContextp(&model->context);
     model->top->final();
     delete model;
 }

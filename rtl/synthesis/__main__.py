@@ -38,6 +38,8 @@ def designs(chip: str | None, units: Sequence[str], top: bool) -> dict[str, Any]
     found = chosen(None, chip, {}) if chip and not units else {}
     for unit in units or ([] if chip else UNITS):
         found |= chosen(unit, chip, {})
+    if TOP not in units:
+        found.pop(TOP, None)
     return found | ({TOP: chosen("core", chip, {})["core"]} if top else {})
 
 

@@ -73,7 +73,7 @@ _VERILOG: dict[str, tuple[Stage, ...]] = {
         _rtl("synapse_array", "TestLibrary and (open_groups or test_random or corners) and (3-6-2 or 1-1-1)"),
     ),
     "spike_fetch": (_rtl("spike_fetch"),),
-    "neuron": (_rtl("neuron", "corner_sequences and 1-1-split or membrane_input and 9"), _HANDMADE),
+    "neuron": (_rtl("neuron", "corner_sequences and (1-1-split or 1-2-split or 1-3-split) or membrane_input and 9"), _HANDMADE),
     "spike_writer": (_HANDMADE, _RANDOM),
     "sequencer": (_rtl("sequencer"), _RANDOM),
     "core": (_HANDMADE, _RANDOM),
@@ -83,7 +83,7 @@ _VERILOG: dict[str, tuple[Stage, ...]] = {
     ),
     "dma": (
         _rtl("dma", "random_transfers and single_beats or without_a_division"),
-        _rtl("dma", "random_transfers and (odd or wide_bus)"),
+        _rtl("dma_requester"), _rtl("dma", "random_transfers and (odd or wide_bus)"),
     ),
     "multicast": (_rtl("multicast", "random_copies and odd"), _rtl("multicast", "random_copies and (least or word)")),
     "crossbar": (_crossbar(3, 1, 16), _crossbar(2, 2, 8), _crossbar(5, 3, 8)),

@@ -15,6 +15,7 @@ from archsim.contracts import dma, sequencer
 from archsim.stepped import sequencer as stepped
 from archsim.tensors import Capture
 from archsim.units.sram import Memories
+from mapping.importers import artefact, spikingformer
 from mapping.ir import IMAGE, Attention, Classifier, Map, Network, Synapse
 from mapping.quantise import IntSynapse, Precision, quantise
 from mapping.schedule import Limits, schedule
@@ -72,7 +73,7 @@ def _assert_right(workload, pixels, number=0):
 
 @pytest.fixture(scope="module")
 def trained():
-    return simulate.artefact.load(WORKLOAD.parent / "artefacts" / "spikingformer_digits")
+    return artefact.load(WORKLOAD.parent / "artefacts" / "spikingformer_digits")
 
 
 @pytest.fixture
@@ -81,8 +82,8 @@ def digits(trained):
 
     def build(preset, changes, limits=Limits()):  # noqa: B008 (immutable)
         chip = load_chip(preset).replace(queue_rows=1 << 13, **changes)
-        network = quantise(simulate.spikingformer.read(trained), Precision(head_bits=12))
-        return simulate.Workload(None, trained, network, schedule(network, chip, limits), trained)
+        network = quantise(spikingformer.read(trained), Precision(head_bits=12))
+        return simulate.Workload(None, network, schedule(network, chip, limits), trained, trained)
 
     return build
 
@@ -210,6 +211,6 @@ def test_random_networks(seed):
     )  # fmt: skip
     widest = max(layer.weight.shape[3] for layer in network.layers if isinstance(layer, IntSynapse)) * chip.columns
     limits = Limits(int(rng.choice([widest, 4 * widest])), int(rng.integers(2, 40)))
-    workload = simulate.Workload(None, None, network, schedule(network, chip, limits), None)
+    workload = simulate.Workload(None, network, schedule(network, chip, limits))
     shape = network.maps[IMAGE]
     _assert_right(workload, rng.normal(0, 0.7, (shape.channels, shape.height, shape.width)))
