@@ -94,6 +94,7 @@ _LIMITS = Stage(("tests/archsim/test_contracts.py", "tests/archsim/test_contract
 
 _OTHERS: dict[str, tuple[Stage, ...]] = {
     "rtl/fifo.py": (_rtl("fifo", "3"), _rtl("fifo"), _rtl("spike_fetch", "words_and_cycles")),
+    "rtl/arbiter.py": (_crossbar(3, 1, 16), _crossbar(5, 3, 8), _rtl("formal", "arbiter_4")),
     "rtl/payload.py": (_rtl("event_encoder", "TestLibrary and corners and 3-5-3"), _rtl("neuron", "corner_sequences")),
     "archsim/contracts/common/layout.py": (
         _LIMITS, Stage(("tests/rtl/test_bench.py",)), Stage(("tests/mapping/test_program.py",)), _stepped("sequencer"),

@@ -15,11 +15,16 @@ from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.core import CoreParams
 from archsim.contracts.crossbar import CrossbarParams
 from archsim.contracts.event_encoder import EventEncoderParams
+from archsim.contracts.experts import ExpertsParams
+from archsim.contracts.masker import MaskerParams
 from archsim.contracts.neuron import NeuronParams
+from archsim.contracts.router import RouterParams
 from archsim.contracts.spike_fetch import SpikeFetchParams
 from archsim.contracts.spike_writer import SpikeWriterParams
 from archsim.contracts.sram import SramParams
 from archsim.contracts.synapse_array import SynapseArrayParams
+from archsim.contracts.transposer import TransposerParams
+from archsim.contracts.vector import VectorParams
 
 CHIP = ChipParams(
     name="odd", clock_mhz=100.0, cores=2, lanes=3, columns=12, neurons=4, weight_bits=5, membrane_bits=10, weight_rows=100,
@@ -43,6 +48,8 @@ ARRAY = SynapseArrayParams(2, 12, 4, 5, 10, 100)
 NEURON = NeuronParams(4, 4, 10, 2, 2, 2, 2)
 WRITER = SpikeWriterParams(2, 4, 4, 8)
 CROSSBAR = CrossbarParams(4, 3, 8)
+ROUTER = RouterParams(4, 8, 8, 6)
+VECTOR = VectorParams(2, 8, 6, 12, 5)
 RANGES = [
     *(Range(SramParams(2, 2, 2), name, 1) for name in ("rows", "granule_bits", "granules")),
     Range(EventEncoderParams(2, 16, 6), "lanes", 1, 16), Range(EventEncoderParams(2, 16, 6), "word_bits", 1, 64),
@@ -54,6 +61,11 @@ RANGES = [
     *(Range(NEURON, name, 1) for name in ("param_rows", "residual_rows", "psum_rows", "reduce_rows")),
     *(Range(WRITER, name, 1) for name in ("lanes", "neurons", "blocks", "pool_steps", "pool_rows")), Range(WRITER, "rows", 2),
     Range(CROSSBAR, "ports", 2, 16), Range(CrossbarParams(4, 3, 1), "depth", 1, 64), Range(CROSSBAR, "data_bits", 1),
+    Range(ROUTER, "neurons", 1, 64), Range(ROUTER, "score_bits", 2, 24), Range(ROUTER, "experts", 2, 16),
+    Range(ROUTER, "slot_bits", 1, 16), Range(VECTOR, "elements", 1, 64), Range(VECTOR, "operand_bits", 2, 8),
+    Range(VECTOR, "sum_bits", 9, 15), Range(VECTOR, "table_bits", 1, 8), Range(VectorParams(2, 24, 6, 40, 5), "table_bits", 1, 12),
+    Range(MaskerParams(2, 8), "lanes", 1, 16), Range(MaskerParams(2, 8), "word_bits", 1, 64),
+    Range(TransposerParams(8), "word_bits", 1, 64),
     *(Range(CHIP, name, low, high) for name, (low, high) in {
         "cores": (1, 32), "lanes": (1, 16), "weight_bits": (2, 8), "membrane_bits": (8, 24), "count_bits": (2, 16),
         "dram_latency_cycles": (0, 4095), "dram_outstanding": (1, 64), "queue_rows": (1, 1 << 20),
@@ -98,6 +110,22 @@ def test_ranges_end_where_they_say(case):
 def test_what_does_not_fit_together_is_refused(base, values, message):
     with pytest.raises(ArchsimError, match=message):
         replace(base, **values)
+
+
+@pytest.mark.parametrize("bits", [4, 24])
+def test_membranes_of_a_vector_unit_end_where_they_say(bits):
+    assert VectorParams(1, bits, bits, 2 * bits - 1, min(bits, 12)).membrane_bits == bits
+    beyond = 3 if bits == 4 else 25
+    with pytest.raises(ArchsimError, match=rf"membrane_bits must be in 4\.\.24, given {beyond}"):
+        VectorParams(1, beyond, 2, beyond + 1, 1)
+
+
+@pytest.mark.parametrize(("cores", "beyond"), [(2, 1), (16, 17)])
+def test_cores_of_an_expert_engine_end_where_they_say(cores, beyond):
+    chip = CHIP.replace(crossbar_depth=1)
+    assert ExpertsParams(chip.replace(cores=cores)).chip.cores == cores
+    with pytest.raises(ArchsimError, match=rf"needs 2\.\.16 cores, given {beyond}"):
+        ExpertsParams(chip.replace(cores=beyond))
 
 
 def test_a_burst_of_one_beat_is_legal():

@@ -36,7 +36,7 @@ WORKLOAD = Path(__file__).parents[2] / "workloads" / "spikingformer.yaml"
 
 ONE = chip_of("one", columns=8, neurons=4, attention_rows=256, count_rows=256, count_bits=4)
 LEAST = chip_of("least", columns=4, neurons=1, membrane_bits=8, attention_rows=256, count_rows=128, count_bits=2)
-ODD = chip_of("odd", lanes=2, columns=6, neurons=6, membrane_bits=10, attention_rows=200, count_rows=200, count_bits=3)
+ODD = chip_of("odd", lanes=2, columns=9, neurons=9, membrane_bits=10, attention_rows=200, count_rows=200, count_bits=3)
 THREE = chip_of(
     "three", lanes=3, columns=12, neurons=2, membrane_bits=8, attention_rows=256, count_rows=600, count_bits=16
 )
