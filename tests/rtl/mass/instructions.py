@@ -228,17 +228,12 @@ def collect(cases: Cases, chip: ChipParams, source: str, made: Iterable[Case]) -
     return Result(cases.unit, chip.name, source, verilog_seconds=verilog, model_seconds=model, **counts)
 
 
-def chosen(sets: tuple[ChipParams, ...], goal: Goal) -> tuple[ChipParams, ...]:
-    """The parameter sets of a run: two of them in a quick one, for which most of the time goes into building libraries."""
-    return sets if goal.total else sets[:2]
-
-
 def instructions(cases: Cases):
     """A unit's :data:`~tests.rtl.mass.registry.Run`."""
 
     def run(goal: Goal) -> Iterator[Result]:
         random_case(cases, cases.sets[0], np.random.default_rng(0), 40)  # compiles what is timed
-        for chip in chosen(cases.sets, goal):
+        for chip in goal.chosen(cases.sets):
             yield collect(cases, chip, RANDOM, _random(cases, chip, goal.of(len(cases.sets))))
         for chip, some in cases.recorded():
             yield collect(cases, chip, RECORDED, some)

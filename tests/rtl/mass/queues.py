@@ -24,7 +24,7 @@ from tests.rtl.bench import ModelsDiffer
 from tests.rtl.engine import CHUNK, Engine, Outputs, whole_run
 from tests.rtl.gangs import GANGS
 from tests.rtl.mass.divergence import Divergence, Trace
-from tests.rtl.mass.instructions import Difference, chosen, last_cycle, located
+from tests.rtl.mass.instructions import Difference, last_cycle, located
 from tests.rtl.mass.record import RANDOM, RECORDED, Goal, Result
 from tests.rtl.mass.recorded import PRESETS
 from tests.rtl.queue_run import QueueRun
@@ -217,7 +217,7 @@ def instructions(cases: Cases):
 
     def run(goal: Goal) -> Iterator[Result]:
         run_program(cases, *cases.program(cases.sets[0], np.random.default_rng(0), 20))  # compiles what is timed
-        for chip in chosen(cases.sets, goal):
+        for chip in goal.chosen(cases.sets):
             number, left = 0, goal.of(len(cases.sets))
             while left > 0:  # a gang's instruction counts for each member
                 count = max(min(left, cases.count), SHORTEST)
