@@ -55,6 +55,7 @@ COUNTERS = (
     Counter("loaded_weight_rows", "rows", "rows written to weight banks by DMA, all cores"),
     Counter("loaded_param_rows", "rows", "rows written to parameter banks by DMA, all cores"),
     Counter("loaded_spike_rows", "rows", "rows written to input spike banks by DMA, all cores"),
+    Counter("loaded_program_rows", "rows", "instructions written to program memories by DMA"),
     Counter("choices", "choices", "choices of the router"),
     Counter("dropped", "choices", "of these, choices beyond the capacity of their expert"),
     Counter("flits", "flits", "rows and requests that entered a crossbar"),

@@ -61,7 +61,8 @@ class Plan:
 
     @staticmethod
     def _banks(engine: int, fields: dict[str, int]) -> list[Bank]:
-        owned = list(dict.fromkeys(banks(engine, fields)))
+        # The contents of a program memory show in what its engine does.
+        owned = [bank for bank in dict.fromkeys(banks(engine, fields)) if bank[0] != "queue"]
         return [bank for entry in owned for bank in ((entry, CLEARED) if entry == COUNTS else (entry,))]
 
 
@@ -157,5 +158,7 @@ def _moved(fields: dict[str, int], record: np.void) -> list[tuple[Access, int, i
             *((target, 1, int(record["copied_row_writes"]) // len(targets)) for target in targets),
         ]
     memory, load = fields["memory"], fields["opcode"] == sequencer.LOAD
+    if memory == dma.PROGRAM:
+        return [(("queue", fields["cores"], "program"), 1, int(record["loaded_program_rows"]))]
     count = int(record[(LOADED if load else STORED)[memory]])
     return [(("core", core, dma.MEMORIES[memory]), int(load), count // len(cores)) for core in cores]

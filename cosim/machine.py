@@ -181,11 +181,11 @@ class Machine:
         )
 
     def _program(self, program: Program) -> dict[str, NDArray[np.uint64] | int]:
-        """Inputs that write every queue, a row a cycle."""
+        """Inputs that write every program memory, a row a cycle."""
         layout = program_layout(self.chip)
         words = [
             layout.pack({"engine": engine, "row": row, "data": int.from_bytes(entry.tobytes(), "little")})
-            for engine, queue in program.queues.items() for row, entry in enumerate(queue)
+            for engine, queue in program.queues.items() for row, entry in enumerate(queue[: self.chip.queue_rows])
         ]  # fmt: skip
         size = -(-layout.width // 64) * 8
         payload = np.frombuffer(b"".join(word.to_bytes(size, "little") for word in words), np.uint64)

@@ -49,7 +49,8 @@ class Context:
     def __init__(self, network: IntNetwork, chip: ChipParams, limits: Limits, streamed: bool = False) -> None:
         self.network, self.chip, self.limits, self.streamed = network, chip, limits, streamed
         self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
-        self.emitter, self.dram = Emitter(chip), DramImage(chip)
+        self.dram = DramImage(chip)
+        self.emitter = Emitter(chip, self.dram)
         self.partitions = self._shares() if streamed else self._partitions()
         self.regions = regions(chip, network, {name: len(x.ranges) for name, x in self.partitions.items()}, streamed)
         self.layer = self.weight_bank = self.param_bank = 0

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import Component, Out, connect, flipped
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Field, Layout
-from archsim.contracts.dma import BANKED, LOADED, MEMORIES, SPIKE_IN, SPIKE_OUT, STORED
+from archsim.contracts.dma import BANKED, LOADED, MEMORIES, PROGRAM, SPIKE_IN, SPIKE_OUT, STORED
 from archsim.contracts.sequencer import ATTENTION, CORE0, DMA, EXPERTS, HEADER, MULTICAST, STORE, engines
 from rtl.payload import elements, load_port, shape
 from rtl.units.attention import AttentionEngine
@@ -85,11 +85,15 @@ class Chip(Component):
         """Programs, semaphores, and what observers see."""
         units = {ATTENTION: self.attention} | {CORE0 + number: core for number, core in enumerate(self.cores)}
         queues, units = self.queues | units, units | {DMA: self.dma, MULTICAST: self.multicast}
-        load = self.program.payload
+        load, write = self.program.payload, self.dma.write
+        refill = write.payload
         for engine, queue in queues.items():
+            refilled = Signal(name=f"refilled{engine}")
             m.d.comb += [
-                queue.program.valid.eq(self.program.valid & (load.engine == engine)),
-                queue.program.payload.row.eq(load.row), queue.program.payload.data.eq(load.data),
+                refilled.eq(write.valid & (refill.memory == PROGRAM) & (refill.cores == engine)),
+                queue.program.valid.eq((self.program.valid & (load.engine == engine)) | refilled),
+                queue.program.payload.row.eq(Mux(refilled, refill.row + Mux(refill.bank, self.chip.queue_rows // 2, 0), load.row)),
+                queue.program.payload.data.eq(Mux(refilled, refill.data, load.data)),
                 *(queue.posted[producer].eq(other.post[engine]) for producer, other in queues.items()),
                 self.start[engine].eq(queue.start), self.done[engine].eq(units[engine].done),
             ]  # fmt: skip

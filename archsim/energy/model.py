@@ -92,7 +92,7 @@ def rates(chip: ChipParams) -> dict[str, tuple[str, float]]:
             "transposer", value("register_energy") * (chip.columns * chip.columns + 2 * chip.columns)
         ),
         "dram_bytes": ("dram", 8 * value("dram_bit")),
-        "instructions": access("program"),
+        "instructions": access("program"), "loaded_program_rows": access("program"),
         "spike_writes": access("spike_out", chip.neurons),
         ATTENTION + "spike_writes": access("attention", chip.neurons),
         "spike_reads": access("spike_in"), ATTENTION + "spike_reads": access("attention"),

@@ -261,7 +261,7 @@ def test_whole_programs(seed):
     law = filled(chip, np.random.default_rng(seed))
     model = deepcopy(law)
     records = Simulation(chip, heads, law, Capture(chip, notes)).run()
-    check_intervals(heads, records)
+    check_intervals(chip, heads, records)
     timeline = sequencer.run(program, model)
     for engine, times in timeline.instructions.items():
         own = records[records["engine"] == engine]

@@ -9,8 +9,8 @@ import pytest
 from archsim import simulate
 from archsim.config import load_chip
 from archsim.contracts.common.errors import ArchsimError
-from archsim.contracts.dma import SPIKE_OUT
-from archsim.contracts.sequencer import STORE
+from archsim.contracts.dma import PROGRAM, SPIKE_OUT
+from archsim.contracts.sequencer import DMA, LOAD, STORE
 from tests.system.test_stepped import same
 
 CHIPS = {
@@ -25,7 +25,7 @@ CHIPS = {
 @pytest.fixture(scope="module", params=CHIPS)
 def workload(request, workload_file):
     preset, changes = CHIPS[request.param]
-    return simulate.load(workload_file, load_chip(preset).replace(**changes, queue_rows=4096))
+    return simulate.load(workload_file, load_chip(preset).replace(**changes, queue_rows=64))
 
 
 def test_every_spike_membrane_and_logit_equals_the_reference(workload):
@@ -49,6 +49,11 @@ def test_the_same_spikes_take_the_same_time_in_trace_mode(workload):
     assert all(np.array_equal(words, again.words[name]) for name, words in capture.words.items())
 
 
+def test_program_memories_are_refilled(workload):
+    loads = [head for head in workload.queues[0] if head["opcode"] == LOAD and head["memory"] == PROGRAM]
+    assert len(workload.queues[0]) > 64 and {head["cores"] for head in loads} >= {DMA}
+
+
 def test_maps_go_through_dram(workload):
     stores = [head for head in workload.queues[0] if head["opcode"] == STORE and head["memory"] == SPIKE_OUT]
     rows = sum(head["rows"] for head in stores)
@@ -60,6 +65,6 @@ def test_maps_go_through_dram(workload):
 
 
 def test_what_fits_in_no_piece_is_refused_by_name(workload_file):
-    chip = load_chip("small").replace(spike_in_rows=20, queue_rows=4096)
+    chip = load_chip("small").replace(spike_in_rows=20)
     with pytest.raises(ArchsimError, match=r"(layer|map) '.*': .*chip 'small'"):
         simulate.load(workload_file, chip)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from archsim.contracts import dma, sequencer
 
 Bank = tuple[str, int, str, int]
-"""A bank: ("core", core, memory, number) or ("attention", 0, memory, number)."""
+"""A bank: ("core", core, memory, number), ("attention", 0, memory, number) or ("queue", engine, "program", half)."""
 
 
 def core_banks(mask: int, memory: str, number: int = 0) -> list[Bank]:
@@ -13,10 +13,17 @@ def core_banks(mask: int, memory: str, number: int = 0) -> list[Bank]:
     return [("core", core, memory, number) for core in range(mask.bit_length()) if mask >> core & 1]
 
 
+def fetched_half(engine: int, index: int, rows: int) -> Bank:
+    """The half of a program memory of ``rows`` rows that holds the instruction behind number ``index``, which reads it at its end."""
+    return "queue", engine, "program", sequencer.part(index + 1, rows) % 2
+
+
 def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
     """Banks of the decoded instruction ``fields`` in the queue of ``engine``; of a gang, those of this member."""
     opcode = fields["opcode"]
     if opcode in (sequencer.LOAD, sequencer.STORE):
+        if fields["memory"] == dma.PROGRAM:
+            return [("queue", fields["cores"], "program", fields["bank"])]
         double = fields["memory"] in dma.BANKED
         return core_banks(fields["cores"], dma.MEMORIES[fields["memory"]], fields["bank"] if double else 0)
     if opcode == sequencer.COPY:
