@@ -1,10 +1,11 @@
 """DMA engine: moves rows between DRAM and the banks, in order, one instruction at a time.
 
 LOAD requests bursts from DRAM and writes each row into a bank of every core of a mask. STORE reads rows of one core and sends
-them to DRAM (posted: it ends when the last beat is sent). LOAD reaches the memories that feed a core and its integers, STORE those
-that a core writes; LOAD also writes the program memories of all engines, a half at a time. In DRAM rows lie one behind the other, each on a beat of its own; in the bank ``row_skip`` rows may lie between
-them, so that the words of a position come side by side though each word has a place of its own in DRAM. Rows of fewer
-bytes than the bank's are filled with zeros; of a row's last beat STORE writes only the bytes that belong to it.
+them to DRAM (posted: it ends when the last beat is sent). LOAD reaches the memories that feed a core and its integers, and the
+halves of program memories; STORE those that a core writes. In DRAM rows lie one behind the other, each on a beat of its own; in
+the bank ``row_skip`` rows may lie between them, so that the words of a position come side by side though each word has a place
+of its own in DRAM. Rows of fewer bytes than the bank's are filled with zeros; of a row's last beat STORE writes only the bytes
+that belong to it.
 """
 
 from collections.abc import Sequence

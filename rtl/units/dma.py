@@ -115,7 +115,8 @@ class Dma(Component):
     * ``transfer``: fields of the instruction, ``store``: it is a STORE; constant from two cycles before ``start``, its first
       cycle, to ``done``, its last.
     * ``request``: a burst; ``beat``: a beat that LOAD gets; ``send``: a beat of STORE.
-    * ``write``: a row for ``cores`` (a bit each; of a program memory the engine); ``read``: a row of the one core, answered a cycle later.
+    * ``write``: a row for ``cores`` (a bit each; of a program memory the engine); ``read``: a row of the one core, answered a
+      cycle later.
     """
 
     def __init__(self, chip: ChipParams):

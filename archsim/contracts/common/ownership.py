@@ -14,7 +14,7 @@ def core_banks(mask: int, memory: str, number: int = 0) -> list[Bank]:
 
 
 def fetched_half(engine: int, index: int, rows: int) -> Bank:
-    """The half of a program memory of ``rows`` rows that holds the instruction behind number ``index``, which reads it at its end."""
+    """The half of a program memory of ``rows`` rows that holds the instruction behind ``index``, which reads it at its end."""
     return "queue", engine, "program", sequencer.part(index + 1, rows) % 2
 
 
