@@ -5,6 +5,7 @@ import numpy as np
 from archsim.contracts import attention as contract
 from archsim.jit import lowest_bit, njit, popcount
 from archsim.results import COUNT
+from archsim.units.core import word_cycles
 from archsim.units.transposer import transpose
 
 count_row = njit(contract.count_row)
@@ -43,26 +44,27 @@ def count_kv(f, columns, keys, values, counts_memory, cleared, counts):
         for word in range(f.words):
             head = word // f.head_words * f.head_words
             for other in range(f.head_words):
-                first, seen = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns), np.uint64(0)
+                first = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns)
+                seen = np.uint64(0)
                 counts_memory[first : first + columns] = 0
                 for token in range(f.tokens):
                     k = word_at(f, keys, f.k_base, token, step, head + other)
                     v = word_at(f, values, f.v_base, token, step, word)
-                    events = popcount(k)
+                    events, cycle = popcount(k), total
+                    total += word_cycles(events, 0)
                     counts[COUNT.words] += 1
                     counts[COUNT.empty_words] += events == 0
                     counts[COUNT.events] += events
                     counts[COUNT.lane_events] += events
                     seen |= k
                     if events == 0:
-                        last[total % contract.FORWARD] = -1
-                        total += 1
+                        last[cycle % contract.FORWARD] = -1
                     while k:
                         channel = lowest_bit(k)
                         k &= k - np.uint64(1)
-                        counts[COUNT.count_reads] += last[total % contract.FORWARD] != first + channel
-                        last[total % contract.FORWARD] = first + channel
-                        total += 1
+                        counts[COUNT.count_reads] += last[cycle % contract.FORWARD] != first + channel
+                        last[cycle % contract.FORWARD] = first + channel
+                        cycle += 1
                         gated = v & segment_of(channel, f.segment)
                         counts[COUNT.additions] += popcount(gated)
                         while gated:

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import Component
 from archsim import cli, kernel, simulate
 from archsim.contracts import multicast as multicast_contract
 from archsim.contracts.sequencer import CORE0, MULTICAST, SYNAPSE
+from cosim.banks import chip_banks, path
 from cosim.machine import LATENCIES, TOP, beats_of
 from cosim.run import cosimulate
 from rtl import chip as top_level
@@ -36,6 +37,8 @@ def run(chip, **options):
 def check_equal(result, images):
     comparison, instructions = result.comparison, len(result.bench.plan.places)
     assert comparison.first is None and comparison.equal
+    machine = result.bench.machine
+    assert {memory.path for memory in machine.memories if memory.sram} == {path(bank) for bank in chip_banks(machine.chip)}
     compared = comparison.compared
     assert compared["start cycles"] == compared["end cycles"] == images * instructions > 300 * images
     assert compared["logits"] == 10 * images
