@@ -28,8 +28,8 @@ def run(opcode, memory, **fields):
         ([1, 0, 0, 1], 2),
         (
             [0b11, 0b01, 0b11],
-            3,
-        ),  # rows 0 1 0 0 1: the 0 two cycles behind a 0 is not read, nor is any other; 1 is, again
+            4,  # rows 0 1 0 0 1: only the second 0 comes two cycles behind a 0
+        ),
     ],
 )
 def test_an_event_does_not_read_a_row_on_its_way(keys, reads):
