@@ -99,7 +99,7 @@ def gather_scores(f, columns, token, word, step, queries, keys, values, sums, co
         counts[COUNT.additions] += popcount(v)
     cycles = f.tokens * f.head_words
     counts[COUNT.popcounts] += cycles
-    counts[COUNT.spike_reads] += 2 * cycles + f.tokens
+    counts[COUNT.spike_reads] += 3 * cycles  # a word of V is read with each pair of a head that has several words
     return cycles
 
 
