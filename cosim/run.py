@@ -33,9 +33,7 @@ class Bench:
         machine: a machine of the chip that has been built already, with room for the program's DRAM.
     """
 
-    def __init__(
-        self, program: Program, folder: Path, text: str | None = None, machine: Machine | None = None
-    ) -> None:
+    def __init__(self, program: Program, folder: Path, text: str | None = None, machine: Machine | None = None) -> None:
         self.program, self.folder, self.text = program, folder, text
         self.machine = machine or Machine(program.chip, len(program.dram), folder, text)
         self.plan = Plan(program.chip, decode(program), self.machine.bank_bytes())

@@ -38,14 +38,18 @@ def check_equal(result, images):
     comparison, instructions = result.comparison, len(result.bench.plan.places)
     assert comparison.first is None and comparison.equal
     machine = result.bench.machine
-    assert {memory.path for memory in machine.memories if memory.sram} == {path(bank) for bank in chip_banks(machine.chip)}
+    assert {memory.path for memory in machine.memories if memory.sram} == {
+        path(bank) for bank in chip_banks(machine.chip)
+    }
     compared = comparison.compared
     assert compared["start cycles"] == compared["end cycles"] == images * instructions > 300 * images
     assert compared["logits"] == 10 * images
     memories = ("weight", "param", "spike_in", "spike_out", "residual", "psum", "reduce")
     assert all(compared[f"{memory} rows of the cores"] > 0 for memory in memories)
     assert all(compared[f"{memory} rows of the attention unit"] > 0 for memory in ("spikes", "out", "counts"))
-    assert all(compared[f"accesses of cores: {memory}"] == 4 * images for memory in (*memories, "pool_columns", "pool_lines"))
+    assert all(
+        compared[f"accesses of cores: {memory}"] == 4 * images for memory in (*memories, "pool_columns", "pool_lines")
+    )
     assert compared["accesses of attention: counts"] == compared["accesses of attention: cleared"] == 2 * images
 
 
