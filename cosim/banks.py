@@ -14,11 +14,12 @@ COUNTS: Bank = ("attention", 0, "counts", 0)
 """Of its rows those that are marked in ``CLEARED`` hold 0, whatever is stored."""
 
 CLEARED: Bank = ("attention", 0, "cleared", 0)
-"""The marks, a row a block; the simulator has no such memory, and its contents are not compared."""
+"""The marks, a row a block of M rows of the count memory."""
 
 _CORE = {
     "weight": "array.weight_{}", "param": "neuron.param{}", "spike_in": "fetch.bank{}", "spike_out": "writer.bank{}",
     "residual": "neuron.residual", "psum": "neuron.psum", "reduce": "neuron.reduce", "v": "neuron.v",
+    "pool_columns": "writer.pool.columns", "pool_lines": "writer.pool.lines",
 }  # fmt: skip
 _QUEUES = {
     sequencer.DMA: "dma_queue",
@@ -57,13 +58,15 @@ def chip_banks(chip: ChipParams) -> list[Bank]:
 
 def held(bank: Bank) -> bool:
     """Whether the simulator's memories hold the bank."""
-    return bank[2] not in ("v", "program") and bank != CLEARED
+    return bank[2] not in ("v", "program", "pool_columns", "pool_lines")
 
 
 def rows(chip: ChipParams, memories: Memories, bank: Bank) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Elements of the rows of a bank, int64 [rows, elements], and the bits of each element."""
     unit, number, memory, index = bank
     array = getattr(memories.cores[number] if unit == "core" else memories.attention, memory)
+    if bank == CLEARED:
+        array = array[:, None]
     array = array[index] if array.ndim - (memory == "param") == 3 else array
     if memory == "param":
         widths = [

@@ -114,15 +114,16 @@ def simulate(
 READS = {
     "spike_in": "spike_reads", "weight": "weight_reads", "param": "param_reads", "psum": "psum_reads",
     "residual": "residual_reads", "reduce": "reduce_reads", "v": "v_reads",
+    "pool_columns": "pool_column_reads", "pool_lines": "pool_line_reads",
 }  # fmt: skip
 WRITES = {
     "spike_out": "spike_writes", "psum": "psum_writes", "residual": "residual_writes", "reduce": "reduce_writes",
-    "v": "v_writes",
+    "v": "v_writes", "pool_columns": "pool_column_writes", "pool_lines": "pool_line_writes",
 }  # fmt: skip
 """Counters of the accesses of a core to its memories."""
 
-ATTENTION_READS = {"spikes": "spike_reads", "counts": "count_reads", "v": "v_reads"}
-ATTENTION_WRITES = {"out": "spike_writes", "counts": "count_writes", "v": "v_writes"}
+ATTENTION_READS = {"spikes": "spike_reads", "counts": "count_reads", "cleared": "mark_reads", "v": "v_reads"}
+ATTENTION_WRITES = {"out": "spike_writes", "counts": "count_writes", "cleared": "mark_writes", "v": "v_writes"}
 """Likewise of the attention unit."""
 
 

@@ -22,7 +22,7 @@ from cosim.expected import Access, Plan
 from rtl.build import TOOLS, verilog
 from rtl.chip import check, program_layout
 from rtl.system import System
-from rtl.verilator import build
+from rtl.verilator import build, once, write_whole
 from rtl.verilator_library import Library
 
 LATENCIES = 4096
@@ -85,9 +85,9 @@ class Machine:
         beats = beats_of(chip, dram_bytes)
         key = _digest(chip, beats) if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
         self.file = folder / f"{TOP}_{chip.name}_{key}.v"
-        if not self.file.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(verilog(System(chip, beats, LATENCIES), TOP) if text is None else text)
+        with once(self.file) as missing:
+            if missing:
+                write_whole(self.file, verilog(System(chip, beats, LATENCIES), TOP) if text is None else text)
         text = self.file.read_text()
         self.memories = observer.memories(text)
         self._number = {memory.path: number for number, memory in enumerate(self.memories) if memory.sram}

@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from cosim.compare import NOT_COMPARED, name
+from cosim.compare import name
 from cosim.least import MEMORIES
 from cosim.run import Result
 
@@ -23,10 +23,6 @@ def show(result: Result, console: Console) -> None:
         ("Verilog", str(bench.machine.file)),
         ("memories", ", ".join(f"{size} {getattr(chip, size)}" for size in MEMORIES)),
         ("DRAM latency", result.latencies),
-        (
-            "not compared",
-            "; ".join(f"{way} of {unit} {memory}: {why}" for (unit, memory, way), why in NOT_COMPARED.items()),
-        ),
         ("cycles", f"{sum(cycles):,} in all, {min(cycles):,} to {max(cycles):,} an image"),
         ("Verilog", f"{sum(cycles) / bench.verilog_s:,.0f} cycles/s"),
         (

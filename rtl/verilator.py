@@ -8,6 +8,7 @@ One cycle is: drive every input, ``clk = 0``, evaluate, sample every output, ``c
 are thus what a register of the surrounding design would take at that clock edge.
 """
 
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -15,8 +16,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -70,12 +72,34 @@ def build(
     parts = [text, top, driver, *([control] if control else [])]
     key = _digest(*parts, _tools_version(), *flags, *CXX_FLAGS)
     library = Path(out_dir).resolve() / f"{top}-{key}.so"
-    if not library.exists():
-        library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{top}-") as work:
-            built = _compile(text, top, driver, control, flags, Path(work))
-            os.replace(built, library)  # atomic: of two builders at a time, either result is the same
+    with once(library) as missing:
+        if missing:
+            with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{top}-") as work:
+                os.replace(_compile(text, top, driver, control, flags, Path(work)), library)
     return Library(library, inputs, outputs)
+
+
+@contextmanager
+def once(path: Path) -> Iterator[bool]:
+    """Whether a file is missing and to be made, put in place whole; another process that asks meanwhile waits for it.
+
+    The lock is a file beside it, which its process leaves behind when it ends; the lock itself ends with the process.
+    """
+    if path.exists():
+        yield False
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not path.exists()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that other processes see either whole or as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
 
 
 def verilator_root() -> Path:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What takes too long for every change: proofs, mass co-simulation, synthesis with place and route, the mutation run, the long
-# co-simulation. `nightly.sh [STAGE...]` runs all stages or those that are named, each to its end whatever became of the others,
+# co-simulation, the pool. `nightly.sh [STAGE...]` runs all stages or those that are named, each to its end whatever became of the others,
 # and leaves what it printed in reports/nightly/STAGE.txt behind a line with the date and one with the command.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -15,9 +15,10 @@ declare -A COMMANDS=(
     [synthesis]="$BIN/python -m rtl.synthesis"
     [place-and-route]="$BIN/python -m rtl.synthesis --chip small --top --place"
     [mutation]="$BIN/python -m scripts.mutate --sample 300 --seed 1"
+    [cosim-pool]="$BIN/python -m tests.cosim.long"
     [cosim]="$BIN/archsim cosim workloads/spikingformer.yaml --chip small --images 64"
 )
-ORDER=(cosim-units formal cosim synthesis place-and-route mutation)
+ORDER=(cosim-units formal cosim cosim-pool synthesis place-and-route mutation)
 
 failed=()
 for stage in "${@:-${ORDER[@]}}"; do

@@ -15,6 +15,7 @@ COMPONENTS = {
     "reduction_memory": ("reduction memory", "indicative"),
     "membrane_memory": ("membrane memory", "indicative"),
     "count_memory": ("count memory", "indicative"),
+    "pool_memory": ("pool memories", "indicative"),
     "route_memory": ("route and reply tables", "indicative"),
     "program_memory": ("program memory", "indicative"),
     "synapse_adders": ("synapse adders", "indicative"),
@@ -43,7 +44,7 @@ ASSUMPTIONS = (
 """What the model takes for granted, in words."""
 
 NOT_MODELLED = (
-    "event encoders, spike fetch and spike writers (their line buffers included)",
+    "event encoders, spike fetch and spike writers (the memories of the pool are modelled)",
     "sequencer logic and semaphores (the program memories are modelled)",
     "router, packet readers and crossbars of the expert engine (its tables are modelled)",
     "multicast wires, DMA engine, DRAM interface and DRAM background power",
@@ -101,8 +102,9 @@ def rates(chip: ChipParams) -> dict[str, tuple[str, float]]:
         "loaded_spike_rows": access("spike_in"), "stored_spike_rows": access("spike_out"),
         "weight_reads": access("weight"), "param_reads": access("param"),
     }  # fmt: skip
-    for memory in ("route", "reply"):
-        table |= {f"{memory}_{kind}": access(memory) for kind in ("reads", "writes")}
+    named = {"route": "route", "reply": "reply", "pool_column": "pool_columns", "pool_line": "pool_lines"}
+    for counter, memory in (named | {ATTENTION + "mark": "count_cleared"}).items():
+        table |= {f"{counter}_{kind}": access(memory) for kind in ("reads", "writes")}
     for memory in ("psum", "residual", "reduce", "v", "count"):
         for access_kind in ("reads", "writes"):
             table[f"{memory}_{access_kind}"] = table[f"{ATTENTION}{memory}_{access_kind}"] = access(memory)
