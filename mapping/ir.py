@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.nodes import Concat, Norm, Sum, WindowAttention
+from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
 
 LIF, IF, IF_HALF = "lif", "if", "if_half"
-"""Neurons: leaky with hard reset to 0; integrate and fire with soft reset, from 0 or from half the threshold."""
+"""Neurons: leaky with hard reset to 0; integrate and fire with soft reset, from 0 or from half the threshold.
+
+A spike is 1; that of ``IF_HALF`` is as high as its threshold.
+"""
 
 CHANNELS, HEIGHT, WIDTH = "channels", "height", "width"
 """Axes that a linear layer can mix."""
@@ -152,7 +155,7 @@ class Classifier:
     threshold: float = 1.0
 
 
-Layer = Synapse | Chain | Sum | Concat | Norm | Attention | WindowAttention | Classifier
+Layer = Synapse | Chain | Sum | Concat | Norm | Attention | WindowAttention | Experts | Classifier
 
 
 @dataclass(frozen=True)
@@ -198,7 +201,7 @@ class Network:
                     raise ArchsimError(f"layer '{layer.name}': its maps must have one shape, given {shapes}")
                 channels = apart or sum(shape.channels for shape in shapes)
                 maps[layer.name] = Map(shapes[0].height, shapes[0].width, channels)
-            elif isinstance(layer, Norm):
+            elif isinstance(layer, Norm | Experts):
                 maps[layer.name] = shapes[0]
                 if layer.spikes:
                     maps[layer.spikes] = shapes[0]
