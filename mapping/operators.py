@@ -1,0 +1,59 @@
+"""What the mapper refuses, by name: operators of :mod:`mapping.ir` that have no integer form or no instruction yet."""
+
+from collections.abc import Mapping
+
+from archsim.contracts.common.errors import ArchsimError
+from mapping.ir import CHANNELS, GATE, IF_HALF, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
+from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
+from mapping.operands import INTEGERS, REAL, Operand, operands
+
+NODES = {
+    Chain: "a chain of convolutions without a neuron between them; merge it into one",
+    Sum: "a sum of spike maps, which is a map of integers",
+    Concat: "maps side by side",
+    Norm: "a norm that folds into no weight",
+    WindowAttention: "attention within windows, with softmax",
+    Experts: "a mixture of experts",
+}
+"""Layers that are refused whatever they hold."""
+
+
+def require_mapped(network: Network) -> None:
+    """Raise ArchsimError with the first layer of a network that cannot be mapped, and why; or that does not fit its map."""
+    network.maps()
+    maps = operands(network)
+    for layer in network.layers:
+        reason = refusal(layer, maps)
+        if reason:
+            raise ArchsimError(f"layer '{layer.name}': not mapped yet: {reason}")
+
+
+def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
+    """Why a layer cannot be mapped, or None. What depends on the chip (sizes, heads) is refused later.
+
+    ``maps``: the operand that every map of its network is.
+    """
+    if isinstance(layer, Synapse):
+        return _synapse(layer, maps[layer.source])
+    if isinstance(layer, Attention):
+        return "attention as a gate, q AND neuron(sum of k AND v)" if layer.kind == GATE else None
+    if isinstance(layer, Classifier):
+        if layer.neuron:
+            return "a neuron between the mean over tokens and the classifier"
+        return "a mean over a map; the classifier reads that of a stream" if layer.source in maps else None
+    return NODES[type(layer)]
+
+
+def _synapse(layer: Synapse, source: Operand) -> str | None:
+    reasons = {
+        f"a convolution in {layer.groups} groups": layer.groups > 1,
+        f"a linear layer over the {layer.axis}": layer.axis != CHANNELS,
+        "a maximum over sums before the neuron": layer.pool_sums,
+        "a stream that keeps its value while another takes the sum": layer.into is not None,
+        "a norm by position behind the sums": layer.token_norm is not None,
+        f"a time constant of {layer.tau:g} steps; the neuron unit has 2": layer.tau != 2.0,
+        "integrate and fire from half the threshold": layer.neuron == IF_HALF,
+        "a layer on the image that joins a stream; add a neuron": layer.source == IMAGE and layer.stream is not None,
+        f"a layer on a map of {source.kind}": source.kind in (INTEGERS, REAL),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
