@@ -14,6 +14,7 @@ from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
 from mapping.ir import IMAGE, LIF, Attention, Classifier, Map, Network, Synapse, output_shape
+from mapping.operators import require_mapped
 
 THRESHOLD_LIMIT = 1 << 15
 """Greatest threshold of a channel in raw units: caps the scale of channels with nearly no weight, whose threshold explodes."""
@@ -137,6 +138,7 @@ def quantise(network: Network, precision: Precision) -> IntNetwork:
     A reduction over many positions and time steps makes the stream's units coarser until no sum can overflow.
     Raises ArchsimError when a sum or membrane could overflow, or an operator has no integer form on the chip.
     """
+    require_mapped(network)
     exponent = _stream_exponent(network, precision)
     while True:
         try:
@@ -171,7 +173,7 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
                     layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT
                 )
             )
-        else:
+        elif isinstance(layer, Classifier):
             source = layers[-1]
             if not isinstance(source, IntSynapse) or not source.reduce:
                 raise ArchsimError(
@@ -216,10 +218,6 @@ def _synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precisio
     kind = neuron.NONE if layer.neuron is None else neuron.LIF if layer.neuron == LIF else neuron.IF_ZERO
     least = int(kind != neuron.NONE)  # a threshold that rounded to 0 would fire without input
     if layer.stream:
-        if operand != 1.0:
-            raise ArchsimError(
-                f"layer '{layer.name}': an analog layer that opens a stream is not supported; add a neuron"
-            )
         power = np.minimum(_powers(layer.weight, precision.weight_bits), exponent + neuron.SHIFT_LIMIT)
         power = np.maximum(power, exponent - neuron.SHIFT_LIMIT)
         factor, shift = 2.0**power, power - exponent

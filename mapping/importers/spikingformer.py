@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.importers.artefact import Artefact
@@ -83,19 +84,34 @@ class Trained:
 
     def conv(self, name: str, norm: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
         """A convolution with its batch norm folded in; a bias is taken where the artefact has one."""
-        artefact = self.artefact
-        weight = artefact.tensor(f"{name}.weight", shape)
-        gamma, beta, mean, variance = (
-            artefact.tensor(f"{norm}.{part}", shape[:1]) for part in ("weight", "bias", "running_mean", "running_var")
-        )
+        (kernel, offset), (factor, constant) = self.plain(name, shape, bias), self.norm(norm, shape[0])
+        return kernel * factor[:, None, None, None], constant + offset * factor
+
+    def plain(self, name: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
+        """A convolution as it is; a bias is taken where the artefact has one."""
+        weight = self.artefact.tensor(f"{name}.weight", shape)
         offset = (
-            artefact.tensor(f"{name}.bias", shape[:1]) if f"{name}.bias" in artefact.weights else np.zeros(shape[0])
+            self.artefact.tensor(f"{name}.bias", shape[:1])
+            if f"{name}.bias" in self.artefact.weights
+            else np.zeros(shape[0])
+        )
+        return weight.reshape(*shape, *([1] * (4 - len(shape)))), offset
+
+    def norm(self, name: str, channels: int) -> Kernel:
+        """Scale and offset of a batch norm."""
+        gamma, beta, mean, variance = (
+            self.artefact.tensor(f"{name}.{part}", (channels,)) for part in ("weight", "bias", "running_mean", "running_var")
         )
         if (variance < 0).any():
-            raise ArchsimError(f"{artefact.path}: '{norm}.running_var': required 0 or more, given {variance.min()}")
-        factor = gamma / np.sqrt(variance + artefact.manifest["batch_norm_eps"])
-        kernel = weight.reshape(*shape, *([1] * (4 - len(shape))))
-        return kernel * factor[:, None, None, None], beta + (offset - mean) * factor
+            raise ArchsimError(
+                f"{self.artefact.path}: '{name}.running_var': required 0 or more, given {variance.min()}"
+            )
+        factor = gamma / np.sqrt(variance + self.artefact.manifest["batch_norm_eps"])
+        return factor, beta - mean * factor
+
+    def table(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """A tensor as it is."""
+        return self.artefact.tensor(name, shape)
 
     def linear(self, name: str, shape: tuple[int, int]) -> Kernel:
         """A linear layer as it is."""

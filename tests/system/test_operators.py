@@ -156,7 +156,7 @@ def image_stream():
     [
         (attention, (8, 384), r"layer 'attention': heads of 48 channels do not fill words of 64 columns evenly"),
         (attention, (8, 64, 0.3), r"layer 'attention': threshold / scale must be a multiple of 1/2"),
-        (image_stream, (), r"layer 'conv.first': an analog layer that opens a stream is not supported"),
+        (image_stream, (), r"layer 'conv.first': not mapped yet: a layer on the image that joins a stream; add a neuron"),
     ],
 )
 def test_what_cannot_run_is_refused_by_name(build, arguments, message):
