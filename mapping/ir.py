@@ -84,7 +84,50 @@ class Classifier:
     bias: NDArray[np.float64]
 
 
-Layer = Synapse | Attention | Classifier
+@dataclass(frozen=True)
+class Expert:
+    """Two linear layers with a neuron between them: hidden float64 [H, C], hidden_bias [H], weight [C, H], bias [C]."""
+
+    hidden: NDArray[np.float64]
+    hidden_bias: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    threshold: float = 1.0
+
+
+@dataclass(frozen=True)
+class Experts:
+    """A mixture of experts: each position is a token, and the experts that it chooses add their results to its stream.
+
+    The gate reads the spikes of the first time step; a token's experts are those with the greatest scores, ties to the lowest, for
+    all time steps. An expert accepts ``capacity`` tokens, in the order of positions; a choice beyond that adds nothing.
+
+    Attributes:
+        name: name of the layer in the checkpoint.
+        source: map of the tokens, written by the layer right before, which joins the same stream.
+        stream: residual stream that the results join.
+        gate: float64 [experts, C], with gate_bias float64 [experts].
+        experts: the experts.
+        choices: experts of a token.
+        capacity: tokens that an expert accepts.
+        neuron, threshold, spikes, reduce: as in :class:`Synapse`, of the stream behind the experts.
+    """
+
+    name: str
+    source: str
+    stream: str
+    gate: NDArray[np.float64]
+    gate_bias: NDArray[np.float64]
+    experts: tuple[Expert, ...]
+    choices: int
+    capacity: int
+    neuron: str | None = LIF
+    threshold: float = 1.0
+    spikes: str | None = None
+    reduce: bool = False
+
+
+Layer = Synapse | Attention | Experts | Classifier
 
 
 @dataclass(frozen=True)
@@ -125,6 +168,10 @@ class Network:
                         f"given {shapes}"
                     )
                 maps[layer.spikes] = shapes[0]
+            elif isinstance(layer, Experts):
+                check_experts(layer, source := self._read(maps, layer.name, layer.source))
+                if layer.spikes:
+                    maps[layer.spikes] = source
         return maps
 
     @staticmethod
@@ -153,3 +200,16 @@ def output_shape(layer: Synapse, source: Map) -> Map:
             f"{source.height} x {source.width} with padding {layer.padding}"
         )
     return result
+
+
+def check_experts(layer: Experts, source: Map) -> None:
+    """Raise ArchsimError unless the weights of a layer of experts fit its source and each other."""
+    channels, count = source.channels, len(layer.experts)
+    shapes = [("gate", (layer.gate.shape, layer.gate_bias.shape), ((count, channels), (count,)))]
+    for number, expert in enumerate(layer.experts):
+        given = tuple(part.shape for part in (expert.hidden, expert.hidden_bias, expert.weight, expert.bias))
+        hidden = len(expert.hidden)
+        shapes.append((f"expert {number}", given, ((hidden, channels), (hidden,), (channels, hidden), (channels,))))
+    for part, shape, required in shapes:
+        if shape != required:
+            raise ArchsimError(f"layer '{layer.name}': {part} needs weights of shapes {required}, given {shape}")
