@@ -29,7 +29,7 @@ _MEMBER_FIELDS = ("wait", "post", "columns", "param_base")
 def describe(bank: Bank) -> str:
     """A bank in words."""
     unit, number, memory, index = bank
-    return f"{unit} {number} {memory}[{index}]" if unit == "core" else f"attention {memory}[{index}]"
+    return f"attention {memory}[{index}]" if unit == "attention" else f"{unit} {number} {memory}[{index}]"
 
 
 def _name(place: Place, queues: Queues) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.nodes import Concat, Norm, Sum, WindowAttention
+from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
 
 LIF, IF, IF_HALF = "lif", "if", "if_half"
 """Neurons: leaky with hard reset to 0; integrate and fire with soft reset, from 0 or from half the threshold."""
@@ -152,7 +152,7 @@ class Classifier:
     threshold: float = 1.0
 
 
-Layer = Synapse | Chain | Sum | Concat | Norm | Attention | WindowAttention | Classifier
+Layer = Synapse | Chain | Sum | Concat | Norm | Attention | WindowAttention | Experts | Classifier
 
 
 @dataclass(frozen=True)
@@ -200,6 +200,10 @@ class Network:
                 maps[layer.name] = Map(shapes[0].height, shapes[0].width, channels)
             elif isinstance(layer, Norm):
                 maps[layer.name] = shapes[0]
+                if layer.spikes:
+                    maps[layer.spikes] = shapes[0]
+            elif isinstance(layer, Experts):
+                check_experts(layer, shapes[0])
                 if layer.spikes:
                     maps[layer.spikes] = shapes[0]
         return maps
@@ -251,3 +255,16 @@ def output_shape(layer: Synapse, source: Map) -> Map:
             f"{source.height} x {source.width} with padding {layer.padding}"
         )
     return result
+
+
+def check_experts(layer: Experts, source: Map) -> None:
+    """Raise ArchsimError unless the weights of a layer of experts fit its source and each other."""
+    channels, count = source.channels, len(layer.experts)
+    shapes = [("gate", (layer.gate.shape, layer.gate_bias.shape), ((count, channels), (count,)))]
+    for number, expert in enumerate(layer.experts):
+        given = tuple(part.shape for part in (expert.hidden, expert.hidden_bias, expert.weight, expert.bias))
+        hidden = len(expert.hidden)
+        shapes.append((f"expert {number}", given, ((hidden, channels), (hidden,), (channels, hidden), (channels,))))
+    for part, shape, required in shapes:
+        if shape != required:
+            raise ArchsimError(f"layer '{layer.name}': {part} needs weights of shapes {required}, given {shape}")

@@ -2,7 +2,7 @@
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import CHANNELS, GATE, IF_HALF, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
-from mapping.nodes import Concat, Norm, Sum, WindowAttention
+from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
 
 NODES = {
     Chain: "a chain of convolutions without a neuron between them; merge it into one",
@@ -30,7 +30,7 @@ def refusal(layer: Layer) -> str | None:
         return "attention as a gate, q AND neuron(sum of k AND v)" if layer.kind == GATE else None
     if isinstance(layer, Classifier):
         return "a neuron between the mean over tokens and the classifier" if layer.neuron else None
-    return NODES[type(layer)]
+    return None if isinstance(layer, Experts) else NODES[type(layer)]
 
 
 def _synapse(layer: Synapse) -> str | None:

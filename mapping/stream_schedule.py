@@ -122,7 +122,7 @@ class StreamScheduler(Scheduler):
             "param_bank": 0 if resident else context.param_bank, "out_bank": context.out_bank[core],
             "reduce_base": word * self.chip.blocks,
         }  # fmt: skip
-        fields |= self._residual(layer, word, tile)
+        fields |= self.residual(layer, word, tile)
         if len(parts) > 1 and self._sums_in_residual(layer):
             fields |= self._sums(index, last)
         if not last:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mapping.ir import IMAGE, Attention, Classifier, Map, Network, Synapse
+from mapping.nodes import Expert, Experts
 
 PIXELS = Map(2, 2, 1)
 
@@ -44,6 +45,35 @@ def random_network(
         Classifier("head", "mlp2", rng.normal(0, 1, (5, dim)), rng.normal(0, 1, 5)),
     ]
     return network(*layers, image=Map(height, width, channels), timesteps=timesteps, head_limit=3.0)
+
+
+def expert_network(
+    seed: int, *, experts: int = 4, choices: int = 2, capacity: int | None = None, hot: int | None = None, height: int = 4,
+    width: int = 3, stem: int = 6, dim: int = 8, hidden: int = 12, timesteps: int = 4, blocks: int = 1,
+) -> Network:  # fmt: skip
+    """Stem, convolution that opens a stream, ``blocks`` mixtures of experts that join it, classifier.
+
+    ``hot``: an expert whose scores are greater than any other's. ``neuron``: of the last mixture; None: its results are reduced.
+    """
+    rng, tokens = np.random.default_rng(seed), height * width
+    layers: list[Any] = [
+        Synapse("stem", IMAGE, *_weights(rng, stem, 1, 3, 3), padding=1, spikes="s"),
+        Synapse("conv", "s", *_weights(rng, dim, stem, 1, 1), stream="x", opens=True, spikes="t0"),
+    ]
+    for number in range(blocks):
+        gate_bias, last = np.zeros(experts), number == blocks - 1
+        if hot is not None:
+            gate_bias[hot] = 10.0 * dim
+        found = tuple(
+            Expert(*(part.squeeze() for pair in (_weights(rng, hidden, dim, 1, 1), _weights(rng, dim, hidden, 1, 1)) for part in pair))
+            for _ in range(experts)
+        )
+        layers.append(Experts(
+            f"moe{number}", f"t{number}", "x", rng.normal(0, 1, (experts, dim)), gate_bias, found, choices, capacity or tokens,
+            None if last else "lif", 0.0 if last else 1.0, None if last else f"t{number + 1}", last,
+        ))  # fmt: skip
+    layers.append(Classifier("head", layers[-1].name, rng.normal(0, 1, (5, dim)), rng.normal(0, 1, 5)))
+    return network(*layers, image=Map(height, width, 1), timesteps=timesteps, head_limit=6.0)
 
 
 @pytest.fixture(scope="session")
