@@ -49,7 +49,7 @@ def recordings(context: Context) -> dict[str, dict[str, int]]:
         if isinstance(layer, IntAttention):
             whole = network.maps[layer.q]
             count = -(-whole.channels // chip.columns)
-            result[layer.name] = {"positions": whole.positions, "words": count, "steps": steps}
+            result[layer.name] = {"positions": 1 if layer.gates else whole.positions, "words": count, "steps": steps}
         elif isinstance(layer, IntSynapse):
             once = layer.planes and layer.source != IMAGE or isinstance(layer, IntGate)
             shape = {"positions": layer.shape.positions, "words": words(chip, layer), "steps": 1 if once else steps}
@@ -72,7 +72,8 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
         kind = "classifier" if entry.planes and entry.source != IMAGE else "synapse"
     elif isinstance(entry, IntAttention):
         shape, kind = network.maps[entry.q], "attention"
-        macs = 2 * shape.positions * shape.channels * (shape.channels // entry.heads) * network.timesteps
+        head = 0 if entry.gates else shape.channels // entry.heads  # a gate multiplies nothing
+        macs = 2 * shape.positions * shape.channels * head * network.timesteps
     else:
         kind, operand = "planes", "planes"
     return {"name": entry.name, "kind": kind, "macs": macs, "operand": operand}

@@ -1,7 +1,7 @@
 """What the mapper refuses, by name: operators of :mod:`mapping.ir` that have no integer form or no instruction yet."""
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import CHANNELS, GATE, IF_HALF, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
+from mapping.ir import CHANNELS, IF_HALF, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
 from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
 
 NODES = {
@@ -26,11 +26,9 @@ def refusal(layer: Layer) -> str | None:
     """Why a layer cannot be mapped, or None. What depends on the chip (sizes, heads) is refused later."""
     if isinstance(layer, Synapse):
         return _synapse(layer)
-    if isinstance(layer, Attention):
-        return "attention as a gate, q AND neuron(sum of k AND v)" if layer.kind == GATE else None
     if isinstance(layer, Classifier):
         return "a neuron between the mean over tokens and the classifier" if layer.neuron else None
-    return None if isinstance(layer, Experts) else NODES[type(layer)]
+    return None if isinstance(layer, Attention | Experts) else NODES[type(layer)]
 
 
 def _synapse(layer: Synapse) -> str | None:

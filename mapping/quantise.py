@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
-from mapping.ir import IMAGE, LIF, Attention, Classifier, Map, Network, Synapse, output_shape
+from mapping.ir import GATE, IMAGE, LIF, PRODUCT, Attention, Classifier, Map, Network, Synapse, output_shape
 from mapping.nodes import Experts
 from mapping.operators import require_mapped
 
@@ -77,7 +77,7 @@ class IntSynapse:
 
 @dataclass(frozen=True)
 class IntAttention:
-    """Spike attention in integers: the neurons take ``count >> shift``."""
+    """Spike attention in integers: the neurons take ``count >> shift``; ``kind``: as in :class:`mapping.ir.Attention`."""
 
     name: str
     q: str
@@ -87,6 +87,12 @@ class IntAttention:
     heads: int
     threshold: int
     shift: int
+    kind: str = PRODUCT
+
+    @property
+    def gates(self) -> bool:
+        """Whether it is ``q AND neuron(sum over tokens of k AND v)``."""
+        return self.kind == GATE
 
 
 @dataclass(frozen=True)
@@ -171,7 +177,8 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
                 )
             layers.append(
                 IntAttention(
-                    layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT
+                    layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT,
+                    layer.kind,
                 )
             )
         elif isinstance(layer, Experts):

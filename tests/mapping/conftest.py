@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mapping.ir import IMAGE, Attention, Classifier, Map, Network, Synapse
+from mapping.ir import IMAGE, PRODUCT, Attention, Classifier, Map, Network, Synapse
 from mapping.nodes import Expert, Experts
 
 PIXELS = Map(2, 2, 1)
@@ -26,9 +26,9 @@ def _weights(rng: np.random.Generator, *shape: int) -> tuple[np.ndarray, np.ndar
 
 def random_network(
     seed: int, *, height: int = 7, width: int = 5, channels: int = 1, stem: int = 6, dim: int = 8, hidden: int = 12,
-    heads: int = 2, stride: int = 1, timesteps: int = 4,
+    heads: int = 2, stride: int = 1, timesteps: int = 4, kind: str = PRODUCT,
 ) -> Network:  # fmt: skip
-    """Stem with pool, spike convolution (stride, padding) that opens a stream, q k v attention, residual MLP, classifier."""
+    """Stem with pool, spike convolution (stride, padding) that opens a stream, attention, residual MLP, classifier."""
     rng = np.random.default_rng(seed)
     layers: list[Any] = [
         Synapse("stem", IMAGE, *_weights(rng, stem, channels, 3, 3), padding=1, spikes="s", pool=True),
@@ -38,7 +38,7 @@ def random_network(
     ]
     layers += [Synapse(f"{part}_conv", "a", *_weights(rng, dim, dim, 1, 1), spikes=part) for part in "kvq"]
     layers += [
-        Attention("attn", "q", "k", "v", "b", heads, 0.125, 0.125),
+        Attention("attn", "q", "k", "v", "b", heads, 0.125, 0.125 if kind == PRODUCT else 0.5, kind),
         Synapse("proj", "b", *_weights(rng, dim, dim, 1, 1), stream="x", spikes="c"),
         Synapse("mlp1", "c", *_weights(rng, hidden, dim, 1, 1), spikes="d", threshold=0.7),
         Synapse("mlp2", "d", *_weights(rng, dim, hidden, 1, 1), stream="x", neuron=None, threshold=0.0, reduce=True),
