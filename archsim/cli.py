@@ -1,4 +1,4 @@
-"""Command line over public functions. Exit status: 0 done, 1 --check found differences, 2 bad input."""
+"""Command line over public functions. Exit status: 0 done, 1 --check found differences or a claim does not hold, 2 bad input."""
 
 import json
 import sys
@@ -102,6 +102,48 @@ def run(
         typer.echo(f"report: {folder / 'report.html'}")
     if result.check is not None and any(result.check.differing.values()):
         typer.echo("the run differs from the integer reference", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def account(
+    workload: Workload,
+    chip: ChipOption = None,
+    rate: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Lowest and highest firing rate (0..1) to assume where none is published.", metavar="LOW HIGH"),
+    ] = None,
+    on_chip: Annotated[bool, typer.Option("--chip-run/--no-chip", help="Run an image on the chip for its energy.")] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Print parameters, operations, and energy by the formula of the network's paper, beside the chip's."""
+    from archsim.account import report, show
+
+    result = report(workload, chip, on_chip, rate)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result, console_of_tables())
+
+
+@app.command()
+def check(
+    workload: Workload,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Tell layer by layer whether a network is spike-driven, and what of it runs; status 1 if it claims otherwise."""
+    from archsim import spike_driven
+
+    result = spike_driven.check(workload)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        spike_driven.show(result, console_of_tables())
+    if result["broken_by"]:
         raise typer.Exit(1)
 
 

@@ -11,6 +11,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.tensors import to_words
 from mapping.importers.artefact import Artefact
+from mapping.ir import Map
 from mapping.place import collected
 from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
 
@@ -31,7 +32,7 @@ def trace_words(
         elif layer.spikes:
             spikes = recording.spikes(layer.spikes, image)
             if isinstance(layer, IntSynapse) and layer.pool:
-                spikes = _pool(spikes, layer)
+                spikes = pooled(layer.spikes, spikes, layer.shape)
             shape = notes["tensors"][layer.spikes]
             required = (shape["steps"], shape["positions"], shape["channels"])
             if spikes.shape != required:
@@ -43,14 +44,17 @@ def trace_words(
     return words
 
 
-def _pool(spikes: NDArray[np.bool_], layer: IntSynapse) -> NDArray[np.bool_]:
-    shape = layer.shape
+def pooled(name: str, spikes: NDArray[np.bool_], shape: Map) -> NDArray[np.bool_]:
+    """Recorded spikes [T, positions, channels] of map ``name`` behind the pool: OR over 3x3 windows, stride 2, padding 1.
+
+    ``shape``: before the pool. Raises ArchsimError when the spikes have another.
+    """
     if spikes.shape[1:] != (shape.positions, shape.channels):
-        raise ArchsimError(f"spikes of '{layer.spikes}': required {shape} before the pool, given {spikes.shape}")
+        raise ArchsimError(f"spikes of '{name}': required {shape} before the pool, given {spikes.shape}")
     maps = np.pad(spikes.reshape(len(spikes), shape.height, shape.width, -1), ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = sliding_window_view(maps, (3, 3), axis=(1, 2))[:, ::2, ::2]
-    pooled: NDArray[np.bool_] = windows.any(axis=(4, 5)).reshape(len(spikes), -1, shape.channels)
-    return pooled
+    result: NDArray[np.bool_] = windows.any(axis=(4, 5)).reshape(len(spikes), -1, shape.channels)
+    return result
 
 
 def _operand(

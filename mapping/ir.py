@@ -12,7 +12,10 @@ from archsim.contracts.common.errors import ArchsimError
 from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
 
 LIF, IF, IF_HALF = "lif", "if", "if_half"
-"""Neurons: leaky with hard reset to 0; integrate and fire with soft reset, from 0 or from half the threshold."""
+"""Neurons: leaky with hard reset to 0; integrate and fire with soft reset, from 0 or from half the threshold.
+
+A spike is 1; that of ``IF_HALF`` is as high as its threshold.
+"""
 
 CHANNELS, HEIGHT, WIDTH = "channels", "height", "width"
 """Axes that a linear layer can mix."""

@@ -158,7 +158,7 @@ def area_mm2(chip: ChipParams) -> dict[str, float]:
     return result
 
 
-def field_energy_pj(accumulates: int, multiply_accumulates: int) -> float:
+def field_energy_pj(accumulates: float, multiply_accumulates: float) -> float:
     """The field's figure, pJ: 0.9 per accumulate, 4.6 per multiply-accumulate (fp32, 45 nm), no memory."""
     return value("field_ac") * accumulates + value("field_mac") * multiply_accumulates
 

@@ -8,6 +8,7 @@ import pytest
 from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import HEIGHT, IF_HALF, IMAGE, LIF, Chain, Classifier, Part, Synapse
 from mapping.nodes import BATCH, Concat, Norm, Sum, WindowAttention
+from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
 from mapping.operators import NODES, refusal
 from mapping.quantise import Precision, quantise
 
@@ -17,10 +18,10 @@ CHAIN = Chain((Part("p", np.ones((1, 1, 1, 1)), ONE),), LAYER)
 WINDOWS = WindowAttention("l", "s", "s", "s", "t", 1, 1.0, 7, 0, np.ones((1, 49, 49)), 1.0, 1.0, 1.0)
 
 REFUSED = {
-    "a convolution in 2 groups": replace(LAYER, groups=2),
-    "a linear layer over the height": replace(LAYER, axis=HEIGHT),
+    "a convolution in 2 groups": replace(LAYER, source="pair", weight=np.ones((2, 1, 1, 1)), bias=np.ones(2), groups=2),
+    "a linear layer over the height": replace(LAYER, weight=np.ones((2, 2, 1, 1)), bias=np.ones(2), axis=HEIGHT),
     "a maximum over sums before the neuron": replace(LAYER, pool_sums=True),
-    "a stream that keeps its value while 'y' takes the sum": replace(LAYER, stream="x", into="y"),
+    "a stream that keeps its value while another takes the sum": replace(LAYER, stream="x", into="y"),
     "a norm by position behind the sums": replace(LAYER, token_norm=np.ones((2, 4))),
     "a time constant of 1.5 steps; the neuron unit has 2": replace(LAYER, tau=1.5),
     "integrate and fire from half the threshold": replace(LAYER, neuron=IF_HALF),
@@ -37,13 +38,23 @@ REFUSED = {
 @pytest.mark.parametrize("reason", REFUSED)
 def test_the_quantiser_refuses_by_name(make_network, reason):
     first = Synapse("stem", IMAGE, np.ones((1, 1, 1, 1)), ONE, spikes="s")
+    second = Synapse("pairs", "s", np.ones((2, 1, 1, 1)), np.ones(2), spikes="pair")
     with pytest.raises(ArchsimError) as error:
-        quantise(make_network(first, REFUSED[reason]), Precision())
+        quantise(make_network(first, second, REFUSED[reason]), Precision())
     assert str(error.value) == f"layer 'l': not mapped yet: {reason}"
 
 
 def test_what_is_mapped_is_not_refused(make_random):
-    assert [refusal(layer) for layer in make_random(1).layers] == [None] * 10
+    network = make_random(1)
+    maps = operands(network)
+    assert [refusal(layer, maps) for layer in network.layers] == [None] * 10
+
+
+def test_readers_of_integers_and_of_real_numbers_are_refused():
+    assert refusal(LAYER, {"s": Operand(INTEGERS)}) == "a layer on a map of integers"
+    assert refusal(LAYER, {"s": Operand(REAL)}) == "a layer on a map of real numbers"
+    head = Classifier("l", "s", np.ones((2, 1)), np.ones(2))
+    assert refusal(head, {"s": Operand(SPIKES)}) == "a mean over a map; the classifier reads that of a stream"
 
 
 def test_every_node_beside_the_synapses_is_named():

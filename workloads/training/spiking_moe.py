@@ -27,6 +27,7 @@ def describe(family: str, paper: str, config: SpikingMoeConfig, training: TrainC
         "name": f"{family}_digits",
         "paper": paper,
         "hyperparameters": config.as_dict(),
+        "attention_scale": 1.0,  # there is none
         "batch_norm_eps": SpikeDrivenTransformer(config).patch_embed.proj_bn.eps,
         "training": asdict(training),
         "command": f"python -m workloads.training.{family} --epochs {training.epochs} --seed {training.seed}",
