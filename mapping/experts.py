@@ -7,13 +7,13 @@ results to the stream. Every sum of as many results as a token has choices is pr
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.experts import SLOT_BITS
 from archsim.contracts.router import MAX_CHOICES, MAX_EXPERTS
 from mapping.bounds import Bounds
-from mapping.ir import LIF, Map, Synapse
+from mapping.ir import Map, Synapse
 from mapping.nodes import Experts
 from mapping.quantise import LEAST_WEIGHT, IntLayer, IntSynapse, Precision, neuron_kind, quantise_synapse
 
@@ -101,7 +101,7 @@ def _check(layer: Experts, before: IntLayer | None, shape: Map) -> None:
     """Raise ArchsimError for experts that the engine cannot have, or that do not follow the layer of their tokens."""
     count = len(layer.experts)
     limits = (("experts", count, MAX_EXPERTS, 2), ("choices", layer.choices, min(count, MAX_CHOICES), 1),
-              ("capacity", layer.capacity, shape.positions, 1))  # fmt: skip
+              ("capacity", layer.capacity, min(shape.positions, (1 << SLOT_BITS) - 1), 1))  # fmt: skip
     for what, given, most, least in limits:
         if not least <= given <= most:
             raise ArchsimError(f"layer '{layer.name}': required {least}..{most} {what}, given {given}")

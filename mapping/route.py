@@ -1,8 +1,8 @@
 """Schedule of experts: the router's choices, tokens to the experts, both layers of each, and results to the stream.
 
-Every slot of an expert is computed, whether a token came or not: how many come is known to the chip alone. What lies in an unused slot
-is left from before; nobody collects what follows from it. Rows of results that a dropped choice would have brought are 0: they are
-cleared before, unless no choice can be dropped.
+Every slot of an expert is computed, whether a token came or not: how many come is known to the chip alone. What lies in an unused
+slot is left from before; nobody collects what follows from it. Rows of results that a dropped choice would have brought are 0:
+they are cleared before, unless no choice can be dropped.
 """
 
 from collections.abc import Iterator

@@ -1,13 +1,20 @@
 """Small networks for the tests of the mapping: each kind of layer, of any size, with random weights."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from archsim.config import load_chip
+from archsim.contracts.common.chip import ChipParams
+from archsim.kernel import decode
+from mapping.context import NOWHERE, Limits, Placement
 from mapping.ir import IMAGE, PRODUCT, Attention, Classifier, Map, Network, Synapse
 from mapping.nodes import Expert, Experts
+from mapping.quantise import Precision, quantise
+from mapping.schedule import schedule
 
 PIXELS = Map(2, 2, 1)
 
@@ -53,7 +60,7 @@ def expert_network(
 ) -> Network:  # fmt: skip
     """Stem, convolution that opens a stream, ``blocks`` mixtures of experts that join it, classifier.
 
-    ``hot``: an expert whose scores are greater than any other's. ``neuron``: of the last mixture; None: its results are reduced.
+    ``capacity``: None for all tokens. ``hot``: an expert whose scores are greater than any other's.
     """
     rng, tokens = np.random.default_rng(seed), height * width
     layers: list[Any] = [
@@ -64,16 +71,29 @@ def expert_network(
         gate_bias, last = np.zeros(experts), number == blocks - 1
         if hot is not None:
             gate_bias[hot] = 10.0 * dim
-        found = tuple(
-            Expert(*(part.squeeze() for pair in (_weights(rng, hidden, dim, 1, 1), _weights(rng, dim, hidden, 1, 1)) for part in pair))
-            for _ in range(experts)
-        )
+        pairs = [(_weights(rng, hidden, dim, 1, 1), _weights(rng, dim, hidden, 1, 1)) for _ in range(experts)]
+        found = tuple(Expert(*(part.squeeze() for layer in pair for part in layer)) for pair in pairs)
         layers.append(Experts(
             f"moe{number}", f"t{number}", "x", rng.normal(0, 1, (experts, dim)), gate_bias, found, choices, capacity or tokens,
             None if last else "lif", 0.0 if last else 1.0, None if last else f"t{number + 1}", last,
         ))  # fmt: skip
     layers.append(Classifier("head", layers[-1].name, rng.normal(0, 1, (5, dim)), rng.normal(0, 1, 5)))
     return network(*layers, image=Map(height, width, 1), timesteps=timesteps, head_limit=6.0)
+
+
+EXPERT_CHIP = load_chip("small").replace(
+    name="expert_chip", cores=3, columns=8, neurons=4, weight_rows=64, param_rows=8, spike_in_rows=512, spike_out_rows=256,
+    residual_rows=2048, psum_rows=512, reduce_rows=16, attention_rows=64, count_rows=64, queue_rows=256, dram_latency_cycles=5,
+    crossbar_depth=2, route_rows=64,
+)  # fmt: skip
+"""Three cores of eight columns that hold `expert_network`."""
+
+
+def map_experts(chip: ChipParams, layers: Network, placement: Placement = NOWHERE, limits: Limits | None = None) -> Any:
+    """A network quantised and mapped for a chip: what :mod:`archsim.simulate` takes as a workload."""
+    quantised = quantise(layers, Precision(chip.weight_bits, 8, 12, chip.membrane_bits))
+    program = schedule(quantised, chip, limits, placement=placement)
+    return SimpleNamespace(network=quantised, program=program, queues=decode(program))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from mapping.ir import GATE
 from mapping.quantise import Precision, quantise
 from mapping.schedule import schedule
 from tests.mapping.conftest import random_network
-from tests.system.test_stepped import _same_memories
+from tests.system.test_stepped import same_memories
 
 CASES = {
     "one piece of q": ("small", {}, None, {}),
@@ -67,4 +67,4 @@ def test_fast_equals_stepped(case):
     for engine, times in stepped.run(case.program, slow).instructions.items():
         mine = np.sort(records[records["engine"] == engine], order="index")
         assert np.array_equal(np.stack([mine["start"], mine["end"]], 1), times), engine
-    _same_memories(fast, slow)
+    same_memories(fast, slow)
