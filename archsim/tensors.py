@@ -79,15 +79,16 @@ class Capture:
     def replay(self, places: Sequence[tuple[int, int]]) -> list[NDArray[np.uint64]] | None:
         """Rows that the instructions at ``places`` (engine, index) store in trace mode; None in execute mode.
 
-        A map that the instruction does not write comes as one row of zeros, which is never stored.
+        A map that the instruction does not write comes as one row of zeros, which is never stored. What the layers of experts
+        compute is never replayed, since what their slots hold follows from the scores: it comes as no row, so it is computed.
         """
         if self.trace is None:
             return None
         traces = []
         for engine, index in places:
             note = self._note(engine, index)
-            rows = np.zeros((1, self.chip.lanes), np.uint64)
-            if note.get("tensor"):
+            rows = np.zeros((0 if note.get("computed") else 1, self.chip.lanes), np.uint64)
+            if len(rows) and note.get("tensor"):
                 words = self.trace[note["tensor"]][stored_positions(note)]
                 rows = words[:, :, note["word"] : note["word"] + note["words"]].reshape(-1, self.chip.lanes)
             traces.append(np.ascontiguousarray(rows))

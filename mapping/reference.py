@@ -134,15 +134,21 @@ def _attention(layer: IntAttention, result: ReferenceRun) -> None:
     """(Q K^T) V per head and time step, then the LIF; or Q where the LIF on the tokens with K and V fires."""
     q, k, v = (result.spikes[name].astype(np.int64) for name in (layer.q, layer.k, layer.v))
     steps, tokens, channels = q.shape
-    threshold = np.full(channels, layer.threshold)
     if layer.gates:
-        y = np.einsum("tnc,tnc->tc", k, v)[:, None] * 2**-layer.shift
-        fired, result.potentials[layer.name] = _fire(y, threshold, neuron.LIF, 64)
-        result.inputs[layer.name], result.spikes[layer.spikes] = y, (q > 0) & fired
+        result.inputs[layer.name], fired, result.potentials[layer.name] = gate(layer, k, v)
+        result.spikes[layer.spikes] = (q > 0) & fired
         return
     q, k, v = (x.reshape(steps, tokens, layer.heads, -1).transpose(0, 2, 1, 3) for x in (q, k, v))
     counts = (q @ k.transpose(0, 1, 3, 2)) @ v
     y = counts.transpose(0, 2, 1, 3).reshape(steps, tokens, channels) * 2**-layer.shift
     result.inputs[layer.name] = y
-    fired, result.potentials[layer.name] = _fire(y, threshold, neuron.LIF, 64)
+    fired, result.potentials[layer.name] = _fire(y, np.full(channels, layer.threshold), neuron.LIF, 64)
     result.spikes[layer.spikes] = fired
+
+
+def gate(
+    layer: IntAttention, k: NDArray[np.int64], v: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Inputs, spikes and potentials [T, 1, channels] of the neurons that count the tokens with K and V [T, tokens, channels]."""
+    y = np.einsum("tnc,tnc->tc", k, v)[:, None] * 2**-layer.shift
+    return y, *_fire(y, np.full(y.shape[2], layer.threshold), neuron.LIF, 64)

@@ -161,7 +161,7 @@ class ExpertsScheduler:
         } | ({} if last else SUMS_ONLY)  # fmt: skip
         note = {
             "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
-            "positions": tile.end - tile.first, "words": 1, "core": core,
+            "positions": tile.end - tile.first, "words": 1, "core": core, "computed": True,
         }  # fmt: skip
         context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
         if last and layer.spikes:

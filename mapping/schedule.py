@@ -191,7 +191,7 @@ class Scheduler:
                 "input_position": tile.input_position, "core": core,
                 "fields": {"columns": columns, "param_base": self.loads.param_base.get((layer.name, word), 0)},
             }  # fmt: skip
-            notes.append(note)
+            notes.append(note | ({"computed": True} if isinstance(layer, IntGate) else {}))
         context.emitter.emit([sequencer.CORE0 + core for core in cores], sequencer.SYNAPSE, fields, notes)
         if last and layer.spikes:
             for core in cores:

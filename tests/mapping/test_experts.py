@@ -12,7 +12,8 @@ from archsim.contracts.sequencer import COLLECT, CORE0, DISPATCH, EXPERTS, SYNAP
 from archsim.ownership import prove
 from mapping import reference
 from mapping.experts import IntExperts, IntGate
-from mapping.ir import IMAGE, Classifier, Expert, Experts, Map, Network, Synapse
+from mapping.ir import IMAGE, Classifier, Map, Network, Synapse
+from mapping.nodes import Expert, Experts
 from mapping.quantise import IntNetwork, IntSynapse, Precision, quantise
 from mapping.slots import Slots
 from tests.mapping.conftest import EXPERT_CHIP, expert_network, map_experts
