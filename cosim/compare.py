@@ -158,7 +158,13 @@ def _accesses(result: Comparison, cycle: int, expected: Expected, found: Found) 
         kind = f"accesses of {unit if unit in ('attention', 'experts') else f'{unit}s'}: {memory}"
         result.count(kind, 1, int(ours != theirs))
         if ours != theirs:
-            where = sequencer.engine_name(number) if unit == "queue" else unit if unit == "attention" else f"{unit} {number}"
+            where = (
+                sequencer.engine_name(number)
+                if unit == "queue"
+                else unit
+                if unit == "attention"
+                else f"{unit} {number}"
+            )
             result.diverges(cycle, None, f"{where}: {way} of {memory}: expected {ours}, found {theirs}")
 
 

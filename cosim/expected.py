@@ -11,6 +11,7 @@ from archsim.contracts import dma, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.ownership import Bank, banks
 from archsim.contracts.common.program import Program
+from archsim.contracts.experts import ROUTE_FIELDS
 from archsim.kernel import Simulation
 from archsim.simulate import read_logits
 from archsim.tensors import Capture
@@ -181,18 +182,17 @@ def _routed(fields: dict[str, int], chip: ChipParams, memories: Memories) -> lis
             (("core", core, "psum" if fields["psum"] else "residual"), 0, tokens * fields["blocks"]),
             (("experts", core, "routes"), 1, tokens * fields["choices"]),
         ]  # fmt: skip
-    route = Route(*(fields[name] for name in Route._fields))
-    packets, _ = chosen(route, chip, memories.experts.routes)
-    collects = fields["opcode"] == sequencer.COLLECT
-    source, target = ("residual", "psum") if collects and route.membranes else ("spike_out", "spike_in")
+    packets, _ = chosen(Route(*(fields[field.name] for field in ROUTE_FIELDS)), chip, memories.experts.routes)
+    collects, rows = fields["opcode"] == sequencer.COLLECT, fields["rows"]
+    source, target = ("residual", "psum") if collects and fields["membranes"] else ("spike_out", "spike_in")
     found: list[tuple[Access, int, int]] = []
     for core in range(chip.cores):
         sent, taken = int((packets.port == core).sum()), int((packets.destination == core).sum())
         if collects:  # the expert's core sends what the home core has asked for
             found += [(("experts", core, "replies"), way, taken) for way in (0, 1)]
             sent, taken = taken, sent
-        found += [(("core", core, source), 0, sent * route.rows), (("core", core, target), 1, taken * route.rows)]
-        if route.cores >> core & 1:
-            table = memories.experts.routes[core, route.entry :, END]
-            found.append((("experts", core, "routes"), 0, int(np.argmax(table)) + 1))
+        found += [(("core", core, source), 0, sent * rows), (("core", core, target), 1, taken * rows)]
+        if fields["cores"] >> core & 1:
+            ends = memories.experts.routes[core, fields["entry"] :][:, END]
+            found.append((("experts", core, "routes"), 0, int(np.argmax(ends)) + 1))
     return found

@@ -57,7 +57,12 @@ class Context:
     """
 
     def __init__(
-        self, network: IntNetwork, chip: ChipParams, limits: Limits, streamed: bool = False, placement: Placement = NOWHERE
+        self,
+        network: IntNetwork,
+        chip: ChipParams,
+        limits: Limits,
+        streamed: bool = False,
+        placement: Placement = NOWHERE,
     ) -> None:
         self.network, self.chip, self.limits, self.streamed = network, chip, limits, streamed
         self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
@@ -85,7 +90,7 @@ class Context:
             if layers[0].pool:
                 shape = Map((shape.height + 1) // 2, (shape.width + 1) // 2, shape.channels)
             partition = choose(self.chip, layers, shape, layers[0].pool)
-            if any(isinstance(layer, IntExperts) for layer in layers):  # a token has one home, where all of its words are
+            if any(isinstance(layer, IntExperts) for layer in layers):  # a token and all of its words have one home
                 partition = Partition(1, split(shape, self.chip.cores, layers[0].pool))
             result |= {layer.name: partition for layer in layers}
         return result
@@ -129,9 +134,7 @@ class Context:
         if mask := self.readers(name):
             self.copy(self.regions[name], mask, first, end, word, source)
 
-    def copy(
-        self, region: Region, mask: int, first: int, end: int, word: int, source: dict[str, int]
-    ) -> None:
+    def copy(self, region: Region, mask: int, first: int, end: int, word: int, source: dict[str, int]) -> None:
         """Emit the COPY of one word of the positions ``first .. end - 1`` of the map in ``region`` to the cores of ``mask``."""
         slices = self.chip.slices(self.network.timesteps)
         fields = {

@@ -79,7 +79,10 @@ def quantise_experts(
         second = Synapse(f"{name}.fc2", f"{name}.hidden", expert.weight[:, :, None, None], expert.bias, stream=layer.stream,
                          neuron=None, threshold=0.0)  # fmt: skip
         slots = [Map(layer.capacity, 1, len(part.weight)) for part in (first, second)]
-        pair = [quantise_synapse(part, slot, 1.0, exponent, precision) for part, slot in zip((first, second), slots, strict=True)]
+        pair = [
+            quantise_synapse(part, slot, 1.0, exponent, precision)
+            for part, slot in zip((first, second), slots, strict=True)
+        ]
         bounds.synapse(pair[0], 0)
         results.append(bounds.scaled(pair[1]))
         pairs.append((pair[0], pair[1]))
@@ -105,7 +108,8 @@ def _check(layer: Experts, before: IntLayer | None, shape: Map) -> None:
     for what, given, most, least in limits:
         if not least <= given <= most:
             raise ArchsimError(f"layer '{layer.name}': required {least}..{most} {what}, given {given}")
-    if not isinstance(before, IntSynapse) or (before.spikes, before.stream) != (layer.source, layer.stream) or before.pool:
+    writer = before if isinstance(before, IntSynapse) else None
+    if writer is None or (writer.spikes, writer.stream, writer.pool) != (layer.source, layer.stream, False):
         raise ArchsimError(
             f"layer '{layer.name}': required right before it the layer that writes its map '{layer.source}' and joins stream "
             f"'{layer.stream}', without a pool, given '{before.name if before else None}'"

@@ -263,11 +263,11 @@ def output_shape(layer: Synapse, source: Map) -> Map:
 def check_experts(layer: Experts, source: Map) -> None:
     """Raise ArchsimError unless the weights of a layer of experts fit its source and each other."""
     channels, count = source.channels, len(layer.experts)
-    shapes = [("gate", (layer.gate.shape, layer.gate_bias.shape), ((count, channels), (count,)))]
+    parts: dict[str, tuple[tuple[NDArray[np.float64], ...], tuple[tuple[int, ...], ...]]]
+    parts = {"gate": ((layer.gate, layer.gate_bias), ((count, channels), (count,)))}
     for number, expert in enumerate(layer.experts):
-        given = tuple(part.shape for part in (expert.hidden, expert.hidden_bias, expert.weight, expert.bias))
-        hidden = len(expert.hidden)
-        shapes.append((f"expert {number}", given, ((hidden, channels), (hidden,), (channels, hidden), (channels,))))
-    for part, shape, required in shapes:
-        if shape != required:
-            raise ArchsimError(f"layer '{layer.name}': {part} needs weights of shapes {required}, given {shape}")
+        given, hidden = (expert.hidden, expert.hidden_bias, expert.weight, expert.bias), len(expert.hidden)
+        parts[f"expert {number}"] = given, ((hidden, channels), (hidden,), (channels, hidden), (channels,))
+    for part, (weights, required) in parts.items():
+        if (shapes := tuple(weight.shape for weight in weights)) != required:
+            raise ArchsimError(f"layer '{layer.name}': {part} needs weights of shapes {required}, given {shapes}")

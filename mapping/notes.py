@@ -28,7 +28,11 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
         if isinstance(layer, IntExperts):
             for first, _ in layer.experts:
                 channels = first.shape.channels
-                shape = {"positions": layer.capacity, "slices": chip.slices(steps), "words": -(-channels // chip.columns)}
+                shape = {
+                    "positions": layer.capacity,
+                    "slices": chip.slices(steps),
+                    "words": -(-channels // chip.columns),
+                }
                 result[first.spikes or ""] = shape | {"planes": 0, "channels": channels, "steps": steps}
     return result
 

@@ -36,7 +36,11 @@ def collected(layer: IntPlanes) -> str:
 
 
 def regions(
-    chip: ChipParams, network: IntNetwork, gangs: dict[str, int], streamed: bool = False, slots: Mapping[str, Slots] = NONE
+    chip: ChipParams,
+    network: IntNetwork,
+    gangs: dict[str, int],
+    streamed: bool = False,
+    slots: Mapping[str, Slots] = NONE,
 ) -> dict[str, Region]:
     """Input regions of the maps that cores read whole: all of them, or the classifier's operand if the network is ``streamed``.
 
@@ -66,10 +70,10 @@ def regions(
             )
         placed[name] = region
     for number, layer in enumerate(network.layers):
-        live = [placed[name] for name in read if name in placed and written[name] < number <= read[name]]
+        alive = [placed[name] for name in read if name in placed and written[name] < number <= read[name]]
         avoid = None
         for name, (positions, slices, words) in slots.get(layer.name, {}).items():
-            region = _first_fit(chip, positions, slices, words, live, avoid)
+            region = _first_fit(chip, positions, slices, words, alive, avoid)
             if region is None:
                 raise ArchsimError(
                     f"layer '{layer.name}': '{name}' needs {positions * slices * words} rows of one spike_in bank, but a bank of "
@@ -77,7 +81,7 @@ def regions(
                     "spike_in banks or more cores, or a smaller capacity"
                 )
             placed[name], avoid = region, region.bank
-            live.append(region)
+            alive.append(region)
     for layer in network.layers:
         if isinstance(layer, IntPlanes) and gangs[layer.source] > 1:
             # Nothing else is live when the parts arrive but the last map, in the other bank than the operand's; if the network is

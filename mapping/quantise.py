@@ -185,7 +185,9 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
             from mapping.experts import quantise_experts  # its layers are this module's
 
             before = layers[-1] if layers else None
-            layers += quantise_experts(layer, before, maps[layer.source], exponent, precision, bounds, network.timesteps)
+            layers += quantise_experts(
+                layer, before, maps[layer.source], exponent, precision, bounds, network.timesteps
+            )
         elif isinstance(layer, Classifier):
             source = layers[-1]
             if not isinstance(source, IntSynapse) or not source.reduce:

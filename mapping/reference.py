@@ -49,8 +49,10 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
         elif isinstance(layer, IntGate):
             result.inputs[layer.name] = _sums(layer, network, result, image)[:1]
         else:
-            added = isinstance(layer, IntExperts)
-            y = _experts(layer, network, result) if added else _sums(layer, network, result, image)
+            if isinstance(layer, IntExperts):
+                y = _experts(layer, network, result)
+            else:
+                y = _sums(layer, network, result, image)
             if layer.stream:
                 streams[layer.stream] = y = y if layer.opens else y + streams[layer.stream]
             result.inputs[layer.name] = y
@@ -80,7 +82,7 @@ def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: N
 
 def _shifted(sums: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int64]:
     """Sums [..., channels] shifted to the right, to the left where negative."""
-    return np.where(shift < 0, sums * 2 ** np.maximum(-shift, 0), sums // 2 ** np.maximum(shift, 0))
+    return np.asarray(np.where(shift < 0, sums * 2 ** np.maximum(-shift, 0), sums // 2 ** np.maximum(shift, 0)))
 
 
 def _experts(layer: IntExperts, network: IntNetwork, result: ReferenceRun) -> NDArray[np.int64]:

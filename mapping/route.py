@@ -203,7 +203,7 @@ class ExpertsScheduler:
     def _join(self, routes: Routes) -> None:
         """Add the results to the stream, choice by choice; the neurons fire behind the last."""
         context, chip, layer, scheduler = self.context, self.chip, routes.layer, self.scheduler
-        limit, rows = scheduler.tile_limit(layer), routes.results.rows
+        limit, rows, steps = scheduler.tile_limit(layer), routes.results.rows, self.network.timesteps * chip.blocks
         for word in range(words(chip, layer)):
             if (layer.name, 0) not in scheduler.loads.param_base:
                 require(chip.blocks, chip.param_rows, layer.name, "param", chip)
@@ -214,7 +214,7 @@ class ExpertsScheduler:
                     tile = output_tile(layer, core, first, end, start)
                     for choice in range(layer.choices):
                         last = choice == layer.choices - 1
-                        base = (choice * routes.longest + first - start) * rows + word * self.network.timesteps * chip.blocks
+                        base = (choice * routes.longest + first - start) * rows + word * steps
                         fields = self._empty(layer, tile) | {
                             "psum_in": 1, "psum_out": 0, "psum_base": base, "psum_position": rows, "psum_step": chip.blocks,
                         } | ({} if last else SUMS_ONLY) | scheduler.residual(layer, word, tile)  # fmt: skip

@@ -126,7 +126,10 @@ def slot_regions(chip: ChipParams, layers: Mapping[str, Routes]) -> dict[str, di
         widest = max(words(chip, first) for first, _ in found.layer.experts)
         slices = found.tokens.rows // words(chip, found.layer)
         between = (found.layer.capacity, slices, widest)
-        result[name] = {found.tokens_region: (found.regions << found.tokens.region_shift, 1, 1), found.hidden_region: between}
+        result[name] = {
+            found.tokens_region: (found.regions << found.tokens.region_shift, 1, 1),
+            found.hidden_region: between,
+        }
     return result
 
 

@@ -129,7 +129,9 @@ class Chip(Component):
                 valid = loaded | copied
                 if self.experts and memory in ROUTED:
                     routed = getattr(self.experts, ROUTED[memory])[number]
-                    values = {name: Mux(routed.valid, Cat(routed.payload[name]), value) for name, value in values.items()}
+                    values = {
+                        name: Mux(routed.valid, Cat(routed.payload[name]), value) for name, value in values.items()
+                    }
                     valid |= routed.valid
                 m.d.comb += [
                     port.valid.eq(valid),

@@ -12,8 +12,8 @@ from archsim.contracts.sequencer import COLLECT, CORE0, DISPATCH, EXPERTS, SYNAP
 from archsim.ownership import prove
 from mapping import reference
 from mapping.experts import IntExperts, IntGate
-from mapping.ir import IMAGE, Classifier, Map, Network, Synapse
-from mapping.nodes import Expert, Experts
+from mapping.ir import IMAGE, Classifier, Map
+from mapping.nodes import Experts
 from mapping.quantise import IntNetwork, IntSynapse, Precision, quantise
 from mapping.slots import Slots
 from tests.mapping.conftest import EXPERT_CHIP, expert_network, map_experts
@@ -38,7 +38,9 @@ def test_the_reference_by_hand():
     Expert 1: hidden sums 0, 1: the first token gets nothing, the second (-7 >> 1, 8 << 1). The third token finds no room.
     """
     fires = neuron.IF_ZERO
-    first = IntSynapse("open", IMAGE, **layer([[1, 0], [0, 1]], kind=fires, stream="x", opens=True, spikes="t", planes=8))
+    first = IntSynapse(
+        "open", IMAGE, **layer([[1, 0], [0, 1]], kind=fires, stream="x", opens=True, spikes="t", planes=8)
+    )
     gate = IntGate("moe.gate", "t", **layer([[1, 1], [1, 0]], stream="x"))
     pairs = [
         (layer([[2, -1]], kind=fires), layer([[3], [5]], bias=(1, 0), shift=(0, 1))),
@@ -66,6 +68,13 @@ def test_the_gate_reads_the_first_time_step_and_has_one_scale():
     assert np.array_equal(result.inputs["moe0.gate"][0], spikes[0] @ gate.weight[:, :, 0, 0].T.astype(int) + gate.bias)
 
 
+def shifted(sums, shift):
+    """Sums to the right, to the left where the shift is negative."""
+    return np.array([
+        total << -by if by < 0 else total >> by for total, by in zip(sums.tolist(), shift.tolist(), strict=True)
+    ])  # fmt: skip
+
+
 @pytest.mark.parametrize("choices", [1, 2, 4])
 def test_the_bound_holds_every_set_of_chosen_experts_and_no_more(choices):
     """Each expert at its extremes for every set of as many experts, dropped ones left out."""
@@ -75,36 +84,30 @@ def test_the_bound_holds_every_set_of_chosen_experts_and_no_more(choices):
     for _, second in join.experts:
         weight = second.weight[:, :, 0, 0].astype(int)
         for values, limits in ((low, np.minimum(weight, 0)), (high, np.maximum(weight, 0))):
-            values.append([(total << -shift if shift < 0 else total >> shift)
-                           for total, shift in zip((limits.sum(1) + second.bias).tolist(), second.shift.tolist(), strict=True)])  # fmt: skip
+            values.append(shifted(limits.sum(1) + second.bias, second.shift))
     sets = [chosen for size in range(choices + 1) for chosen in combinations(range(4), size)]
     least = np.min([sum((np.array(low[expert]) for expert in chosen), np.zeros(8, int)) for chosen in sets], axis=0)
     most = np.max([sum((np.array(high[expert]) for expert in chosen), np.zeros(8, int)) for chosen in sets], axis=0)
     weight = opened.weight[:, :, 0, 0].astype(int)
     for values, limits in ((least, np.minimum(weight, 0)), (most, np.maximum(weight, 0))):
-        total = limits.sum(1) + opened.bias
-        values += np.where(opened.shift < 0, total << np.maximum(-opened.shift, 0), total >> np.maximum(opened.shift, 0))
+        values += shifted(limits.sum(1) + opened.bias, opened.shift)
     count = join.tokens * network.timesteps
     needed = max(-(least * count).min() - 1, (most * count).max(), (least.min() * -1) - 1, most.max())
     assert network.bounds["moe0"] == int(needed).bit_length() + 1
 
 
 def test_sums_of_choices_that_could_overflow_are_refused():
-    """Each result alone fits 10 bits, the sum of three does not."""
-    rng = np.random.default_rng(0)
-    expert = Expert(rng.normal(0, 1, (4, 2)), np.zeros(4), np.ones((2, 4)), np.zeros(2))
-    layers = [
-        Synapse("stem", IMAGE, np.ones((2, 1, 1, 1)), np.zeros(2), spikes="s"),
-        Synapse("conv", "s", np.full((2, 2, 1, 1), 0.01), np.zeros(2), stream="x", opens=True, spikes="t"),
-    ]
-    for choices in (1, 3):
-        moe = Experts("moe", "t", "x", rng.normal(0, 1, (3, 2)), np.zeros(3), (expert,) * 3, choices, 4, spikes="u")
-        network = Network("sum", 1, Map(2, 2, 1), 1.0, 1.0, (*layers, moe))
-        if choices == 1:
-            assert quantise(network, Precision(8, 3, 12, 10)).bounds["moe"] == 10
-        else:
-            with pytest.raises(ArchsimError, match="layer 'moe': its membrane can reach .* which needs 11 bits"):
-                quantise(network, Precision(8, 3, 12, 10))
+    """Each result alone fits, the sum of four does not: the message names the layer that adds them."""
+    moe, coarse = expert_network(0, hidden=72, choices=4).layers[2], Precision(8, 2, 12, 24)
+    experts = tuple(replace(expert, weight=np.abs(expert.weight)) for expert in moe.experts)
+    network = changed(experts=experts, choices=4, reduce=False, spikes="u")
+    network = replace(network, layers=network.layers[:3])
+    bounds = dict(quantise(network, coarse).bounds)
+    needed = bounds.pop("moe0")
+    assert needed > max(bounds.values())
+    quantise(network, replace(coarse, membrane_bits=needed))
+    with pytest.raises(ArchsimError, match=f"layer 'moe0': its membrane can reach .* which needs {needed} bits"):
+        quantise(network, replace(coarse, membrane_bits=needed - 1))
 
 
 def changed(**changes):
@@ -141,7 +144,7 @@ def test_a_weight_of_an_expert_that_does_not_fit_is_named():
 @pytest.mark.parametrize(
     ("changes", "place", "message"),
     [
-        ({"crossbar_depth": 0}, None, "layer 'moe0': experts need an expert engine, but chip 'expert_chip' has a crossbar_depth of 0"),
+        ({"crossbar_depth": 0}, None, "layer 'moe0': experts need an expert engine, but chip 'expert_chip' has .* of 0"),
         ({"route_rows": 7}, None, "layer 'moe0': needs .* rows of route, .* has 7"),
         ({"residual_rows": 256}, None, "layer 'moe0': needs 316 rows of residual, .* has 256"),
         ({"psum_rows": 32}, None, "layer 'moe0': needs .* rows of psum, .* has 32"),
@@ -161,7 +164,9 @@ def test_what_does_not_fit_a_chip_is_refused_by_name(changes, place, message):
 
 def test_a_token_that_needs_a_longer_packet_than_there_is_is_refused():
     chip = EXPERT_CHIP.replace(psum_rows=1 << 15, residual_rows=1 << 18, spike_in_rows=1 << 15, spike_out_rows=1 << 15)
-    with pytest.raises(ArchsimError, match="layer 'moe0': required at most 1023 in field 'rows' of COLLECT, given 1024"):
+    with pytest.raises(
+        ArchsimError, match="layer 'moe0': required at most 1023 in field 'rows' of COLLECT, given 1024"
+    ):
         map_experts(chip, expert_network(0, dim=64, timesteps=64))
 
 
@@ -190,4 +195,7 @@ def test_nothing_is_cleared_where_nothing_can_be_dropped():
 def test_a_classifier_needs_a_reduction():
     network = changed(reduce=False, spikes="u", neuron="lif")
     with pytest.raises(ArchsimError, match="the classifier must follow the layer whose results are reduced"):
-        quantise(replace(network, layers=(*network.layers[:3], Classifier("head", "moe0", np.ones((2, 8)), np.ones(2)))), PRECISION)
+        quantise(
+            replace(network, layers=(*network.layers[:3], Classifier("head", "moe0", np.ones((2, 8)), np.ones(2)))),
+            PRECISION,
+        )

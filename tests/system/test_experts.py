@@ -7,7 +7,7 @@ import pytest
 
 from archsim import simulate
 from archsim.accounting import NAMES, account
-from archsim.contracts.sequencer import COLLECT, CORE0, TOPK
+from archsim.contracts.sequencer import COLLECT, EXPERTS, TOPK
 from archsim.kernel import Simulation
 from archsim.ownership import check_intervals, prove
 from archsim.results import ImageRun
@@ -53,9 +53,9 @@ def case(request):
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_every_value_equals_the_reference(case, lanes):
     sizes, placement = case
-    for seed in range(3):
-        chip = EXPERT_CHIP.replace(lanes=lanes, param_rows=64 if seed else 8, weight_rows=36 if seed == 2 else 96)
-        mapped = map_experts(chip, expert_network(seed, **sizes), placement, Limits(positions=2) if seed == 2 else None)
+    for seed in range(2):
+        chip = EXPERT_CHIP.replace(lanes=lanes, param_rows=64 if seed else 8, weight_rows=36 if seed else 96)
+        mapped = map_experts(chip, expert_network(seed, **sizes), placement, Limits(positions=2) if seed else None)
         prove(chip, mapped.queues, len(mapped.program.dram))
         ran = run(mapped, seed)
         check_intervals(mapped.queues, ran.records)
@@ -73,17 +73,17 @@ def test_every_value_equals_the_reference(case, lanes):
 
 def _same_routes(mapped, ran, chosen):
     """The route tables after the last layer against the reference's choices."""
-    heads = [head for head in mapped.queues[3] if head["opcode"] == TOPK][-3:]
+    heads = [head for head in mapped.queues[EXPERTS] if head["opcode"] == TOPK][-3:]
     rows = [ran.memories.experts.routes[head["core"], : head["tokens"] * head["choices"]] for head in heads]
     table = np.concatenate(rows)
     assert table[:, 0].tolist() == chosen[:, 1].tolist()
     assert np.where(table[:, 2] == 1, table[:, 1], -1).tolist() == chosen[:, 2].tolist()
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
-def test_fast_equals_stepped_for_every_instruction(case, lanes):
+def test_fast_equals_stepped_for_every_instruction(case):
     sizes, placement = case
-    mapped = map_experts(EXPERT_CHIP.replace(lanes=lanes, weight_rows=96), expert_network(7, **sizes), placement)
+    chip = EXPERT_CHIP.replace(lanes=1 + len(sizes) % 2, weight_rows=96)
+    mapped = map_experts(chip, expert_network(7, **sizes), placement)
     ran = run(mapped, 7)
     timeline = stepped.run(mapped.program, ran.before)
     assert len(ran.records) == sum(len(times) for times in timeline.instructions.values())
@@ -91,15 +91,17 @@ def test_fast_equals_stepped_for_every_instruction(case, lanes):
         mine = np.sort(ran.records[ran.records["engine"] == engine], order="index")
         assert np.array_equal(np.stack([mine["start"], mine["end"]], 1), times), engine
     same_memories(ran.memories, ran.before)
-    assert all(np.array_equal(bank, getattr(ran.before.experts, name)) for name, bank in vars(ran.memories.experts).items())
+    assert all(
+        np.array_equal(bank, getattr(ran.before.experts, name)) for name, bank in vars(ran.memories.experts).items()
+    )
 
 
 def test_a_wrong_choice_is_seen():
-    """The reference's tie goes to the lowest expert; a router that takes the highest differs."""
+    """A reference whose scores are all alike, so that every token takes the first two experts, differs from the run."""
     mapped = map_experts(EXPERT_CHIP, expert_network(0, capacity=3))
     ran = run(mapped, 0)
     gate = next(layer for layer in mapped.network.layers if layer.name == "moe0.gate")
-    gate.weight[:] = 0  # the reference's scores are the biases, all alike
+    gate.weight[:] = 0
     check = simulate.compare(mapped, ran.pixels, ran.capture, simulate.read_logits(mapped.program, ran.memories.dram))
     assert check.differing["membranes"] > 0
 
@@ -125,4 +127,3 @@ def test_results_of_unused_slots_go_nowhere():
         found.append((ran.capture.inputs["moe0"], ran.memories.cores[0].residual.copy()))
     assert np.array_equal(found[0][0], found[1][0])
     assert not np.array_equal(found[0][1], found[1][1])
-    assert CORE0 == 4
