@@ -100,7 +100,7 @@ def simulate(
 
     def observe(engine: int, index: int, fields: dict[str, int]) -> None:
         if engine == sequencer.EXPERTS:
-            routed.extend(_routed(fields, chip, memories))
+            routed.extend(expert_accesses(fields, chip, memories))
         for bank, part in plan.contents(plan.number((engine, index))):
             if held(bank):
                 pack(*rows(chip, memories, bank), content[part].reshape(-1, widths[bank]))
@@ -174,7 +174,7 @@ def _moved(fields: dict[str, int], record: np.void) -> list[tuple[Access, int, i
     return [(("core", core, dma.MEMORIES[memory]), int(load), count // len(cores)) for core in cores]
 
 
-def _routed(fields: dict[str, int], chip: ChipParams, memories: Memories) -> list[tuple[Access, int, int]]:
+def expert_accesses(fields: dict[str, int], chip: ChipParams, memories: Memories) -> list[tuple[Access, int, int]]:
     """Accesses of the expert engine, core by core, as they follow from its route tables after an instruction."""
     if fields["opcode"] == sequencer.TOPK:
         core, tokens = fields["core"], fields["tokens"]
