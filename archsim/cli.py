@@ -129,6 +129,21 @@ def account(
 
 
 @app.command()
+def networks(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON list on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """List the published sizes of every family of networks: parameters and dense operations."""
+    from archsim.account import show_sizes, sizes
+
+    if as_json:
+        typer.echo(json.dumps(sizes(), indent=2))
+    else:
+        show_sizes(sizes(), console_of_tables())
+
+
+@app.command()
 def check(
     workload: Workload,
     as_json: Annotated[

@@ -60,12 +60,12 @@ def report(
     definition = define(workload)
     network, rule = definition.network, RULES[definition.config.network.family]
     counts = operations(network)
-    dense, products, head = _dense(network)
+    layers, products, head = dense(network)
     result: dict[str, Any] = {
         "workload": definition.config.name, "network": network.name, "note": definition.note,
         "parameters": sum(definition.parameters.values()), "timesteps": network.timesteps,
-        "dense_macs": dense, "dense_macs_attention": products, "dense_macs_classifier": head,
-        "dense_macs_variants": {name: _dense(variant)[0] for name, variant in definition.variants.items()}, "layers": counts,
+        "dense_macs": layers, "dense_macs_attention": products, "dense_macs_classifier": head,
+        "dense_macs_variants": {name: dense(variant)[0] for name, variant in definition.variants.items()}, "layers": counts,
         "rule": {"source": rule.source, "counted": rule.counted, "left_out": rule.left_out},
     }  # fmt: skip
     return (
@@ -73,7 +73,7 @@ def report(
     )
 
 
-def _dense(network: Network) -> tuple[int, int, int]:
+def dense(network: Network) -> tuple[int, int, int]:
     """Dense multiply-accumulates of a time step: of convolutions and linear layers, of attention, of the classifier."""
     counts = operations(network)
     products = sum(counts[x.name] for x in network.layers if isinstance(x, Attention | WindowAttention))
@@ -177,12 +177,12 @@ def show(account: Mapping[str, Any], console: Console) -> None:
 
 def _lines(account: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Label and text of every total."""
-    dense = account["dense_macs"] / 1e6
     lines = [
         ("network", account["network"] + (f": {account['note']}" if account["note"] else "")),
         ("parameters", f"{account['parameters']:,}"),
-        ("dense MACs", f"{dense:,.1f} M a time step; attention {account['dense_macs_attention'] / 1e6:,.1f} M, classifier "
-         f"{account['dense_macs_classifier'] / 1e6:,.2f} M beside them; {account['timesteps']} time steps"),
+        ("dense MACs", f"{account['dense_macs'] / 1e6:,.1f} M a time step; attention "
+         f"{account['dense_macs_attention'] / 1e6:,.1f} M, classifier {account['dense_macs_classifier'] / 1e6:,.2f} M beside them; "
+         f"{account['timesteps']} time steps"),
         *(("", f"{count / 1e6:,.1f} M with {name}") for name, count in account["dense_macs_variants"].items()),
         ("formula", account["rule"]["source"]),
         ("  counts", account["rule"]["counted"]),

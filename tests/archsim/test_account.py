@@ -16,6 +16,7 @@ from archsim.cli import app
 from archsim.contracts.common.errors import ArchsimError
 from archsim.energy import COMPONENTS
 from archsim.summary import summarise
+from archsim.workload import SIZES as SIZES_BY_FAMILY
 from tests.mapping.test_networks import SIZES
 
 ROOT = Path(__file__).parents[2]
@@ -197,6 +198,19 @@ def test_command():
     assert "0.347329512 G MAC" in text
     assert "7.4635 mJ" in text
     assert "60.36%" in text
+
+
+def test_every_size_is_listed():
+    """The table marks what is inferred; the JSON list has the figures."""
+    listed = json.loads(CliRunner().invoke(app, ["networks", "--json"]).stdout)
+    found = {(row["family"], row["size"]): row for row in listed}
+    assert len(found) == len(listed) == sum(len(members) for members in SIZES_BY_FAMILY.values())
+    largest = found["spike_driven_transformer", "8-768"]
+    assert (largest["parameters"], largest["dense_macs"], largest["timesteps"]) == (66_339_144, 18_511_331_328, 4)
+    text = CliRunner().invoke(app, ["networks"]).stdout
+    assert "15M*" in text
+    assert "* mlp-spe-b of spiking_mlp: its dimension and depths are not published" in text
+    assert "8-512*" not in text
 
 
 def test_assumed_rates_say_so():
