@@ -25,7 +25,7 @@ CASES = {
     "pieces of q": ("small", {}, Limits(positions=4), {}),
     "two time steps a row": ("small", {"lanes": 2}, Limits(positions=4), {}),
     "the last word is half full": ("small", {}, None, {"dim": 40, "heads": 5}),
-    "maps in DRAM": ("small", {"spike_in_rows": 100, "param_rows": 128}, None, {"height": 8, "width": 8}),
+    "maps in DRAM": ("small", {"spike_in_rows": 200, "param_rows": 128}, None, {"height": 8, "width": 8}),
 }
 """Preset, changes of it, how finely the mapper cuts, and sizes of the network."""
 
