@@ -53,7 +53,7 @@ class AttentionScheduler:
         return self.network.timesteps * words * head_words * self.chip.columns
 
     def opcode(self, layer: IntAttention) -> int:
-        """The dataflow: a gate; Q (K^T V) by events, or (Q K^T) V by AND-popcount when that is less work or the counts do not fit."""
+        """The dataflow: a gate; Q (K^T V), or (Q K^T) V by AND-popcount when that is less work or the counts do not fit."""
         if layer.gates:
             return sequencer.ATTEND_GATE
         _, _, _, tokens = self.shape(layer)

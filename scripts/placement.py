@@ -26,7 +26,10 @@ Place = tuple[int, ...]
 
 def placements(experts: int, cores: int) -> Iterator[Place]:
     """Sharings of cores, the first expert of each on the lowest core that is free; and all orders of experts that share none."""
-    shared = {tuple(list(dict.fromkeys(place)).index(core) for core in place) for place in product(range(cores), repeat=experts)}
+    shared = {
+        tuple(list(dict.fromkeys(place)).index(core) for core in place)
+        for place in product(range(cores), repeat=experts)
+    }
     yield from sorted(place for place in shared if len(set(place)) < experts)
     yield from permutations(range(cores), experts)
 
@@ -48,7 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Sweep the placement of experts.")
     parser.add_argument("workload", type=Path)
     parser.add_argument("--chip", help="preset or chip file (default: the workload's)")
-    parser.add_argument("--residual-rows", type=int, help="rows of the residual banks, so that experts can share a core")
+    parser.add_argument(
+        "--residual-rows", type=int, help="rows of the residual banks, so that experts can share a core"
+    )
     arguments = parser.parse_args()
     mapped = simulate.load(arguments.workload, arguments.chip)
     chip: ChipParams = mapped.program.chip
@@ -57,10 +62,14 @@ def main() -> None:
     layers = [layer for layer in mapped.network.layers if isinstance(layer, IntExperts)]
     found = {place: measure(mapped, place) for place in placements(len(layers[0].experts), chip.cores)}
     images = len(mapped.tuning_images())
-    print(f"{mapped.config.name} on {chip.name}, {images} recorded images: core of each expert, cycles and flit stalls an image")
+    print(
+        f"{mapped.config.name} on {chip.name}, {images} recorded images: core of each expert, cycles and flit stalls an image"
+    )
     for place, (cycles, stalls) in sorted(((p, f) for p, f in found.items() if f), key=lambda entry: entry[1]):
         print(f"{' '.join(map(str, place))}  {cycles / images:10,.1f}  {stalls / images:8,.1f}")
-    print(f"no room: {', '.join(' '.join(map(str, place)) for place, entry in found.items() if entry is None) or 'none'}")
+    print(
+        f"no room: {', '.join(' '.join(map(str, place)) for place, entry in found.items() if entry is None) or 'none'}"
+    )
 
 
 if __name__ == "__main__":

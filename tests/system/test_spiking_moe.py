@@ -1,4 +1,4 @@
-"""Do the trained networks with experts and with a dense MLP run exactly, and are loads, drops and placements what they are said to be?"""
+"""Do the trained networks with experts and with a dense MLP run exactly, and are loads and placements what they are said to be?"""
 
 from functools import cache
 from pathlib import Path
@@ -91,7 +91,9 @@ def test_the_summary_has_the_loads_of_the_reference():
 
 def test_placements_share_cores_in_every_way_once():
     found = list(placements(4, 4))
-    assert len(found) == len(set(found)) == 14 + 24  # partitions of 4 experts but that into single ones; orders of 4 cores
+    assert (
+        len(found) == len(set(found)) == 14 + 24
+    )  # partitions of 4 experts but that into single ones; orders of 4 cores
     assert {(0, 0, 0, 0), (0, 0, 1, 1), (0, 1, 0, 2), (3, 2, 1, 0)} < set(found)
     assert list(placements(2, 3)) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]
 

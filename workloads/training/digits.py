@@ -111,7 +111,8 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, o
 def train(model: nn.Module, part: Part, config: TrainConfig, penalty: Callable[[], Tensor] | None = None) -> None:
     """Train ``model`` in place: AdamW, one-cycle learning rate, cross-entropy on its logits [n, 10].
 
-    ``penalty`` is asked after each batch for what its forward pass adds to the loss. The weights after the last epoch are the result: no epoch is picked by its score.
+    ``penalty`` is asked after each batch for what its forward pass adds to the loss. The weights after the last epoch are
+    the result: no epoch is picked by its score.
     """
     inputs, labels = normalise(part.images), torch.from_numpy(part.labels.astype(np.int64))
     generator = torch.Generator().manual_seed(config.seed)

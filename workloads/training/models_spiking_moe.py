@@ -28,7 +28,7 @@ from workloads.training.models import apply_steps
 
 @dataclass(frozen=True)
 class SpikingMoeConfig:
-    """Shape of a small network; ``experts`` of ratio ``mlp_ratio``, 0: one dense MLP. ``capacity``: tokens that an expert accepts."""
+    """Shape of a small network; ``experts`` of ratio ``mlp_ratio``, 0: one dense MLP; ``capacity``: tokens of an expert."""
 
     timesteps: int = 4
     dim: int = 64
