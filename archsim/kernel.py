@@ -223,6 +223,8 @@ class Simulation:
             cycles, counts = multicast.copy(head, chip, memories)
         elif opcode == sequencer.TOPK:
             cycles, counts = experts.topk(head, chip, memories)
+            table = memories.experts.routes[head["core"], head["entry"] :]
+            capture.choose(engine, index, head, table[: head["tokens"] * head["choices"]])
         elif opcode in (sequencer.DISPATCH, sequencer.COLLECT):
             cycles, counts = experts.route(head, chip, memories)
         else:

@@ -31,7 +31,7 @@ def describe(bank: Bank) -> str:
     unit, number, memory, index = bank
     if unit == "queue":
         return f"{sequencer.engine_name(number)} {memory}[{index}]"
-    return f"{unit} {number} {memory}[{index}]" if unit == "core" else f"attention {memory}[{index}]"
+    return f"attention {memory}[{index}]" if unit == "attention" else f"{unit} {number} {memory}[{index}]"
 
 
 def _name(place: Place, queues: Queues) -> str:

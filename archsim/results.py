@@ -101,11 +101,15 @@ class Recording(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageRun:
-    """One image on the chip: total cycles, integer logits [classes], records [instructions] of dtype RECORD."""
+    """One image on the chip: total cycles, integer logits [classes], records [instructions] of dtype RECORD.
+
+    ``loads``: by number of a layer of experts, int64 [experts, 2]: choices of each expert, and those that found room.
+    """
 
     cycles: int
     logits: NDArray[np.int64]
     records: NDArray[np.void]
+    loads: dict[int, NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

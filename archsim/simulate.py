@@ -148,7 +148,7 @@ def run_image(
     records = Simulation(chip, mapped.queues, memories, capture).run()
     check_intervals(chip, mapped.queues, records)
     # Queues are in order and end together with the last instruction: that is the last logit's.
-    return ImageRun(int(records["end"].max()), read_logits(program, memories.dram), records), capture
+    return ImageRun(int(records["end"].max()), read_logits(program, memories.dram), records, capture.loads), capture
 
 
 def write_image(mapped: Workload, dram: NDArray[np.uint8], pixels: NDArray[np.float64]) -> None:

@@ -13,7 +13,8 @@ from archsim.tensors import to_words
 from mapping.importers.artefact import Artefact
 from mapping.ir import Map
 from mapping.place import collected
-from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
+from mapping.reference import gate
 
 
 def trace_words(
@@ -22,13 +23,17 @@ def trace_words(
     """Words of every map of one recorded image, for :class:`archsim.tensors.Capture`.
 
     The recorded classifier operand (a float mean) becomes the integer that the chip would have summed up; where
-    several gangs each sum a part, the parts are taken as equal.
+    several gangs each sum a part, the parts are taken as equal. A gate's output follows from its recorded q, k and v, whose
+    counts are exact; the neurons of experts are not here, since what a slot holds is decided in the run.
     Raises ArchsimError when the recording lacks a layer or has another shape.
     """
     words: dict[str, NDArray[np.uint64]] = {}
     for layer in network.layers:
         if isinstance(layer, IntPlanes):
             words |= _operand(chip, network, notes, layer, recording, image)
+        elif isinstance(layer, IntAttention) and layer.gates:
+            q, k, v = (recording.spikes(name, image) for name in (layer.q, layer.k, layer.v))
+            words[layer.spikes] = to_words(chip, q & gate(layer, k.astype(np.int64), v.astype(np.int64))[1])
         elif layer.spikes:
             spikes = recording.spikes(layer.spikes, image)
             if isinstance(layer, IntSynapse) and layer.pool:

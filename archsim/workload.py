@@ -16,6 +16,7 @@ from archsim.ownership import prove
 from archsim.synthetic import Synthetic, read_rates
 from archsim.traces import trace_words
 from mapping.importers import artefact, spikingformer
+from mapping.importers import spike_driven_transformer as trained_sdt
 from mapping.networks import (
     masked_spiking_transformer,
     meta_spikeformer,
@@ -31,7 +32,9 @@ from mapping.operators import require_mapped
 from mapping.product import FirstProduct
 from mapping.quantise import IntNetwork, Precision, quantise
 
-FAMILIES = {"spikingformer": spikingformer.read}
+FAMILIES = {
+    "spikingformer": spikingformer.read, "spike_driven_transformer": trained_sdt.read, "spiking_moe": trained_sdt.read_experts,
+}  # fmt: skip
 """Importer of each network family that has one."""
 
 SIZES: dict[str, Mapping[str, Size]] = {

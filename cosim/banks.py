@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.ownership import Bank
+from archsim.contracts.experts import ENTRY, RouteTables
 from archsim.contracts.neuron import param_layout
 from archsim.units.sram import Memories
 
@@ -25,6 +26,7 @@ _QUEUES = {
     sequencer.DMA: "dma_queue",
     sequencer.MULTICAST: "multicast_queue",
     sequencer.ATTENTION: "attention.sequencer",
+    sequencer.EXPERTS: "experts.sequencer",
 }
 _ATTENTION = {
     "spikes": "bank{}", "out": "writer.bank{}", "counts": "counts.counts", "cleared": "counts.cleared", "v": "neuron.v",
@@ -38,6 +40,8 @@ def path(bank: Bank) -> str:
         return f"system.chip.{_QUEUES.get(number, f'core{number - sequencer.CORE0}.sequencer')}.memory"
     if unit == "core":
         return f"system.chip.core{number}.{_CORE[memory].format(index)}"
+    if unit == "experts":
+        return f"system.chip.experts.unit.{memory}{number}"
     return f"system.chip.attention.unit.{_ATTENTION[memory].format(index)}"
 
 
@@ -48,9 +52,9 @@ def chip_banks(chip: ChipParams) -> list[Bank]:
         ("core", core, memory, index)
         for core in range(chip.cores) for memory in _CORE for index in range(2 if memory in double else 1)
     ]  # fmt: skip
-    found += [
-        ("queue", engine, "program", 0) for engine in (*_QUEUES, *range(sequencer.CORE0, sequencer.CORE0 + chip.cores))
-    ]
+    found += [("queue", engine, "program", 0) for engine in sequencer.engines(chip)]
+    if chip.crossbar_depth:
+        found += [("experts", core, table, 0) for core in range(chip.cores) for table in ("routes", "replies")]
     return found + [
         ("attention", 0, memory, index) for memory in _ATTENTION for index in range(attention.get(memory, 1))
     ]
@@ -64,6 +68,9 @@ def held(bank: Bank) -> bool:
 def rows(chip: ChipParams, memories: Memories, bank: Bank) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Elements of the rows of a bank, int64 [rows, elements], and the bits of each element."""
     unit, number, memory, index = bank
+    if unit == "experts":
+        layout = ENTRY if memory == "routes" else RouteTables(chip).asked
+        return getattr(memories.experts, memory)[number], np.array([field.width for field in layout.fields])
     array = getattr(memories.cores[number] if unit == "core" else memories.attention, memory)
     if bank == CLEARED:
         array = array[:, None]

@@ -16,6 +16,9 @@ from cosim.banks import CLEARED, COUNTS, held
 from cosim.expected import Expected, Place, Plan
 from cosim.machine import Found
 
+OWNERS = {"core": "cores", "attention": "attention unit", "experts": "expert engine"}
+"""What a bank belongs to, in words."""
+
 
 @dataclass(frozen=True)
 class Divergence:
@@ -109,7 +112,7 @@ def _contents(result: Comparison, plan: Plan, widths: Mapping[Bank, int], expect
             if bank == COUNTS:
                 marks = found.content[parts[CLEARED]].reshape(-1, widths[CLEARED])
                 theirs = _counted(theirs, marks, plan.chip.columns)
-            kind = f"{bank[2]} rows of the {bank[0]}" + ("s" if bank[0] == "core" else " unit")
+            kind = f"{bank[2]} rows of the {OWNERS[bank[0]]}"
             if np.array_equal(ours, theirs):
                 result.count(kind, len(ours), 0)
                 continue
@@ -145,10 +148,16 @@ def _values(
 
 def _accesses(result: Comparison, cycle: int, expected: Expected, found: Found) -> None:
     for (unit, number, memory), way, ours, theirs in _counted_accesses(expected, found):
-        kind = f"accesses of {unit if unit == 'attention' else f'{unit}s'}: {memory}"
+        kind = f"accesses of {unit if unit in ('attention', 'experts') else f'{unit}s'}: {memory}"
         result.count(kind, 1, int(ours != theirs))
         if ours != theirs:
-            where = sequencer.engine_name(number) if unit == "queue" else f"core {number}" if unit == "core" else unit
+            where = (
+                sequencer.engine_name(number)
+                if unit == "queue"
+                else unit
+                if unit == "attention"
+                else f"{unit} {number}"
+            )
             result.diverges(cycle, None, f"{where}: {way} of {memory}: expected {ours}, found {theirs}")
 
 

@@ -11,10 +11,12 @@ from archsim.contracts import dma, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.ownership import Bank, banks
 from archsim.contracts.common.program import Program
+from archsim.contracts.experts import ROUTE_FIELDS
 from archsim.kernel import Simulation
 from archsim.simulate import read_logits
 from archsim.tensors import Capture
 from archsim.units.dma import LOADED, STORED
+from archsim.units.experts import END, Route, chosen
 from archsim.units.sram import Memories
 from cosim.banks import CLEARED, COUNTS, held, pack, rows
 
@@ -22,7 +24,8 @@ Place = tuple[int, int]
 """An instruction: engine and index in its queue."""
 
 Access = tuple[str, int, str]
-"""What accesses are counted of: ("core", core, memory), ("attention", 0, memory), ("queue", engine, "program"); all banks."""
+"""What accesses are counted of, all banks together: ("core", core, memory), ("attention", 0, memory), ("experts", core, table),
+("queue", engine, "program")."""
 
 
 class Plan:
@@ -94,8 +97,11 @@ def simulate(
     chip = program.chip
     memories = Memories.empty(chip, dram)
     content = np.zeros(plan.at[-1], np.uint8)
+    routed: list[tuple[Access, int, int]] = []
 
     def observe(engine: int, index: int, fields: dict[str, int]) -> None:
+        if engine == sequencer.EXPERTS:
+            routed.extend(expert_accesses(fields, chip, memories))
         for bank, part in plan.contents(plan.number((engine, index))):
             if held(bank):
                 pack(*rows(chip, memories, bank), content[part].reshape(-1, widths[bank]))
@@ -107,7 +113,7 @@ def simulate(
         times[plan.number((int(record["engine"]), int(record["index"])))] = record["start"], record["end"]
     return Expected(
         int(records["end"].max()), times, content, memories.dram, int(records["dram_bytes"].sum()),
-        accesses(plan.queues, records), read_logits(program, memories.dram),
+        accesses(plan.queues, records, routed), read_logits(program, memories.dram),
     )  # fmt: skip
 
 
@@ -127,12 +133,19 @@ ATTENTION_WRITES = {"out": "spike_writes", "counts": "count_writes", "cleared": 
 """Likewise of the attention unit."""
 
 
-def accesses(queues: dict[int, list[dict[str, int]]], records: NDArray[np.void]) -> dict[Access, list[int]]:
-    """Reads and writes of every memory by the simulator's counters; of a program memory every row up to HALT is read once."""
+def accesses(
+    queues: dict[int, list[dict[str, int]]], records: NDArray[np.void], routed: Sequence[tuple[Access, int, int]] = ()
+) -> dict[Access, list[int]]:
+    """Reads and writes of every memory by the simulator's counters; of a program memory every row up to HALT is read once.
+
+    ``routed``: those of the expert engine, whose counters are sums over the cores.
+    """
     total: dict[Access, list[int]] = defaultdict(lambda: [0, 0])
     for engine, queue in queues.items():
         total["queue", engine, "program"][0] = len(queue) + 1
-    for record in records:
+    for access, way, count in routed:
+        total[access][way] += count
+    for record in records[records["engine"] != sequencer.EXPERTS]:
         engine, fields = int(record["engine"]), queues[int(record["engine"])][int(record["index"])]
         if engine in (sequencer.ATTENTION, *range(sequencer.CORE0, sequencer.CORE0 + 32)):
             unit = ("attention", 0) if engine == sequencer.ATTENTION else ("core", engine - sequencer.CORE0)
@@ -163,3 +176,27 @@ def _moved(fields: dict[str, int], record: np.void) -> list[tuple[Access, int, i
         return [(("queue", fields["cores"], "program"), 1, int(record["loaded_program_rows"]))]
     count = int(record[(LOADED if load else STORED)[memory]])
     return [(("core", core, dma.MEMORIES[memory]), int(load), count // len(cores)) for core in cores]
+
+
+def expert_accesses(fields: dict[str, int], chip: ChipParams, memories: Memories) -> list[tuple[Access, int, int]]:
+    """Accesses of the expert engine, core by core, as they follow from its route tables after an instruction."""
+    if fields["opcode"] == sequencer.TOPK:
+        core, tokens = fields["core"], fields["tokens"]
+        return [
+            (("core", core, "psum" if fields["psum"] else "residual"), 0, tokens * fields["blocks"]),
+            (("experts", core, "routes"), 1, tokens * fields["choices"]),
+        ]  # fmt: skip
+    packets, _ = chosen(Route(*(fields[field.name] for field in ROUTE_FIELDS)), chip, memories.experts.routes)
+    collects, rows = fields["opcode"] == sequencer.COLLECT, fields["rows"]
+    source, target = ("residual", "psum") if collects and fields["membranes"] else ("spike_out", "spike_in")
+    found: list[tuple[Access, int, int]] = []
+    for core in range(chip.cores):
+        sent, taken = int((packets.port == core).sum()), int((packets.destination == core).sum())
+        if collects:  # the expert's core sends what the home core has asked for
+            found += [(("experts", core, "replies"), way, taken) for way in (0, 1)]
+            sent, taken = taken, sent
+        found += [(("core", core, source), 0, sent * rows), (("core", core, target), 1, taken * rows)]
+        if fields["cores"] >> core & 1:
+            ends = memories.experts.routes[core, fields["entry"] :][:, END]
+            found.append((("experts", core, "routes"), 0, int(np.argmax(ends)) + 1))
+    return found

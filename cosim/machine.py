@@ -20,7 +20,7 @@ from cosim import observer
 from cosim.banks import chip_banks, path
 from cosim.expected import Access, Plan
 from rtl.build import TOOLS, verilog
-from rtl.chip import check, program_layout
+from rtl.chip import program_layout
 from rtl.system import System
 from rtl.verilator import build, once, write_whole
 from rtl.verilator_library import Library
@@ -81,7 +81,6 @@ class Machine:
         self, chip: ChipParams, dram_bytes: int, folder: Path, text: str | None = None, trace: bool = False
     ) -> None:
         self.chip = chip
-        check(chip)
         beats = beats_of(chip, dram_bytes)
         key = _digest(chip, beats) if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
         self.file = folder / f"{TOP}_{chip.name}_{key}.v"

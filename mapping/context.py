@@ -1,5 +1,6 @@
 """Context: what the parts of the scheduler share while a network is mapped: queues, DRAM, places, banks in turn."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,18 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from mapping.data import DramImage
 from mapping.emit import Emitter
+from mapping.experts import IntExperts
 from mapping.ir import IMAGE, Map
-from mapping.partition import Partition, choose
-from mapping.place import regions
+from mapping.partition import Partition, choose, split
+from mapping.place import Region, regions
 from mapping.quantise import IntNetwork, IntSynapse
+from mapping.slots import routes, slot_regions
+
+Placement = Mapping[str, Sequence[int]]
+"""Core of each expert, by layer."""
+
+NOWHERE: Placement = {}
+"""No layer is placed: its experts take one core after the other."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +48,7 @@ class Context:
         streamed: the maps lie in DRAM (see ``mapping.stream``).
         emitter, dram: the queues and the DRAM image as far as they are emitted.
         partitions: per layer, which cores compute which positions.
+        routes: per layer of experts, where tokens, scores and results lie.
         regions: per map, where cores find it in their input banks.
         layer: number of the layer that is being emitted.
         weight_bank, param_bank: the bank loaded last.
@@ -46,13 +56,25 @@ class Context:
         notes: for ``Program.notes``.
     """
 
-    def __init__(self, network: IntNetwork, chip: ChipParams, limits: Limits, streamed: bool = False) -> None:
+    def __init__(
+        self,
+        network: IntNetwork,
+        chip: ChipParams,
+        limits: Limits,
+        streamed: bool = False,
+        placement: Placement = NOWHERE,
+    ) -> None:
         self.network, self.chip, self.limits, self.streamed = network, chip, limits, streamed
         self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
         self.dram = DramImage(chip)
         self.emitter = Emitter(chip, self.dram)
         self.partitions = self._shares() if streamed else self._partitions()
-        self.regions = regions(chip, network, {name: len(x.ranges) for name, x in self.partitions.items()}, streamed)
+        self.routes = {
+            layer.name: routes(chip, layer, self.partitions[layer.name], network.timesteps, placement.get(layer.name))
+            for layer in network.layers if isinstance(layer, IntExperts)
+        }  # fmt: skip
+        gangs = {name: len(x.ranges) for name, x in self.partitions.items()}
+        self.regions = regions(chip, network, gangs, streamed, slot_regions(chip, self.routes))
         self.layer = self.weight_bank = self.param_bank = 0
         self.out_bank = [0] * chip.cores
         self.notes: dict[str, Any] = {}
@@ -69,6 +91,8 @@ class Context:
             if layers[0].pool:
                 shape = Map((shape.height + 1) // 2, (shape.width + 1) // 2, shape.channels)
             partition = choose(self.chip, layers, shape, layers[0].pool)
+            if any(isinstance(layer, IntExperts) for layer in layers):  # a token and all of its words have one home
+                partition = Partition(1, split(shape, self.chip.cores, layers[0].pool))
             result |= {layer.name: partition for layer in layers}
         return result
 
@@ -108,10 +132,12 @@ class Context:
 
     def copy_to_cores(self, name: str, first: int, end: int, word: int, source: dict[str, int]) -> None:
         """Emit the COPY of one word of the positions ``first .. end - 1`` of a map to every core that reads it, if any does."""
-        slices, mask = self.chip.slices(self.network.timesteps), self.readers(name)
-        if not mask:
-            return
-        region = self.regions[name]
+        if mask := self.readers(name):
+            self.copy(self.regions[name], mask, first, end, word, source)
+
+    def copy(self, region: Region, mask: int, first: int, end: int, word: int, source: dict[str, int]) -> None:
+        """Emit the COPY of one word of the positions ``first .. end - 1`` of the map in ``region`` to the cores of ``mask``."""
+        slices = self.chip.slices(self.network.timesteps)
         fields = {
             "outer": end - first, "inner": slices, "cores": mask, "bank": region.bank,
             "base": region.base + first * slices * region.words + word, "base_outer": slices * region.words,

@@ -201,8 +201,12 @@ class Network:
                     raise ArchsimError(f"layer '{layer.name}': its maps must have one shape, given {shapes}")
                 channels = apart or sum(shape.channels for shape in shapes)
                 maps[layer.name] = Map(shapes[0].height, shapes[0].width, channels)
-            elif isinstance(layer, Norm | Experts):
+            elif isinstance(layer, Norm):
                 maps[layer.name] = shapes[0]
+                if layer.spikes:
+                    maps[layer.spikes] = shapes[0]
+            elif isinstance(layer, Experts):
+                check_experts(layer, shapes[0])
                 if layer.spikes:
                     maps[layer.spikes] = shapes[0]
         return maps
@@ -254,3 +258,16 @@ def output_shape(layer: Synapse, source: Map) -> Map:
             f"{source.height} x {source.width} with padding {layer.padding}"
         )
     return result
+
+
+def check_experts(layer: Experts, source: Map) -> None:
+    """Raise ArchsimError unless the weights of a layer of experts fit its source and each other."""
+    channels, count = source.channels, len(layer.experts)
+    parts: dict[str, tuple[tuple[NDArray[np.float64], ...], tuple[tuple[int, ...], ...]]]
+    parts = {"gate": ((layer.gate, layer.gate_bias), ((count, channels), (count,)))}
+    for number, expert in enumerate(layer.experts):
+        given, hidden = (expert.hidden, expert.hidden_bias, expert.weight, expert.bias), len(expert.hidden)
+        parts[f"expert {number}"] = given, ((hidden, channels), (hidden,), (channels, hidden), (channels,))
+    for part, (weights, required) in parts.items():
+        if (shapes := tuple(weight.shape for weight in weights)) != required:
+            raise ArchsimError(f"layer '{layer.name}': {part} needs weights of shapes {required}, given {shapes}")

@@ -1,4 +1,4 @@
-"""Layers without weights of a convolution: sums, concatenation, norms that do not fold, attention with softmax.
+"""Layers that are no convolution: sums, concatenation, norms that do not fold, attention with softmax, experts.
 
 They stand beside those of :mod:`mapping.ir`, which reads networks made of both.
 """
@@ -79,13 +79,14 @@ class Experts:
     The gate reads the spikes of the first time step and chooses for all of them; ties to the lowest expert.
 
     Attributes:
-        source: map of the tokens; ``stream``: residual stream that the results join.
+        source: map of the tokens, written by the layer right before, which joins the same stream.
+        stream: residual stream that the results join.
         gate, gate_bias: float64 [experts, C] and [experts].
         experts: the experts.
         choices: experts of a token.
         capacity: tokens that an expert accepts, in the order of positions; a choice beyond that adds nothing.
-        softmax: results are multiplied with the gate's probability, a real number.
         neuron, threshold, spikes, reduce: as in :class:`Synapse`, of the stream behind the experts.
+        softmax: results are multiplied with the gate's probability, a real number.
     """
 
     name: str
@@ -96,11 +97,11 @@ class Experts:
     experts: tuple[Expert, ...]
     choices: int
     capacity: int
-    softmax: bool = False
     neuron: str | None = None
     threshold: float = 1.0
     spikes: str | None = None
     reduce: bool = False
+    softmax: bool = False
 
 
 @dataclass(frozen=True)

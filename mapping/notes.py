@@ -3,6 +3,7 @@
 from typing import Any
 
 from mapping.context import Context
+from mapping.experts import IntExperts, IntGate
 from mapping.ir import IMAGE
 from mapping.partition import words
 from mapping.place import collected
@@ -24,6 +25,15 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
             count = -(-whole.channels // chip.columns)
             shape = {"positions": whole.positions, "slices": chip.slices(steps), "words": count, "planes": 0}
             result[layer.spikes] = shape | {"channels": whole.channels, "steps": steps}
+        if isinstance(layer, IntExperts):
+            for first, _ in layer.experts:
+                channels = first.shape.channels
+                shape = {
+                    "positions": layer.capacity,
+                    "slices": chip.slices(steps),
+                    "words": -(-channels // chip.columns),
+                }
+                result[first.spikes or ""] = shape | {"planes": 0, "channels": channels, "steps": steps}
     return result
 
 
@@ -43,9 +53,9 @@ def recordings(context: Context) -> dict[str, dict[str, int]]:
         if isinstance(layer, IntAttention):
             whole = network.maps[layer.q]
             count = -(-whole.channels // chip.columns)
-            result[layer.name] = {"positions": whole.positions, "words": count, "steps": steps}
+            result[layer.name] = {"positions": 1 if layer.gates else whole.positions, "words": count, "steps": steps}
         elif isinstance(layer, IntSynapse):
-            once = layer.planes and layer.source != IMAGE
+            once = layer.planes and layer.source != IMAGE or isinstance(layer, IntGate)
             shape = {"positions": layer.shape.positions, "words": words(chip, layer), "steps": 1 if once else steps}
             result[layer.name] = shape
     return result
@@ -54,13 +64,20 @@ def recordings(context: Context) -> dict[str, dict[str, int]]:
 def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
     """Name, kind, dense multiply-adds of all time steps, and operand of a layer."""
     macs, operand = 0, "spikes"
-    if isinstance(entry, IntSynapse):
+    if isinstance(entry, IntExperts):
+        weights = [sum(part.weight.size for part in pair) for pair in entry.experts]
+        # Experts may differ: the mean of a choice.
+        macs, kind = entry.tokens * entry.choices * sum(weights) // len(weights) * network.timesteps, "experts"
+    elif isinstance(entry, IntGate):
+        macs, kind = entry.shape.positions * entry.weight.size, "gate"
+    elif isinstance(entry, IntSynapse):
         steps = 1 if entry.planes and entry.source != IMAGE else network.timesteps
         macs, operand = entry.shape.positions * entry.weight.size * steps, "planes" if entry.planes else "spikes"
         kind = "classifier" if entry.planes and entry.source != IMAGE else "synapse"
     elif isinstance(entry, IntAttention):
         shape, kind = network.maps[entry.q], "attention"
-        macs = 2 * shape.positions * shape.channels * (shape.channels // entry.heads) * network.timesteps
+        head = 0 if entry.gates else shape.channels // entry.heads  # a gate multiplies nothing
+        macs = 2 * shape.positions * shape.channels * head * network.timesteps
     else:
         kind, operand = "planes", "planes"
     return {"name": entry.name, "kind": kind, "macs": macs, "operand": operand}

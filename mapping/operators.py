@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import CHANNELS, GATE, IF_HALF, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
+from mapping.ir import CHANNELS, IF_HALF, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
 from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
 from mapping.operands import INTEGERS, REAL, Operand, operands
 
@@ -13,7 +13,6 @@ NODES = {
     Concat: "maps side by side",
     Norm: "a norm that folds into no weight",
     WindowAttention: "attention within windows, with softmax",
-    Experts: "a mixture of experts",
 }
 """Layers that are refused whatever they hold."""
 
@@ -35,13 +34,13 @@ def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
     """
     if isinstance(layer, Synapse):
         return _synapse(layer, maps[layer.source])
-    if isinstance(layer, Attention):
-        return "attention as a gate, q AND neuron(sum of k AND v)" if layer.kind == GATE else None
     if isinstance(layer, Classifier):
         if layer.neuron:
             return "a neuron between the mean over tokens and the classifier"
         return "a mean over a map; the classifier reads that of a stream" if layer.source in maps else None
-    return NODES[type(layer)]
+    if isinstance(layer, Experts):
+        return _experts(layer)
+    return None if isinstance(layer, Attention) else NODES[type(layer)]
 
 
 def _synapse(layer: Synapse, source: Operand) -> str | None:
@@ -55,5 +54,14 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
         "integrate and fire from half the threshold": layer.neuron == IF_HALF,
         "a layer on the image that joins a stream; add a neuron": layer.source == IMAGE and layer.stream is not None,
         f"a layer on a map of {source.kind}": source.kind in (INTEGERS, REAL),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _experts(layer: Experts) -> str | None:
+    reasons = {
+        "experts whose results a softmax weighs": layer.softmax,
+        "an expert that runs for fewer time steps than there are": any(expert.steps for expert in layer.experts),
+        "an expert whose input joins the sums of its first layer": any(expert.residual for expert in layer.experts),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

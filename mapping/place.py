@@ -1,11 +1,17 @@
 """Place: banks and rows of spike maps, membranes and partial sums; refuses by name what does not fit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import IMAGE
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
+
+Slots = Mapping[str, tuple[int, int, int]]
+"""Positions, slices and words of regions, by name, neighbours in different banks."""
+
+NONE: Mapping[str, Slots] = {}
 
 
 @dataclass(frozen=True)
@@ -29,10 +35,16 @@ def collected(layer: IntPlanes) -> str:
     return f"{layer.spikes} parts"
 
 
-def regions(chip: ChipParams, network: IntNetwork, gangs: dict[str, int], streamed: bool = False) -> dict[str, Region]:
+def regions(
+    chip: ChipParams,
+    network: IntNetwork,
+    gangs: dict[str, int],
+    streamed: bool = False,
+    slots: Mapping[str, Slots] = NONE,
+) -> dict[str, Region]:
     """Input regions of the maps that cores read whole: all of them, or the classifier's operand if the network is ``streamed``.
 
-    ``gangs``: position ranges per layer.
+    ``gangs``: position ranges per layer. ``slots``: what the experts' cores need besides, while a layer is computed.
 
     A map never shares its bank with the map from which it is computed, so both can be in use at once.
     Raises ArchsimError naming the layer and the buffer when a map does not fit.
@@ -57,6 +69,19 @@ def regions(chip: ChipParams, network: IntNetwork, gangs: dict[str, int], stream
                 "use a chip with larger spike_in banks or more lanes"
             )
         placed[name] = region
+    for number, layer in enumerate(network.layers):
+        alive = [placed[name] for name in read if name in placed and written[name] < number <= read[name]]
+        avoid = None
+        for name, (positions, slices, words) in slots.get(layer.name, {}).items():
+            region = _first_fit(chip, positions, slices, words, alive, avoid)
+            if region is None:
+                raise ArchsimError(
+                    f"layer '{layer.name}': '{name}' needs {positions * slices * words} rows of one spike_in bank, but a bank of "
+                    f"chip '{chip.name}' has {chip.spike_in_rows}, shared with the maps alive then; use a chip with larger "
+                    "spike_in banks or more cores, or a smaller capacity"
+                )
+            placed[name], avoid = region, region.bank
+            alive.append(region)
     for layer in network.layers:
         if isinstance(layer, IntPlanes) and gangs[layer.source] > 1:
             # Nothing else is live when the parts arrive but the last map, in the other bank than the operand's; if the network is

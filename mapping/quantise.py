@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
-from mapping.ir import IMAGE, LIF, Attention, Classifier, Map, Network, Synapse, output_shape
+from mapping.ir import GATE, IMAGE, LIF, PRODUCT, Attention, Classifier, Map, Network, Synapse, output_shape
+from mapping.nodes import Experts
 from mapping.operators import require_mapped
 
 THRESHOLD_LIMIT = 1 << 15
@@ -76,7 +77,7 @@ class IntSynapse:
 
 @dataclass(frozen=True)
 class IntAttention:
-    """Spike attention in integers: the neurons take ``count >> shift``."""
+    """Spike attention in integers: the neurons take ``count >> shift``; ``kind``: as in :class:`mapping.ir.Attention`."""
 
     name: str
     q: str
@@ -86,6 +87,12 @@ class IntAttention:
     heads: int
     threshold: int
     shift: int
+    kind: str = PRODUCT
+
+    @property
+    def gates(self) -> bool:
+        """Whether it is ``q AND neuron(sum over tokens of k AND v)``."""
+        return self.kind == GATE
 
 
 @dataclass(frozen=True)
@@ -158,7 +165,7 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
         if isinstance(layer, Synapse):
             shape = output_shape(layer, maps[layer.source])
             scale = image_scale if layer.source == IMAGE else 1.0
-            integer = _synapse(layer, shape, scale, exponent, precision)
+            integer = quantise_synapse(layer, shape, scale, exponent, precision)
             bounds.synapse(integer, shape.positions * network.timesteps)
             layers.append(integer)
         elif isinstance(layer, Attention):
@@ -170,8 +177,16 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
                 )
             layers.append(
                 IntAttention(
-                    layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT
+                    layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT,
+                    layer.kind,
                 )
+            )
+        elif isinstance(layer, Experts):
+            from mapping.experts import quantise_experts  # its layers are this module's
+
+            before = layers[-1] if layers else None
+            layers += quantise_experts(
+                layer, before, maps[layer.source], exponent, precision, bounds, network.timesteps
             )
         elif isinstance(layer, Classifier):
             source = layers[-1]
@@ -203,19 +218,22 @@ def _powers(weight: NDArray[np.float64], weight_bits: int) -> NDArray[np.int64]:
 
 def _stream_exponent(network: Network, precision: Precision) -> int:
     """Exponent of the residual stream: the median of its layers' own, so that shifts are small."""
-    powers = [
-        _powers(layer.weight, precision.weight_bits)
-        for layer in network.layers
-        if isinstance(layer, Synapse) and layer.stream
-    ]
+    weights = [layer.weight for layer in network.layers if isinstance(layer, Synapse) and layer.stream]
+    weights += [expert.weight for layer in network.layers if isinstance(layer, Experts) for expert in layer.experts]
+    powers = [_powers(weight, precision.weight_bits) for weight in weights]
     return int(np.median(np.concatenate(powers))) if powers else 0
 
 
-def _synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precision: Precision) -> IntSynapse:
+def neuron_kind(name: str | None) -> int:
+    """Kind of the contract of a neuron, or of none."""
+    return neuron.NONE if name is None else neuron.LIF if name == LIF else neuron.IF_ZERO
+
+
+def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precision: Precision) -> IntSynapse:
     """One layer; ``operand``: scale of its input (1 for spikes)."""
     top = (1 << (precision.weight_bits - 1)) - 1
     channels = len(layer.weight)
-    kind = neuron.NONE if layer.neuron is None else neuron.LIF if layer.neuron == LIF else neuron.IF_ZERO
+    kind = neuron_kind(layer.neuron)
     least = int(kind != neuron.NONE)  # a threshold that rounded to 0 would fire without input
     if layer.stream:
         power = np.minimum(_powers(layer.weight, precision.weight_bits), exponent + neuron.SHIFT_LIMIT)

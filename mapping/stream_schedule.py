@@ -122,7 +122,7 @@ class StreamScheduler(Scheduler):
             "param_bank": 0 if resident else context.param_bank, "out_bank": context.out_bank[core],
             "reduce_base": word * self.chip.blocks,
         }  # fmt: skip
-        fields |= self._residual(layer, word, tile)
+        fields |= self.residual(layer, word, tile)
         if len(parts) > 1 and self._sums_in_residual(layer):
             fields |= self._sums(index, last)
         if not last:
@@ -162,7 +162,9 @@ class StreamScheduler(Scheduler):
             self.attention.q_bank ^= 1
 
     def _opcode(self, layer: IntAttention) -> int:
-        """The dataflow: Q (K^T V) where tokens outnumber the events of two words, else (Q K^T) V."""
+        """The dataflow: a gate; Q (K^T V) where tokens outnumber the events of two words, else (Q K^T) V."""
+        if layer.gates:
+            return sequencer.ATTEND_GATE
         events = max(1.0, EXPECTED_RATE * min(self.chip.columns, self.network.maps[layer.q].channels))
         tokens = self.network.maps[layer.q].positions
         few = 2 * events <= tokens < 1 << self.chip.count_bits
@@ -229,7 +231,7 @@ class StreamScheduler(Scheduler):
             tile = {"tile": end - first, "q_base": first * slices * count, "out_bank": out_bank}
             note = {
                 "layer": number, "tensor": layer.spikes, "position": first, "positions": end - first, "word": group[0],
-                "words": count, "recording": layer.name, "input_position": first,
+                "words": count, "recording": layer.name, "input_position": 0 if layer.gates else first,
             }  # fmt: skip
             context.emitter.emit([sequencer.ATTENTION], opcode, fields | tile, [note])
             for index, word in enumerate(group):

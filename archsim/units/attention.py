@@ -205,14 +205,16 @@ def attend(
         trace: output rows to store instead of computed ones, uint64 [tile x slices x words, L]; None computes them.
         record: return membrane inputs and potentials.
 
-    Returns the duration in cycles, counters int64 [COUNTERS], and the recording [tile, steps, words x M] (empty if none).
+    Returns the duration in cycles, counters int64 [COUNTERS], and the recording [tile, steps, words x M] (empty if none);
+    that of ATTEND_GATE is of the gate alone, [1, steps, words x M].
     """  # fmt: skip
     f = Attend(*(fields[name] for name in Attend._fields))
     counts = np.zeros(len(COUNTERS), np.int64)
     q0, q1, keys, values = memory.spikes
     queries, out = (q1 if f.q_bank else q0), memory.out[f.out_bank]
     words = np.zeros((0, chip.lanes), np.uint64) if trace is None else trace
-    shape = (f.tile if record else 0, f.steps, f.words, chip.columns)
+    recorded = 1 if opcode == sequencer.ATTEND_GATE else f.tile
+    shape = (recorded if record else 0, f.steps, f.words, chip.columns)
     recording = Recording(np.zeros(shape, np.int32), np.zeros(shape, np.int32))
     if opcode == sequencer.ATTEND_KV:
         return _product(f, chip, keys, values, memory, counts), counts, recording

@@ -24,9 +24,11 @@ class SpikeDrivenTransformer:
     Attributes:
         name: for reports.
         image: height, width, channels.
-        pooled: number of the first convolution of the tokenizer behind which a pool stands.
+        pooled, pooled_last: first and last convolution of the tokenizer behind which a pool stands; behind the fourth (3) it
+            takes the maximum of membranes.
         dim, depth, classes, heads, mlp_ratio, timesteps: as in the published code.
         note: what of this size is not published.
+        firing_head: a LIF stands between the mean over tokens and the classifier; else the classifier reads the mean.
     """
 
     name: str
@@ -39,12 +41,15 @@ class SpikeDrivenTransformer:
     mlp_ratio: float = 4
     timesteps: int = 4
     note: str = ""
+    pooled_last: int = 3
+    firing_head: bool = True
 
     def network(self, weights: Weights, image_limit: float = 1.0, head_limit: float = 1.0) -> Network:
         """The network with these weights; the limits are as in :class:`~mapping.ir.Network`."""
         layers = [*self._tokenizer(weights), *(x for block in range(self.depth) for x in self._block(weights, block))]
         head = weights.linear("head", (self.classes, self.dim))
-        layers.append(Classifier("head", layers[-1].name, *head, LIF, weights.threshold("head_lif", THRESHOLD)))
+        neuron = (LIF, weights.threshold("head_lif", THRESHOLD)) if self.firing_head else ()
+        layers.append(Classifier("head", layers[-1].name, *head, *neuron))
         return Network(self.name, self.timesteps, self.image, image_limit, head_limit, tuple(layers))
 
     def _tokenizer(self, weights: Weights) -> Iterator[Synapse]:
@@ -54,7 +59,7 @@ class SpikeDrivenTransformer:
         for number, suffix in enumerate(("", "1", "2", "3")):
             conv, norm, lif = (f"patch_embed.proj_{part}{suffix}" for part in ("conv", "bn", "lif"))
             kernel = weights.conv(conv, norm, (channels[number + 1], channels[number], 3, 3))
-            last, pool = number == 3, number >= self.pooled
+            last, pool = number == 3, self.pooled <= number <= self.pooled_last
             yield Synapse(
                 conv, source, *kernel, padding=1, stream=STREAM if last else None, opens=last,
                 threshold=weights.threshold(lif, THRESHOLD), spikes=lif, pool=pool and not last, pool_sums=pool and last,

@@ -26,39 +26,46 @@ class SpikingMoe(SpikeDrivenTransformer):
     """A size of the family.
 
     Attributes:
-        steps: time steps of each expert; as many experts as entries. ``mlp_ratio`` is the expansion of an expert.
+        steps: time steps of each expert, None for all; as many experts as entries. ``mlp_ratio`` is the expansion of an expert.
+        choices: experts of a token.
+        capacity: tokens that an expert accepts; 0: as in the public code.
+        binary: the results of the chosen experts are added as they are, and an expert's input joins none of its sums. Else
+            they are multiplied with the gate's probability, and the input joins the first layer's sums where it is as wide.
     """
 
-    steps: tuple[int, ...] = ()
+    steps: tuple[int | None, ...] = ()
+    choices: int = 1
+    capacity: int = 0
+    binary: bool = False
 
     def _lifs(self, block: int) -> tuple[str, str]:
         """The gate's neuron stands for the experts' own, which read the same membranes at the same threshold."""
-        return f"block.{block}.attn.shortcut_lif", f"block.{block}.mlp.gate_lif1"
+        return f"block.{block}.attn.shortcut_lif", f"block.{block}.mlp.gate.gate_lif1"
 
     def _mlp(self, weights: Weights, mlp: str, source: str, following: str | None) -> Iterator[Layer]:
         tokens, count = self.tokens, len(self.steps)
         gate = weights.plain(f"{mlp}.gate.gate_fc1", (count, self.dim))[0][:, :, 0, 0]
-        capacity = min(tokens, max(LEAST_CAPACITY, tokens * CAPACITY_FACTOR // count))
+        capacity = self.capacity or min(tokens, max(LEAST_CAPACITY, tokens * CAPACITY_FACTOR // count))
         experts = tuple(
             self._expert(weights, f"{mlp}.experts.{number}", steps) for number, steps in enumerate(self.steps)
         )
         yield Experts(
-            mlp, source, STREAM, gate, np.zeros(count), experts, 1, capacity, True, LIF if following else None,
-            weights.threshold(following, THRESHOLD) if following else 0.0, following, following is None,
+            mlp, source, STREAM, gate, np.zeros(count), experts, self.choices, capacity, LIF if following else None,
+            weights.threshold(following, THRESHOLD) if following else 0.0, following, following is None, not self.binary,
         )  # fmt: skip
 
     @property
     def tokens(self) -> int:
         """Tokens of a block: positions behind the tokenizer's pools."""
-        side = self.image.height >> (4 - self.pooled)
+        side = self.image.height >> (self.pooled_last + 1 - self.pooled)
         return side * side
 
-    def _expert(self, weights: Weights, place: str, steps: int) -> Expert:
+    def _expert(self, weights: Weights, place: str, steps: int | None) -> Expert:
         hidden = int(self.dim * self.mlp_ratio)
         first = weights.conv(f"{place}.fc1_conv", f"{place}.fc1_bn", (hidden, self.dim, 1, 1), bias=True)
         second = weights.conv(f"{place}.fc2_conv", f"{place}.fc2_bn", (self.dim, hidden, 1, 1), bias=True)
         threshold = weights.threshold(f"{place}.fc2_lif", THRESHOLD)
-        residual = hidden == self.dim
+        residual = hidden == self.dim and not self.binary
         return Expert(first[0][:, :, 0, 0], first[1], second[0][:, :, 0, 0], second[1], threshold, steps, residual)
 
 

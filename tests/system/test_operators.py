@@ -13,7 +13,7 @@ from archsim.kernel import Simulation, decode
 from archsim.ownership import prove
 from archsim.tensors import Capture
 from archsim.units.sram import Memories
-from mapping.ir import IMAGE, Attention, Classifier, Map, Network, Synapse
+from mapping.ir import GATE, IMAGE, PRODUCT, Attention, Classifier, Map, Network, Synapse
 from mapping.quantise import Precision, quantise
 from mapping.schedule import schedule
 
@@ -90,12 +90,12 @@ def integrate_and_fire():
     return net.end(net.conv(net.first(neuron="if"), "second", 32, 32, 3, 1, 1, neuron="if"), 32)
 
 
-def attention(heads=8, channels=64, scale=0.125):
+def attention(heads=8, channels=64, scale=0.125, kind=PRODUCT):
     net = Net(32)
     source = net.conv(IMAGE, "first", channels, 3, 4, 4)
     for name in "kvq":
         net.conv(source, name, channels, channels, 1)
-    net.layers.append(Attention("attention", "q", "k", "v", "attended", heads, scale, 0.5))
+    net.layers.append(Attention("attention", "q", "k", "v", "attended", heads, scale, 0.5, kind))
     return net.end("attended", channels)
 
 
@@ -103,6 +103,7 @@ RUNS = {
     "image 3x3": (image_conv, 3, 1, 1), "image 7x7 stride 2": (image_conv, 7, 2, 3), "image 4x4 stride 4": (image_conv, 4, 4, 0),
     "spikes 3x3": (spike_conv, 3, 1, 1), "spikes 3x3 stride 2": (spike_conv, 3, 2, 1), "depthwise 3x3": (depthwise, 3),
     "depthwise 7x7": (depthwise, 7), "pool": (pooled,), "integrate and fire": (integrate_and_fire,), "attention": (attention,),
+    "gate": (attention, 8, 64, 1.0, GATE), "gate whose heads fill no word": (attention, 8, 48, 0.25, GATE),
     **{f"T = {steps}": (image_conv, 4, 4, 0, steps) for steps in (1, 6, 7, 128)},
 }  # fmt: skip
 
