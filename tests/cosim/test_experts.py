@@ -22,7 +22,9 @@ BUILD = Path(__file__).parents[2] / "build" / "cosim"
 
 CHIPS = {
     "lanes_1": EXPERT_CHIP.replace(name="experts_lanes_1"),
-    "lanes_2": EXPERT_CHIP.replace(name="experts_lanes_2", lanes=2, neurons=2, crossbar_depth=1, membrane_bits=20),
+    "lanes_2": EXPERT_CHIP.replace(
+        name="experts_lanes_2", lanes=2, columns=4, neurons=2, crossbar_depth=1, membrane_bits=22
+    ),
 }
 
 CASES = {
