@@ -75,10 +75,17 @@ class Machine:
         folder: where Verilog and libraries are kept.
         text: the system's Verilog, if it is not what ``rtl.system`` writes.
         trace: for :meth:`wave`, and slower.
+        large: built in less time, and slower.
     """
 
     def __init__(
-        self, chip: ChipParams, dram_bytes: int, folder: Path, text: str | None = None, trace: bool = False
+        self,
+        chip: ChipParams,
+        dram_bytes: int,
+        folder: Path,
+        text: str | None = None,
+        trace: bool = False,
+        large: bool = False,
     ) -> None:
         self.chip = chip
         check(chip)
@@ -93,7 +100,7 @@ class Machine:
         self._number = {memory.path: number for number, memory in enumerate(self.memories) if memory.sram}
         self.library: Library = build(
             self.file, TOP, *observer.ports(text, TOP), folder, control=observer.CONTROL, trace=trace,
-            extension=observer.source(self.memories, trace),
+            extension=observer.source(self.memories, trace), large=large,
         )  # fmt: skip
         self._functions = ctypes.CDLL(str(self.library.path))
         self._functions.archsim_observe.restype = ctypes.c_int64

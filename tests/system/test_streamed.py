@@ -19,6 +19,9 @@ CHIPS = {
     "sums in the residual bank": ("small", {"spike_in_rows": 500, "weight_rows": 128}),
     "sums in the psum bank": ("small", {"spike_in_rows": 500, "weight_rows": 128, "psum_rows": 64}),
     "lanes": ("small_t4", {"spike_in_rows": 200}),
+    "residual stream in DRAM": ("small", {"spike_in_rows": 500, "residual_rows": 100}),
+    "attention's output in DRAM": ("small", {"spike_in_rows": 100}),
+    "both in DRAM": ("small_t4", {"spike_in_rows": 60, "residual_rows": 64, "weight_rows": 128, "psum_rows": 64}),
 }
 
 
