@@ -1,5 +1,7 @@
 """Banks by the names of the ownership rule: where they stand in the Verilog, and what the simulator holds of them, bit for bit."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -60,11 +62,16 @@ def held(bank: Bank) -> bool:
     return bank[2] not in ("v", "program") and bank != CLEARED
 
 
+def array_of(memories: Memories, bank: Bank) -> NDArray[Any]:
+    """The array in which the simulator holds a bank."""
+    unit, number, memory, index = bank
+    array: NDArray[Any] = getattr(memories.cores[number] if unit == "core" else memories.attention, memory)
+    return array[index] if array.ndim - (memory == "param") == 3 else array
+
+
 def rows(chip: ChipParams, memories: Memories, bank: Bank) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Elements of the rows of a bank, int64 [rows, elements], and the bits of each element."""
-    unit, number, memory, index = bank
-    array = getattr(memories.cores[number] if unit == "core" else memories.attention, memory)
-    array = array[index] if array.ndim - (memory == "param") == 3 else array
+    memory, array = bank[2], array_of(memories, bank)
     if memory == "param":
         widths = [
             field.width for field in param_layout(chip.neurons, chip.membrane_bits).fields for _ in range(field.count)

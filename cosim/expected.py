@@ -79,7 +79,12 @@ class Expected:
 
 
 def simulate(
-    program: Program, plan: Plan, dram: NDArray[np.uint8], widths: dict[Bank, int], latencies: Sequence[int] | None
+    program: Program,
+    plan: Plan,
+    dram: NDArray[np.uint8],
+    widths: dict[Bank, int],
+    latencies: Sequence[int] | None,
+    start: Memories | None = None,
 ) -> Expected:
     """Run a program on the simulator.
 
@@ -89,9 +94,10 @@ def simulate(
         dram: DRAM before the run, uint8 [bytes].
         widths: bytes of a row of each bank in the buffer.
         latencies: of the bursts of the LOADs in turn, cycles, cyclic; None: the chip's constant.
+        start: what the memories hold before, ``dram`` included; changed. None: nothing.
     """
     chip = program.chip
-    memories = Memories.empty(chip, dram)
+    memories = Memories.empty(chip, dram) if start is None else start
     content = np.zeros(plan.at[-1], np.uint8)
 
     def observe(engine: int, index: int, fields: dict[str, int]) -> None:
@@ -106,8 +112,13 @@ def simulate(
         times[plan.number((int(record["engine"]), int(record["index"])))] = record["start"], record["end"]
     return Expected(
         int(records["end"].max()), times, content, memories.dram, int(records["dram_bytes"].sum()),
-        accesses(plan.queues, records), read_logits(program, memories.dram),
+        accesses(plan.queues, records), logits(program, memories.dram),
     )  # fmt: skip
+
+
+def logits(program: Program, dram: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Logits int64 [classes] that a run left in DRAM; none of a program that makes none."""
+    return read_logits(program, dram) if "logits" in program.notes else np.zeros(0, np.int64)
 
 
 READS = {

@@ -71,9 +71,7 @@ class Loads:
                 rows = partial(param_rows, chip, layer, word)
                 context.load(dma.PARAM, mask, context.param_bank, 0, *self._rows((layer.name, word, -1), rows))
 
-    def _rows(
-        self, key: tuple[str, int, int], make: Callable[[], NDArray[np.uint8]]
-    ) -> tuple[NDArray[np.uint8], int]:
+    def _rows(self, key: tuple[str, int, int], make: Callable[[], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], int]:
         """Rows and their address; made and put into DRAM when first asked for."""
         if key not in self.placed:
             rows = make()

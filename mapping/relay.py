@@ -1,7 +1,7 @@
 """Relay: the attention unit's output on its way to DRAM, where a core's share of it fits no input bank.
 
-DMA does not reach the attention unit. A core gets its share of some words as ever, and a SYNAPSE with unit weights passes them on to
-its output bank, from which STORE takes them.
+DMA does not reach the attention unit. A core gets its share of some words as ever, and a SYNAPSE with unit weights passes them
+on to its output bank, from which STORE takes them.
 """
 
 from archsim.contracts import dma, sequencer

@@ -1,7 +1,7 @@
 """Spill: a residual stream of which a core's share does not fit its residual bank lies in DRAM.
 
-A tile's rows of one word come into the bank before the SYNAPSE that adds to them, and go back behind it. The bank has one owner at a
-time, so a core waits for both; the other cores compute meanwhile.
+A tile's rows of one word come into the bank before the SYNAPSE that adds to them, and go back behind it. The bank has one owner
+at a time, so a core waits for both; the other cores compute meanwhile.
 """
 
 from archsim.contracts import dma, sequencer

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from archsim.contracts import dma, multicast, neuron, sequencer
-from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.neuron import param_layout
 from mapping.attend import EXPECTED_RATE
 from mapping.ir import IMAGE
