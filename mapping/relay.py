@@ -30,17 +30,18 @@ class Relay:
             for bank in (0, 1):
                 context.load(dma.PARAM, (1 << self.chip.cores) - 1, bank, base, rows)
 
-    def room(self, layer: IntAttention) -> int:
-        """Words that an input bank holds of a core's share of the layer's output."""
-        ranges = self.context.partitions[self._q(layer)].ranges
-        longest = max(end - first for first, end in ranges)
-        return self.chip.spike_in_rows // (longest * self.chip.slices(self.context.network.timesteps))
+    def word_rows(self, layer: IntAttention) -> int:
+        """Rows of a word of a core's share of the layer's output."""
+        q = next(x for x in self.context.synapses() if x.spikes == layer.q)
+        longest = max(end - first for first, end in self.context.partitions[q.name].ranges)
+        return longest * self.chip.slices(self.context.network.timesteps)
 
     def relayed(self, layer: IntAttention) -> bool:
         """Whether a core's share of the layer's input or output, all words of it, fits no input bank."""
         maps = self.context.network.maps
         read = [maps[x.source].channels for x in self.context.synapses() if x.spikes in (layer.q, layer.k, layer.v)]
-        return self.room(layer) < -(-max(*read, maps[layer.q].channels) // self.chip.columns)
+        words = -(-max(*read, maps[layer.q].channels) // self.chip.columns)
+        return words * self.word_rows(layer) > self.chip.spike_in_rows
 
     def load(self) -> None:
         """LOAD the unit weights."""
@@ -72,9 +73,6 @@ class Relay:
         context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
         context.out_bank[core] ^= 1
         return tile, bank
-
-    def _q(self, layer: IntAttention) -> str:
-        return next(x.name for x in self.context.synapses() if x.spikes == layer.q)
 
     def _unit(self, layer: IntAttention) -> IntSynapse:
         return identity_layer(self.chip, layer.spikes, self.context.network.maps[layer.spikes])

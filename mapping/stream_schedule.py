@@ -200,8 +200,9 @@ class StreamScheduler(Scheduler):
             require(counts * head_words, chip.count_rows, layer.name, "count", chip)
             room = min(room, chip.count_rows // counts)
         if self.relay.relayed(layer):
-            require(tokens * slices * head_words, chip.spike_in_rows * chip.cores, layer.name, "spike_in", chip)
-            room = min(room, self.relay.room(layer))
+            rows = self.relay.word_rows(layer)
+            require(rows * head_words, chip.spike_in_rows, layer.name, "spike_in", chip)
+            room = min(room, chip.spike_in_rows // rows)
         return min(count, room // head_words * head_words)
 
     def _operand(self, layer: IntSynapse, group: range, bank: int) -> None:
@@ -263,6 +264,7 @@ class StreamScheduler(Scheduler):
                 }  # fmt: skip
                 context.emitter.emit([sequencer.MULTICAST], sequencer.COPY, copy, [{"layer": number}])
             for word in group if self.relay.relayed(layer) else ():
+                self._flush()  # the output bank that comes next may hold one that is kept back
                 relayed, bank = self.relay.emit(layer, core, piece, word)
                 self._store(layer.spikes, core, relayed, word, bank)
             self.attention.out_bank ^= 1

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archsim import cli
+from archsim import cli, simulate
 from archsim.contracts import multicast as multicast_contract
-from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.sequencer import CORE0, MULTICAST, OPCODES, SYNAPSE
 from cosim.machine import LATENCIES, TOP, beats_of
 from cosim.report import show_sample
 from cosim.sample import sample, values
 from cosim.strata import border, draw
+from mapping.quantise import IntPlanes
 from rtl.build import verilog
 from rtl.system import System
 from rtl.units import core as core_unit
@@ -126,10 +126,7 @@ def test_options_of_whole_runs_are_refused(monkeypatch, capsys):
 
 
 def test_drawn_values_are_within_the_proof():
-    from mapping.quantise import IntPlanes
-
-    mapped = cached_digits()
-    network = mapped.network
+    network = simulate.load(WORKLOAD, "small").network
     for layer in network.layers:
         if getattr(layer, "stream", None):
             bits = network.bounds["patch_embed.proj1_conv"]
