@@ -67,11 +67,12 @@ def cosim(
 
 def _sample(workload: Path, chip: str | None, count: int, seed: int, build: Path) -> None:
     """The command with ``--sample``."""
+    from archsim.simulate import load
     from cosim.report import show_sample
     from cosim.sample import sample
 
     with progress_bar(count, "drawing the sample and building the Verilog", "instruction") as report:
-        result = sample(workload, chip, count, seed, build, report)
+        result = sample(load(workload, chip), count, seed, build, report)
     show_sample(result, console_of_tables())
     if not result.comparison.equal:
         raise typer.Exit(1)

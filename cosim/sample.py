@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from archsim.contracts import dma, sequencer
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.ownership import Bank, banks
 from archsim.contracts.common.program import Program
 from archsim.kernel import Simulation
-from archsim.simulate import Progress, Workload, load, write_image
+from archsim.simulate import Progress, Workload, write_image
 from archsim.tensors import Capture
 from archsim.units.sram import Memories, rows_to_bytes
 from cosim.banks import array_of, held, pack, rows
@@ -83,9 +82,8 @@ class SampleResult:
 
 
 def sample(
-    workload: str | Path,
-    chip: str | Path | ChipParams | None = None,
-    count: int = 200,
+    mapped: Workload,
+    count: int,
     seed: int = 0,
     folder: Path = Path("build/cosim"),
     progress: Progress | None = None,
@@ -94,19 +92,15 @@ def sample(
     """Draw ``count`` instructions of a workload's program and compare each on simulator and Verilog.
 
     Args:
-        workload: workload file (YAML).
-        chip: preset, chip file, or parameters; None takes the workload's.
+        mapped: the workload.
         count: number of instructions.
         seed: of the draw and of the values that trace mode does not compute.
         folder: where built Verilog is kept.
         progress: called with (instructions done, instructions in all).
         text: Verilog to run in place of the chip's own.
 
-    Raises ArchsimError for bad input and missing tools.
+    Raises ArchsimError for missing tools.
     """
-    mapped = load(workload, chip)
-    if mapped.synthetic is None and mapped.recording is None:
-        raise ArchsimError(f"{workload}: --sample needs spikes that drive a run in trace mode; name some with `trace:`")
     program = mapped.program
     records, _ = _trace(mapped)
     drawn = draw(stratify(program.chip, mapped.queues, program.notes, records), count, seed)

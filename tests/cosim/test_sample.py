@@ -22,8 +22,13 @@ from tests.cosim.test_cosim import BUILD, WORKLOAD, StuckMembrane
 COUNT = 24
 
 
-def run(**options):
-    return sample(WORKLOAD, "small", COUNT, 3, BUILD, **options)
+@pytest.fixture(scope="module")
+def mapped():
+    return simulate.load(WORKLOAD, "small")
+
+
+def run(mapped, **options):
+    return sample(mapped, COUNT, 3, BUILD, **options)
 
 
 # ------------------------------------------------------------------------------ the draw
@@ -60,8 +65,8 @@ def test_windows_beyond_the_input(changes, reaches):
 
 
 @pytest.mark.slow
-def test_both_sides_agree():
-    result = run()
+def test_both_sides_agree(mapped):
+    result = run(mapped)
     queues, places = result.mapped.queues, result.sample.places
     assert result.comparison.equal and result.first is None and len(result.cycles) == COUNT
     opcodes = Counter(OPCODES[queues[engine][index]["opcode"]] for engine, index in places)
@@ -77,11 +82,11 @@ def test_both_sides_agree():
 
 
 @pytest.mark.slow
-def test_a_wrong_law_is_found(monkeypatch):
+def test_a_wrong_law_is_found(mapped, monkeypatch):
     """The simulator's COPY of more than 8 rows takes a cycle more than the hardware's."""
     law = multicast_contract.cycles
     monkeypatch.setattr(multicast_contract, "cycles", lambda rows: law(rows) + (rows > 8))
-    result = run()
+    result = run(mapped)
     copies = result.mapped.queues[MULTICAST]
     wrong = [
         (engine, index) for engine, index in result.sample.places
@@ -93,12 +98,12 @@ def test_a_wrong_law_is_found(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_wrong_register_is_found(monkeypatch, capsys):
-    program = run().mapped.program
+def test_a_wrong_register_is_found(mapped, monkeypatch, capsys):
+    program = mapped.program
     with monkeypatch.context() as patch:
         patch.setattr(core_unit, "NeuronUnit", StuckMembrane)
         text = verilog(System(program.chip, beats_of(program.chip, len(program.dram)), LATENCIES), TOP)
-    result = run(text=text)
+    result = run(mapped, text=text)
     engine, index = result.first
     assert engine >= CORE0 and result.mapped.queues[engine][index]["opcode"] == SYNAPSE
     assert not result.comparison.differing["end cycles"]
@@ -125,8 +130,8 @@ def test_options_of_whole_runs_are_refused(monkeypatch, capsys):
     assert "--sample: required without --least, which are for whole runs" in capsys.readouterr().err
 
 
-def test_drawn_values_are_within_the_proof():
-    network = simulate.load(WORKLOAD, "small").network
+def test_drawn_values_are_within_the_proof(mapped):
+    network = mapped.network
     for layer in network.layers:
         if getattr(layer, "stream", None):
             bits = network.bounds["patch_embed.proj1_conv"]

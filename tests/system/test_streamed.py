@@ -81,6 +81,13 @@ def test_the_residual_stream_goes_through_dram_where_it_does_not_fit(workload):
     assert rows == {LOAD: spilled * (len(joins) - 1) * whole, STORE: logits + spilled * (len(joins) - 1) * whole}
 
 
+def test_a_relay_without_room_is_refused_by_name(workload_file):
+    """16 tokens x 4 steps of one word in the only core."""
+    chip = load_chip("small").replace(cores=1, spike_in_rows=200, spike_out_rows=60, queue_rows=4096)
+    with pytest.raises(ArchsimError, match=r"layer 'block\.0\.attn': needs 64 rows of spike_out, but chip 'small' has 60"):
+        simulate.load(workload_file, chip)
+
+
 def test_what_fits_in_no_piece_is_refused_by_name(workload_file):
     chip = load_chip("small").replace(spike_in_rows=20, queue_rows=4096)
     with pytest.raises(ArchsimError, match=r"(layer|map) '.*': .*chip 'small'"):
