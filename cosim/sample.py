@@ -180,9 +180,8 @@ def _compare(result: SampleResult, machine: Machine, state: State) -> Comparison
     """Run an instruction on both sides."""
     chip, notes = result.chip, result.mapped.program.notes
     engines = sequencer.engines(chip)
-    queues = {engine: [] for engine in engines} | {
-        place[0]: [head] for place, head in zip(state.places, state.heads, strict=True)
-    }
+    queues: dict[int, list[dict[str, int]]] = {engine: [] for engine in engines}
+    queues |= {place[0]: [head] for place, head in zip(state.places, state.heads, strict=True)}
     own = {str(engine): [notes["instructions"][str(engine)][index]] for engine, index in state.places}
     tensors = {note["tensor"]: notes["tensors"][note["tensor"]] for (note,) in own.values() if note.get("tensor")}
     program = Program(

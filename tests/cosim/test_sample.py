@@ -1,7 +1,6 @@
 """Is a sample of single instructions drawn as it should, equal on both sides, and is it seen and located if something is wrong?"""
 
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
