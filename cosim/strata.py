@@ -61,11 +61,13 @@ def stratify(
     found: dict[str, list[Place]] = {}
     layers: dict[tuple[int, int], list[Place]] = {}
     density: dict[str, list[tuple[float, Place]]] = {}
+    narrowest = _narrowest(queues, records)
     for record in records:
         place = int(record["engine"]), int(record["index"])
         head = queues[place[0]][place[1]]
         if members(place[0], head, chip)[0] != place[0]:
             continue
+        head = {**head, "columns": narrowest[int(record["start"]), int(record["cores"])]} if "columns" in head else head
         for name in _names(chip, head, notes["instructions"][str(place[0])][place[1]]):
             found.setdefault(name, []).append(place)
         if head["opcode"] in (sequencer.SYNAPSE, sequencer.ATTEND_KV, sequencer.ATTEND_Q):
@@ -79,6 +81,18 @@ def stratify(
         order = [place for _, place in sorted(entries)]
         found[f"{opcode}, emptiest spikes"], found[f"{opcode}, densest spikes"] = order[:EXTREMES], order[-EXTREMES:]
     return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def _narrowest(
+    queues: Mapping[int, Sequence[Mapping[str, int]]], records: NDArray[np.void]
+) -> dict[tuple[int, int], int]:
+    """Columns that carry a channel, of the member of each gang with the fewest; a gang by its start and its cores."""
+    found: dict[tuple[int, int], int] = {}
+    for record in records[records["opcode"] == sequencer.SYNAPSE]:
+        key = int(record["start"]), int(record["cores"])
+        columns = queues[int(record["engine"])][int(record["index"])]["columns"]
+        found[key] = min(columns, found.get(key, columns))
+    return found
 
 
 def _names(chip: ChipParams, head: Mapping[str, int], note: Mapping[str, Any]) -> Iterator[str]:
