@@ -220,16 +220,16 @@ def console_of_tables() -> Console:
 
 
 @contextmanager
-def progress_bar(images: int, text: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error; yields a function of (images done, images in all)."""
+def progress_bar(count: int, text: str, unit: str = "image") -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error; yields a function of (images, or other units, done and in all)."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(f"{unit}s"))
     if not console.is_terminal:
-        console.print(f"{text}, {images} image(s)", highlight=False)
+        console.print(f"{text}, {count} {unit}(s)", highlight=False)
     with Progress(
         *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(text, total=images)
+        task = bar.add_task(text, total=count)
 
         def report(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, description="running" if done else text)

@@ -28,6 +28,7 @@ from archsim.units import attention, core, dma, experts, multicast
 from archsim.units.sram import Memories
 
 Observer = Callable[[int, int, dict[str, int]], None]
+Watcher = Callable[[list[tuple[int, int]], list[dict[str, int]]], None]
 
 _WAITS = {
     sequencer.DMA: WAIT_DMA, sequencer.MULTICAST: WAIT_MULTICAST, sequencer.ATTENTION: WAIT_ATTENTION,
@@ -103,6 +104,7 @@ class Simulation:
         capture: takes the outputs of instructions, and gives those of a trace.
         latencies: DRAM latencies, cycles, that the bursts of all LOADs take in turn, cyclic; None: the chip's constant.
         observe: called with engine, index in its queue and decoded fields when an instruction has changed the memories.
+        watch: called before it changes them, once a gang: with (engine, index) and fields of each member.
     """
 
     def __init__(
@@ -113,8 +115,10 @@ class Simulation:
         capture: Capture,
         latencies: Sequence[int] | None = None,
         observe: Observer | None = None,
+        watch: Watcher | None = None,
     ) -> None:
         self.chip, self.memories, self.capture, self.observe = chip, memories, capture, observe
+        self.watch = watch
         self.latencies = None if latencies is None else cycle(latencies)
         self.queues = {engine: _Queue(instructions) for engine, instructions in queues.items()}
         self.records: list[tuple[int, ...]] = []
@@ -174,6 +178,8 @@ class Simulation:
     def _execute(self, group: list[int], start: int, cause: int) -> list[int]:
         """Run the head instruction of ``group`` from cycle ``start``; returns the engines that it may have woken."""
         heads = [self.queues[member].instructions[self.queues[member].next] for member in group]
+        if self.watch:
+            self.watch([(member, self.queues[member].next) for member in group], heads)
         cycles, counts = self._dispatch(group, heads)
         end, woken = start + cycles, list(group)
         for member, head, counters in zip(group, heads, counts, strict=True):

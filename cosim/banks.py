@@ -1,5 +1,7 @@
 """Banks by the names of the ownership rule: where they stand in the Verilog, and what the simulator holds of them, bit for bit."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -65,16 +67,24 @@ def held(bank: Bank) -> bool:
     return bank[2] not in ("v", "program", "pool_columns", "pool_lines")
 
 
-def rows(chip: ChipParams, memories: Memories, bank: Bank) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Elements of the rows of a bank, int64 [rows, elements], and the bits of each element."""
+def array_of(memories: Memories, bank: Bank) -> NDArray[Any]:
+    """The array in which the simulator holds a bank."""
     unit, number, memory, index = bank
     if unit == "experts":
-        layout = ENTRY if memory == "routes" else RouteTables(chip).asked
-        return getattr(memories.experts, memory)[number], np.array([field.width for field in layout.fields])
-    array = getattr(memories.cores[number] if unit == "core" else memories.attention, memory)
+        table: NDArray[Any] = getattr(memories.experts, memory)
+        return table[number]
+    array: NDArray[Any] = getattr(memories.cores[number] if unit == "core" else memories.attention, memory)
     if bank == CLEARED:
-        array = array[:, None]
-    array = array[index] if array.ndim - (memory == "param") == 3 else array
+        return array[:, None]
+    return array[index] if array.ndim - (memory == "param") == 3 else array
+
+
+def rows(chip: ChipParams, memories: Memories, bank: Bank) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Elements of the rows of a bank, int64 [rows, elements], and the bits of each element."""
+    memory, array = bank[2], array_of(memories, bank)
+    if bank[0] == "experts":
+        layout = ENTRY if memory == "routes" else RouteTables(chip).asked
+        return array, np.array([field.width for field in layout.fields])
     if memory == "param":
         widths = [
             field.width for field in param_layout(chip.neurons, chip.membrane_bits).fields for _ in range(field.count)

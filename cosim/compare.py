@@ -11,9 +11,8 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.ownership import Bank
 from archsim.contracts.common.program import Program
 from archsim.ownership import describe
-from archsim.simulate import read_logits
 from cosim.banks import CLEARED, COUNTS, held
-from cosim.expected import Expected, Place, Plan
+from cosim.expected import Expected, Place, Plan, logits
 from cosim.machine import Found
 
 OWNERS = {"core": "cores", "attention": "attention unit", "experts": "expert engine"}
@@ -65,7 +64,7 @@ def compare(program: Program, plan: Plan, widths: Mapping[Bank, int], expected: 
     _times(result, plan, expected, found)
     _contents(result, plan, widths, expected, found)
     end = max(expected.cycles, found.cycles)
-    _values(result, "logits", end, expected.logits, read_logits(program, found.dram))
+    _values(result, "logits", end, expected.logits, logits(program, found.dram))
     _values(result, "DRAM bytes at the end", end, expected.dram, found.dram)
     _values(result, "DRAM bytes moved", end, [expected.dram_bytes], [found.dram_bytes])
     _values(result, "total cycles", end, [expected.cycles], [found.cycles])

@@ -28,6 +28,15 @@ Access = tuple[str, int, str]
 ("queue", engine, "program")."""
 
 
+def owned(engine: int, fields: dict[str, int]) -> list[Bank]:
+    """The banks whose contents are compared at the end of an instruction: its own, and with the count memory its marks.
+
+    The contents of a program memory show in what its engine does.
+    """
+    found = [bank for bank in dict.fromkeys(banks(engine, fields)) if bank[0] != "queue"]
+    return [bank for entry in found for bank in ((entry, CLEARED) if entry == COUNTS else (entry,))]
+
+
 class Plan:
     """The instructions of a program in one order, and where the contents of the banks that they own lie in one buffer.
 
@@ -46,7 +55,7 @@ class Plan:
         lengths = [len(queues.get(engine, ())) for engine in range(self.engines)]
         self.places = [(engine, index) for engine, length in enumerate(lengths) for index in range(length)]
         self.first = np.cumsum([0, *lengths])
-        self.banks = [self._banks(engine, queues[engine][index]) for engine, index in self.places]
+        self.banks = [owned(engine, queues[engine][index]) for engine, index in self.places]
         self.at = np.cumsum([0, *(sum(bank_bytes[bank] for bank in entry) for entry in self.banks)])
         self.bytes = bank_bytes
 
@@ -61,12 +70,6 @@ class Plan:
             found.append((bank, slice(at, at + self.bytes[bank])))
             at += self.bytes[bank]
         return found
-
-    @staticmethod
-    def _banks(engine: int, fields: dict[str, int]) -> list[Bank]:
-        # The contents of a program memory show in what its engine does.
-        owned = [bank for bank in dict.fromkeys(banks(engine, fields)) if bank[0] != "queue"]
-        return [bank for entry in owned for bank in ((entry, CLEARED) if entry == COUNTS else (entry,))]
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,12 @@ class Expected:
 
 
 def simulate(
-    program: Program, plan: Plan, dram: NDArray[np.uint8], widths: dict[Bank, int], latencies: Sequence[int] | None
+    program: Program,
+    plan: Plan,
+    dram: NDArray[np.uint8],
+    widths: dict[Bank, int],
+    latencies: Sequence[int] | None,
+    start: Memories | None = None,
 ) -> Expected:
     """Run a program on the simulator.
 
@@ -93,9 +101,10 @@ def simulate(
         dram: DRAM before the run, uint8 [bytes].
         widths: bytes of a row of each bank in the buffer.
         latencies: of the bursts of the LOADs in turn, cycles, cyclic; None: the chip's constant.
+        start: what the memories hold before, ``dram`` included; changed. None: nothing.
     """
     chip = program.chip
-    memories = Memories.empty(chip, dram)
+    memories = Memories.empty(chip, dram) if start is None else start
     content = np.zeros(plan.at[-1], np.uint8)
     routed: list[tuple[Access, int, int]] = []
 
@@ -113,8 +122,13 @@ def simulate(
         times[plan.number((int(record["engine"]), int(record["index"])))] = record["start"], record["end"]
     return Expected(
         int(records["end"].max()), times, content, memories.dram, int(records["dram_bytes"].sum()),
-        accesses(plan.queues, records, routed), read_logits(program, memories.dram),
+        accesses(plan.queues, records, routed), logits(program, memories.dram),
     )  # fmt: skip
+
+
+def logits(program: Program, dram: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Logits int64 [classes] that a run left in DRAM; none of a program that makes none."""
+    return read_logits(program, dram) if "logits" in program.notes else np.zeros(0, np.int64)
 
 
 READS = {

@@ -3,7 +3,7 @@
 import ctypes
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -75,10 +75,17 @@ class Machine:
         folder: where Verilog and libraries are kept.
         text: the system's Verilog, if it is not what ``rtl.system`` writes.
         trace: for :meth:`wave`, and slower.
+        large: built in less time, and slower.
     """
 
     def __init__(
-        self, chip: ChipParams, dram_bytes: int, folder: Path, text: str | None = None, trace: bool = False
+        self,
+        chip: ChipParams,
+        dram_bytes: int,
+        folder: Path,
+        text: str | None = None,
+        trace: bool = False,
+        large: bool = False,
     ) -> None:
         self.chip = chip
         beats = beats_of(chip, dram_bytes)
@@ -92,7 +99,7 @@ class Machine:
         self._number = {memory.path: number for number, memory in enumerate(self.memories) if memory.sram}
         self.library: Library = build(
             self.file, TOP, *observer.ports(text, TOP), folder, control=observer.CONTROL, trace=trace,
-            extension=observer.source(self.memories, trace),
+            extension=observer.source(self.memories, trace), large=large,
         )  # fmt: skip
         self._functions = ctypes.CDLL(str(self.library.path))
         self._functions.archsim_observe.restype = ctypes.c_int64
@@ -106,14 +113,23 @@ class Machine:
         return {bank: self.memories[self._number[path(bank)]].bytes for bank in chip_banks(self.chip)}
 
     def run(
-        self, plan: Plan, program: Program, dram: NDArray[np.uint8], latencies: Sequence[int] | None, limit: int
+        self,
+        plan: Plan,
+        program: Program,
+        dram: NDArray[np.uint8],
+        latencies: Sequence[int] | None,
+        limit: int,
+        start: Mapping[Bank, NDArray[np.uint8]] | None = None,
     ) -> Found:
         """Run a program from the reset to the end of every queue, or for ``limit`` cycles.
 
-        Arguments as of :func:`cosim.expected.simulate`; raises ArchsimError when an assertion in the Verilog fails.
+        ``start``: rows that banks hold before, as contents are kept; the others hold 0. The other arguments are those of
+        :func:`cosim.expected.simulate`. Raises ArchsimError when an assertion in the Verilog fails.
         """
         taken = [self.chip.dram_latency_cycles] if latencies is None else latencies
         views = self._load(program, dram, taken)
+        for bank, held in (start or {}).items():
+            views[self._number[path(bank)]][:] = held
         content_first = np.cumsum([0, *(len(entry) for entry in plan.banks)])
         numbers = np.array([self._number[path(bank)] for entry in plan.banks for bank in entry])
         times, content = np.full((len(plan.places), 2), -1), np.zeros(plan.at[-1], np.uint8)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from archsim.contracts import dma, sequencer
 from mapping.context import Context
-from mapping.data import param_rows, weight_rows
+from mapping.data import param_rows, sum_bytes, weight_rows
 from mapping.partition import chunks, words
 from mapping.place import Region, collected, require
 from mapping.quantise import IntPlanes, IntSynapse
@@ -106,7 +106,7 @@ class ClassifierScheduler:
     def logits(self, layer: IntSynapse, cores: list[int], group: int, fields: dict[str, int]) -> None:
         """Store the logits of a column group."""
         context, chip = self.context, self.context.chip
-        row_bytes = -(-chip.neurons * chip.membrane_bits // 8)
+        row_bytes = sum_bytes(chip)
         for member, core in enumerate(cores):
             address = context.dram.reserve(fields["blocks"], row_bytes)
             store = {

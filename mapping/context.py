@@ -13,7 +13,7 @@ from mapping.data import DramImage
 from mapping.emit import Emitter
 from mapping.experts import IntExperts
 from mapping.ir import IMAGE, Map
-from mapping.partition import Partition, choose, split
+from mapping.partition import Partition, choose, split, words
 from mapping.place import Region, regions
 from mapping.quantise import IntNetwork, IntSynapse
 from mapping.slots import routes, slot_regions
@@ -110,6 +110,17 @@ class Context:
     def synapses(self) -> list[IntSynapse]:
         """The layers that run on the cores."""
         return [layer for layer in self.network.layers if isinstance(layer, IntSynapse)]
+
+    def share_rows(self, layer: IntSynapse) -> int:
+        """Rows of a core's residual bank that its share of the layer's stream takes, all words of it."""
+        partition = self.partitions[layer.name]
+        longest = max(end - first for first, end in partition.ranges)
+        steps = self.network.timesteps if layer.stream else 1
+        return -(-words(self.chip, layer) // partition.gang) * longest * steps * self.chip.blocks
+
+    def spilled(self, layer: IntSynapse) -> bool:
+        """Whether the layer's stream lies in DRAM (see ``mapping.spill``)."""
+        return self.streamed and bool(layer.stream) and self.share_rows(layer) > self.chip.residual_rows
 
     def readers(self, name: str) -> int:
         """Mask of the cores that lead a gang of a layer that reads map ``name``."""

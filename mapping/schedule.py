@@ -207,12 +207,11 @@ class Scheduler:
         chip, partition = self.chip, self.context.partitions[layer.name]
         steps = self.network.timesteps if layer.stream else 1
         longest = max(end - first for first, end in partition.ranges)
-        groups = -(-words(chip, layer) // partition.gang)
         step = chip.blocks
         position = steps * step
         classifier = not layer.stream and not layer.spikes
         if layer.stream or classifier:
-            require(groups * longest * position, chip.residual_rows, layer.name, "residual", chip)
+            require(self.context.share_rows(layer), chip.residual_rows, layer.name, "residual", chip)
         base = group * longest * position + (tile.first - tile.range_first) * position
         return {
             "residual_in": int(bool(layer.stream) and not layer.opens), "residual_out": int(bool(layer.stream) or classifier),

@@ -129,6 +129,13 @@ def unit_layer(chip: ChipParams, planes: int) -> IntSynapse:
     return IntSynapse("unit", UNIT, weight, zeros, zeros, zeros, neuron.NONE, shape, planes=planes)
 
 
+def identity_layer(chip: ChipParams, name: str, source: Map) -> IntSynapse:
+    """A layer that stores the words of the map ``name`` as they are, one word at a time: unit weights, a threshold of 1."""
+    zeros, weight = np.zeros(chip.columns, np.int64), np.eye(chip.columns, dtype=np.int8)[:, :, None, None]
+    shape = Map(source.height, source.width, chip.columns)
+    return IntSynapse(name, name, weight, zeros, zeros + 1, zeros, neuron.IF_ZERO, shape, spikes=name)
+
+
 def synapse_fields(
     chip: ChipParams, network: IntNetwork, layer: IntSynapse, tile: Tile, chunk: Chunk, piece: Piece
 ) -> dict[str, int]:

@@ -49,6 +49,7 @@ def build(
     extension: str = "",
     control: str = "",
     trace: bool = False,
+    large: bool = False,
 ) -> Library:
     """Build the shared library of one design, or load it from ``out_dir`` if nothing has changed.
 
@@ -62,6 +63,7 @@ def build(
         extension: C++ behind the driver, which may use what the driver defines.
         control: Verilator's control file, for instance to make signals public to the extension.
         trace: let the extension write waveforms (VCD).
+        large: compile the parts of the model one by one and with less optimisation: it takes less time and memory, and runs slower.
 
     Raises:
         ArchsimError: a tool is missing, or the design does not build; the message holds the tool's own.
@@ -69,13 +71,13 @@ def build(
     driver = driver_source(inputs, outputs, clock) + extension
     text = Path(verilog).read_text()
     flags = [*VERILATE_FLAGS, *(TRACE_FLAGS if trace else ())]
-    parts = [text, top, driver, *([control] if control else [])]
+    parts = [text, top, driver, *([control] if control else []), *(["large"] if large else [])]
     key = _digest(*parts, _tools_version(), *flags, *CXX_FLAGS)
     library = Path(out_dir).resolve() / f"{top}-{key}.so"
     with once(library) as missing:
         if missing:
             with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{top}-") as work:
-                os.replace(_compile(text, top, driver, control, flags, Path(work)), library)
+                os.replace(_compile(text, top, driver, control, flags, Path(work), large), library)
     return Library(library, inputs, outputs)
 
 
@@ -142,7 +144,7 @@ def require_tools(*names: str) -> None:
 # ---------------------------------------------------------------------- steps of a build
 
 
-def _compile(text: str, top: str, driver: str, control: str, flags: Sequence[str], work: Path) -> Path:
+def _compile(text: str, top: str, driver: str, control: str, flags: Sequence[str], work: Path, large: bool) -> Path:
     """Translate and compile in the empty folder ``work``; returns the shared library there."""
     require_tools("g++")
     root = verilator_root()
@@ -156,9 +158,12 @@ def _compile(text: str, top: str, driver: str, control: str, flags: Sequence[str
     obj = work / "obj"
     (obj / "driver.cpp").write_text(driver)
     runtime = _runtime_objects()[: None if set(TRACE_FLAGS) <= set(flags) else -len(TRACE_SOURCES)]
-    sources = [_united(obj, "fast.cpp", False), _united(obj, f"slow{SLOW_SUFFIX}", True)]
-    with ThreadPoolExecutor(len(sources)) as pool:
-        objects = list(pool.map(lambda source: _compile_one(source, obj), sources))
+    if large:
+        sources = [Path(path.name) for path in sorted(obj.glob("*.cpp"), key=lambda path: -path.stat().st_size)]
+    else:
+        sources = [_united(obj, "fast.cpp", False), _united(obj, f"slow{SLOW_SUFFIX}", True)]
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(lambda source: _compile_one(source, obj, large), sources))
     _call(["g++", "-shared", "-o", "../library.so", *objects, *map(str, runtime), "-pthread"], obj)
     return work / "library.so"
 
@@ -171,14 +176,15 @@ def _united(folder: Path, name: str, slow: bool) -> Path:
     return whole
 
 
-def _compile_one(source: Path, folder: Path) -> str:
+def _compile_one(source: Path, folder: Path, large: bool = False) -> str:
     """Compile one source inside ``folder``; returns the object's name.
 
     The working directory is the folder and its sources are named without a path, so that ccache finds them
     again in another folder.
     """
     root = verilator_root()
-    level = "-O1" if source.name.endswith(SLOW_SUFFIX) else "-O2"
+    slow = source.name.endswith(SLOW_SUFFIX)
+    level = ("-O0" if slow else "-O1") if large else ("-O1" if slow else "-O2")
     includes = ["-I", ".", "-I", str(root / "include"), "-I", str(root / "include" / "vltstd")]
     target = source.with_suffix(".o").name
     ccache = [path] if (path := shutil.which("ccache")) else []
