@@ -81,9 +81,9 @@ class StreamScheduler(Scheduler):
     def _parts(self, layer: IntSynapse) -> tuple[list[Chunk], int]:
         """Chunks of the layer's inputs, and the rows that hold their sums: where no stream is, those of the residual bank."""
         parts = chunks(self.chip, layer, self.context.chunk_rows)
-        return parts, self.chip.residual_rows if self._sums_inresidual(layer) else self.chip.psum_rows
+        return parts, self.chip.residual_rows if self._sums_in_residual(layer) else self.chip.psum_rows
 
-    def _sums_inresidual(self, layer: IntSynapse) -> bool:
+    def _sums_in_residual(self, layer: IntSynapse) -> bool:
         """Partial sums of a layer before the stream opens pass through the residual bank, which is larger."""
         return not self.stream_open and not layer.stream and not layer.shift.any()
 
@@ -142,7 +142,7 @@ class StreamScheduler(Scheduler):
             "reduce_base": word * self.chip.blocks,
         }  # fmt: skip
         fields |= self.residual(layer, word, tile)
-        if len(parts) > 1 and self._sums_inresidual(layer):
+        if len(parts) > 1 and self._sums_in_residual(layer):
             fields |= self._sums(index, last)
         if not last:
             fields |= {"spike_out": 0, "reduce": 0, "neuron": neuron.NONE, "pool": 0}
