@@ -58,4 +58,4 @@ def test_it_says_that_it_is_no_published_network():
 
 def test_the_maps():
     maps = PUBLISHED["cifar100-2-512-e4"].network(Shapes()).maps()
-    assert maps["block.1.mlp.gate_lif1"] == Map(8, 8, 512)
+    assert maps["block.1.mlp.gate.gate_lif1"] == Map(8, 8, 512)
