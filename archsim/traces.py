@@ -11,9 +11,9 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.tensors import to_words
 from mapping.importers.artefact import Artefact
-from mapping.ir import Map
+from mapping.ir import Attention, Layer, Map
 from mapping.place import collected
-from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse, quantise_attention
 from mapping.reference import gate
 
 
@@ -23,19 +23,16 @@ def trace_words(
     """Words of every map of one recorded image, for :class:`archsim.tensors.Capture`.
 
     The recorded classifier operand (a float mean) becomes the integer that the chip would have summed up; where
-    several gangs each sum a part, the parts are taken as equal. A gate's output follows from its recorded q, k and v, whose
-    counts are exact; the neurons of experts are not here, since what a slot holds is decided in the run.
+    several gangs each sum a part, the parts are taken as equal. The neurons of experts are not here, since what a slot
+    holds is decided in the run.
     Raises ArchsimError when the recording lacks a layer or has another shape.
     """
     words: dict[str, NDArray[np.uint64]] = {}
     for layer in network.layers:
         if isinstance(layer, IntPlanes):
             words |= _operand(chip, network, notes, layer, recording, image)
-        elif isinstance(layer, IntAttention) and layer.gates:
-            q, k, v = (recording.spikes(name, image) for name in (layer.q, layer.k, layer.v))
-            words[layer.spikes] = to_words(chip, q & gate(layer, k.astype(np.int64), v.astype(np.int64))[1])
         elif layer.spikes:
-            spikes = recording.spikes(layer.spikes, image)
+            spikes = recorded(recording, layer, layer.spikes, image)
             if isinstance(layer, IntSynapse) and layer.pool:
                 spikes = pooled(layer.spikes, spikes, layer.shape)
             shape = notes["tensors"][layer.spikes]
@@ -47,6 +44,20 @@ def trace_words(
                 )
             words[layer.spikes] = to_words(chip, spikes)
     return words
+
+
+def recorded(recording: Artefact, layer: IntLayer | Layer, name: str, image: int) -> NDArray[np.bool_]:
+    """Recorded spikes [T, positions, channels] that ``layer`` writes as map ``name``, before any pool.
+
+    Those of a gate follow from its q, k and v, whose counts are exact.
+    """
+    if isinstance(layer, Attention):
+        layer = quantise_attention(layer)
+    if isinstance(layer, IntAttention) and layer.gates:
+        q, k, v = (recording.spikes(operand, image) for operand in (layer.q, layer.k, layer.v))
+        result: NDArray[np.bool_] = q & gate(layer, k.astype(np.int64), v.astype(np.int64))[1]
+        return result
+    return recording.spikes(name, image)
 
 
 def pooled(name: str, spikes: NDArray[np.bool_], shape: Map) -> NDArray[np.bool_]:

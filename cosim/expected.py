@@ -167,10 +167,23 @@ def accesses(
             for way, table in enumerate(tables):
                 for memory, counter in table.items():
                     total[*unit, memory][way] += int(record[counter])
-            continue
-        for access, way, count in _moved(fields, record):
+            moved = _gated(fields) if fields["opcode"] == sequencer.ATTEND_GATE else []
+        else:
+            moved = _moved(fields, record)
+        for access, way, count in moved:
             total[access][way] += count
     return dict(total)
+
+
+def _gated(fields: dict[str, int]) -> list[tuple[Access, int, int]]:
+    """What the counters, which are those of the energy, say otherwise: (memory, 0 for reads or 1 for writes, count).
+
+    A row of the second phase of ATTEND_GATE reads its gate word from an output bank, and is written at once, not by granules.
+    """
+    rows = fields["tile"] * (fields["steps"] // fields["lanes"]) * fields["words"]
+    spikes: Access = ("attention", 0, "spikes")
+    out: Access = ("attention", 0, "out")
+    return [(spikes, 0, -rows), (out, 0, rows), (out, 1, rows - rows * fields["blocks"] * fields["lanes"])]
 
 
 def _moved(fields: dict[str, int], record: np.void) -> list[tuple[Access, int, int]]:

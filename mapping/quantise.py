@@ -169,18 +169,7 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
             bounds.synapse(integer, shape.positions * network.timesteps)
             layers.append(integer)
         elif isinstance(layer, Attention):
-            threshold = layer.threshold / layer.scale * 2.0**-ATTENTION_SHIFT
-            if threshold != round(threshold):
-                raise ArchsimError(
-                    f"layer '{layer.name}': threshold / scale must be a multiple of 1/2 to be exact on counts, "
-                    f"given {layer.threshold} / {layer.scale}"
-                )
-            layers.append(
-                IntAttention(
-                    layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT,
-                    layer.kind,
-                )
-            )
+            layers.append(quantise_attention(layer))
         elif isinstance(layer, Experts):
             from mapping.experts import quantise_experts  # its layers are this module's
 
@@ -200,6 +189,19 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
             layers.extend(parts)
     return IntNetwork(
         network.name, network.timesteps, maps, tuple(layers), image_scale, exponent, precision, bounds.layers
+    )
+
+
+def quantise_attention(layer: Attention) -> IntAttention:
+    """An attention layer in integers; raises ArchsimError unless its threshold is exact on counts."""
+    threshold = layer.threshold / layer.scale * 2.0**-ATTENTION_SHIFT
+    if threshold != round(threshold):
+        raise ArchsimError(
+            f"layer '{layer.name}': threshold / scale must be a multiple of 1/2 to be exact on counts, "
+            f"given {layer.threshold} / {layer.scale}"
+        )
+    return IntAttention(
+        layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT, layer.kind
     )
 
 

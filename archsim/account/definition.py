@@ -9,7 +9,7 @@ import numpy as np
 from archsim.config import load_workload
 from archsim.config.workload import WorkloadConfig
 from archsim.synthetic import read_rates
-from archsim.traces import pooled
+from archsim.traces import pooled, recorded
 from archsim.workload import FAMILIES, published_size
 from mapping.importers import artefact
 from mapping.ir import Network, Synapse, output_shape
@@ -78,9 +78,9 @@ def _trained(config: WorkloadConfig) -> Definition:
     maps, rates, images = network.maps(), {}, trained.manifest["traces"]["images"]
     for layer in network.layers:
         if spikes := written(layer):
-            recorded = [trained.spikes(spikes, image) for image in range(images)]
+            found = [recorded(trained, layer, spikes, image) for image in range(images)]
             if isinstance(layer, Synapse) and layer.pool:
                 shape = output_shape(layer, maps[layer.source])
-                recorded = [pooled(spikes, single, shape) for single in recorded]
-            rates[spikes] = float(np.mean(recorded))
+                found = [pooled(spikes, single, shape) for single in found]
+            rates[spikes] = float(np.mean(found))
     return Definition(config, network, parameters, rates, f"means over {images} recorded images")

@@ -30,7 +30,7 @@ def test_experts_of_the_largest():
     layers = experts("8-768-e4")
     assert len(layers) == 8
     first = layers[0]
-    assert (first.name, first.source, first.stream) == ("block.0.mlp", "block.0.mlp.gate_lif1", "x")
+    assert (first.name, first.source, first.stream) == ("block.0.mlp", "block.0.mlp.gate.gate_lif1", "x")
     assert (first.choices, first.capacity, first.softmax) == (1, 196, True)
     assert [expert.steps for expert in first.experts] == [4, 1, 1, 1]
     assert {expert.hidden.shape for expert in first.experts} == {(768, 768)}
@@ -58,4 +58,4 @@ def test_it_says_that_it_is_no_published_network():
 
 def test_the_maps():
     maps = PUBLISHED["cifar100-2-512-e4"].network(Shapes()).maps()
-    assert maps["block.1.mlp.gate_lif1"] == Map(8, 8, 512)
+    assert maps["block.1.mlp.gate.gate_lif1"] == Map(8, 8, 512)
