@@ -29,7 +29,7 @@ def test_no_page_of_a_unit_that_is_gone():
     assert {path.relative_to(ROOT) for path in (ROOT / "docs/units").glob("*.md")} == set(PAGES)
 
 
-@pytest.mark.parametrize(("name", "outputs"), zip(OUTPUTS, (2, 4), strict=True))
+@pytest.mark.parametrize(("name", "outputs"), list(zip(OUTPUTS, (2, 4), strict=True)))
 def test_the_outputs_in_documents_are_what_the_commands_print(name, outputs):
     text = (ROOT / name).read_text(encoding="utf-8")
     assert text.count("<!-- output: ") == outputs

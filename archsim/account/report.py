@@ -63,6 +63,7 @@ def report(
     layers, products, head = dense(network)
     result: dict[str, Any] = {
         "workload": definition.config.name, "network": network.name, "note": definition.note,
+        "synthetic": definition.config.network.size is not None,
         "parameters": sum(definition.parameters.values()), "timesteps": network.timesteps,
         "dense_macs": layers, "dense_macs_attention": products, "dense_macs_classifier": head,
         "dense_macs_variants": {name: dense(variant)[0] for name, variant in definition.variants.items()}, "layers": counts,
@@ -214,6 +215,8 @@ def _lines(account: Mapping[str, Any]) -> list[tuple[str, str]]:
     if account["chip_energy_mj"] is not None:
         lines.append(("chip", f"{account['chip']}: {account['chip_energy_mj']:.4f} mJ, modelled at 45 nm, "
                       f"{account['chip_operations']:,.0f} additions"))  # fmt: skip
+        if account["synthetic"]:
+            lines.append(("", "SYNTHETIC: random weights, spikes drawn independently at the rates"))
     elif account["chip_refused"]:
         lines.append(("chip", f"refused: {account['chip_refused']}"))
     return lines

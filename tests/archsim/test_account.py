@@ -167,6 +167,9 @@ def test_chip_beside_formula(monkeypatch, result):
     show(account, console)
     text = console.export_text()
     assert f"small: {account['chip_energy_mj']:.4f} mJ, modelled at 45 nm" in text
+    assert "SYNTHETIC" not in text
+    show(report(ROOT / "workloads/spikingformer_imagenet.yaml"), console)
+    assert "SYNTHETIC: random weights, spikes drawn independently at the rates" in console.export_text()
     assert [f" {group} " in text for group in (*GROUPS, MULTIPLIED)] == [True] * (len(GROUPS) + 1)
 
 
