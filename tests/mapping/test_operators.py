@@ -7,7 +7,7 @@ import pytest
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import HEIGHT, IF_HALF, IMAGE, LIF, Chain, Classifier, Part, Synapse
-from mapping.nodes import BATCH, Concat, Norm, Sum, WindowAttention
+from mapping.nodes import BATCH, Concat, Expert, Experts, Norm, Sum, WindowAttention
 from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
 from mapping.operators import NODES, refusal
 from mapping.quantise import Precision, quantise
@@ -16,6 +16,8 @@ ONE = np.ones(1)
 LAYER = Synapse("l", "s", np.ones((1, 1, 1, 1)), ONE, spikes="t")
 CHAIN = Chain((Part("p", np.ones((1, 1, 1, 1)), ONE),), LAYER)
 WINDOWS = WindowAttention("l", "s", "s", "s", "t", 1, 1.0, 7, 0, np.ones((1, 49, 49)), 1.0, 1.0, 1.0)
+EXPERT = Expert(np.ones((1, 1)), ONE, np.ones((1, 1)), ONE)
+MOE = Experts("l", "s", "x", np.ones((1, 1)), ONE, (EXPERT,), 1, 4)
 
 REFUSED = {
     "a convolution in 2 groups": replace(LAYER, source="pair", weight=np.ones((2, 1, 1, 1)), bias=np.ones(2), groups=2),
@@ -32,6 +34,9 @@ REFUSED = {
     "maps side by side": Concat("l", ("s", "s")),
     "a norm that folds into no weight": Norm("l", "s", BATCH, ONE, ONE),
     "attention within windows, with softmax": WINDOWS,
+    "experts whose results a softmax weighs": replace(MOE, softmax=True),
+    "an expert that runs for fewer time steps than there are": replace(MOE, experts=(replace(EXPERT, steps=1),)),
+    "an expert whose input joins the sums of its first layer": replace(MOE, experts=(replace(EXPERT, residual=True),)),
 }
 
 
