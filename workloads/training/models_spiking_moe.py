@@ -8,6 +8,7 @@ Departures, each for addition-only hardware unless said otherwise:
 
 - a chosen expert's result is added as it is. Published is its product with the gate's probability; here the probability only
   takes the gradient (a straight-through estimator);
+- an expert of ratio 1 does not add its input to its first layer's sums: spikes go to it, and no membranes;
 - top-2 of the experts instead of top-1, and a capacity of 1.5 times the mean load, so that choices compete;
 - the tokenizer pools the spikes of ``proj_lif2`` and not the membranes of ``proj_conv3``: 8x8 images have room for one pool;
 - the head reads the mean of the stream over tokens and steps, without the LIF between them;
