@@ -1,5 +1,6 @@
 """Workloads as a run needs them: a network in integers, its program, its images, and recorded or drawn spikes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,17 +15,24 @@ from archsim.kernel import decode
 from archsim.ownership import prove
 from archsim.synthetic import Synthetic, read_rates
 from archsim.traces import trace_words
-from mapping.importers import artefact, spikingformer
+from mapping.importers import artefact, meta_spikeformer, spikformer, spikingformer
 from mapping.ir import Network
-from mapping.networks.spikingformer import PUBLISHED
+from mapping.networks.meta_spikeformer import PUBLISHED as META_SPIKEFORMER
+from mapping.networks.spikformer import PUBLISHED as SPIKFORMER
+from mapping.networks.spikingformer import PUBLISHED as SPIKINGFORMER
+from mapping.networks.weights import Definition
 from mapping.networks.weights import Synthetic as RandomWeights
 from mapping.product import FirstProduct
 from mapping.quantise import IntNetwork, Precision, quantise
 
-FAMILIES = {"spikingformer": spikingformer.read}
+FAMILIES = {
+    "spikingformer": spikingformer.read, "spikformer": spikformer.read, "meta_spikeformer": meta_spikeformer.read,
+}  # fmt: skip
 """Importer of each network family."""
 
-SIZES = {"spikingformer": PUBLISHED}
+SIZES: dict[str, Mapping[str, Definition]] = {
+    "spikingformer": SPIKINGFORMER, "spikformer": SPIKFORMER, "meta_spikeformer": META_SPIKEFORMER,
+}  # fmt: skip
 """Published sizes of each family."""
 
 TUNING_IMAGES = 4

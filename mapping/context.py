@@ -10,10 +10,12 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from mapping.data import DramImage
 from mapping.emit import Emitter
-from mapping.ir import IMAGE, Map
-from mapping.partition import Partition, choose
+from mapping.integer_nodes import IntSum
+from mapping.ir import Map
+from mapping.partition import Partition, choose, split
 from mapping.place import regions
 from mapping.quantise import IntNetwork, IntSynapse
+from mapping.sums import home, places, readers
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,20 @@ class Context:
         self.notes: dict[str, Any] = {}
 
     def _partitions(self) -> dict[str, Partition]:
-        """A partition per layer; layers of one stream share theirs, so that each membrane stays in one core."""
+        """A partition per layer; layers of one stream share theirs, so that each membrane stays in one core.
+
+        A stream that is opened again is another one: its map may have another size.
+        """
         groups: dict[str, list[IntSynapse]] = {}
+        opened: dict[str, str] = {}
+        result: dict[str, Partition] = {}
         for layer in self.network.layers:
             if isinstance(layer, IntSynapse):
-                groups.setdefault(layer.stream or layer.name, []).append(layer)
-        result: dict[str, Partition] = {}
+                if layer.stream and layer.opens:
+                    opened[layer.stream] = layer.name
+                groups.setdefault(opened[layer.stream] if layer.stream else layer.name, []).append(layer)
+            elif isinstance(layer, IntSum) and layer.reduce:
+                result[layer.name] = Partition(1, split(layer.shape, self.chip.cores, whole_rows=False))
         for layers in groups.values():
             shape = layers[0].shape
             if layers[0].pool:
@@ -75,7 +85,7 @@ class Context:
         """A partition per layer of a streamed network: even parts of the positions, a core each; the classifier's as ever."""
         result = self._partitions()
         for layer in self.synapses():
-            if not layer.planes or layer.source == IMAGE:
+            if not layer.classifies:
                 count = layer.shape.positions
                 parts = min(self.chip.cores, count)
                 edges = [count * part // parts for part in range(parts + 1)]
@@ -87,11 +97,10 @@ class Context:
         return [layer for layer in self.network.layers if isinstance(layer, IntSynapse)]
 
     def readers(self, name: str) -> int:
-        """Mask of the cores that lead a gang of a layer that reads map ``name``."""
+        """Mask of the cores that lead a gang of a layer that reads the region of map ``name``."""
         mask = 0
-        for layer in self.synapses():
-            if layer.source == name:
-                mask |= self.partitions[layer.name].leaders
+        for layer in readers(self.network, home(self.network, name)):
+            mask |= self.partitions[layer].leaders
         return mask
 
     def load(
@@ -106,14 +115,16 @@ class Context:
         self.emitter.emit([sequencer.DMA], sequencer.LOAD, fields, [{"layer": self.layer}])
 
     def copy_to_cores(self, name: str, first: int, end: int, word: int, source: dict[str, int]) -> None:
-        """Emit the COPY of one word of the positions ``first .. end - 1`` of a map to every core that reads it, if any does."""
-        slices, mask = self.chip.slices(self.network.timesteps), self.readers(name)
-        if not mask:
-            return
-        region = self.regions[name]
-        fields = {
-            "outer": end - first, "inner": slices, "cores": mask, "bank": region.bank,
-            "base": region.base + first * slices * region.words + word, "base_outer": slices * region.words,
-            "base_inner": region.words,
-        }  # fmt: skip
-        self.emitter.emit([sequencer.MULTICAST], sequencer.COPY, source | fields, [{"layer": self.layer}])
+        """Emit the COPY of one word of the positions ``first .. end - 1`` of a map to every core that reads it, if any does.
+
+        A map that is read alone and in sums lies, and is copied to, each of these places.
+        """
+        slices = self.chip.slices(self.network.timesteps)
+        for place, number in places(self.network, name):
+            region = self.regions[place]
+            fields = {
+                "outer": end - first, "inner": slices, "cores": self.readers(place), "bank": region.bank,
+                "base": region.base + number * region.spacing + first * slices * region.words + word,
+                "base_outer": slices * region.words, "base_inner": region.words,
+            }  # fmt: skip
+            self.emitter.emit([sequencer.MULTICAST], sequencer.COPY, source | fields, [{"layer": self.layer}])

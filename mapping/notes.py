@@ -3,7 +3,7 @@
 from typing import Any
 
 from mapping.context import Context
-from mapping.ir import IMAGE
+from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.partition import words
 from mapping.place import collected
 from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
@@ -14,15 +14,17 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
     network, chip, steps = context.network, context.chip, context.network.timesteps
     result: dict[str, dict[str, int]] = {}
     for layer in network.layers:
-        if isinstance(layer, IntPlanes):
+        if isinstance(layer, IntPlanes | IntTokenNeuron):
             for name in (layer.spikes, collected(layer)):
                 if region := context.regions.get(name):
                     shape = {"positions": region.positions, "slices": region.slices, "words": region.words}
                     result[name] = shape | {"planes": 1}
-        elif layer.spikes:
+        if layer.spikes and not isinstance(layer, IntPlanes):
             whole = network.maps[layer.spikes]
-            count = -(-whole.channels // chip.columns)
-            shape = {"positions": whole.positions, "slices": chip.slices(steps), "words": count, "planes": 0}
+            count, lanes = -(-whole.channels // chip.columns), chip.lanes_used(steps)
+            if isinstance(layer, IntTokenNeuron):
+                lanes = 1
+            shape = {"positions": whole.positions, "slices": steps // lanes, "words": count, "planes": 0, "lanes": lanes}
             result[layer.spikes] = shape | {"channels": whole.channels, "steps": steps}
     return result
 
@@ -40,13 +42,13 @@ def recordings(context: Context) -> dict[str, dict[str, int]]:
     network, chip, steps = context.network, context.chip, context.network.timesteps
     result: dict[str, dict[str, int]] = {}
     for layer in network.layers:
-        if isinstance(layer, IntAttention):
-            whole = network.maps[layer.q]
+        if isinstance(layer, IntAttention | IntTokenNeuron):
+            whole = network.maps[layer.spikes]
             count = -(-whole.channels // chip.columns)
             result[layer.name] = {"positions": whole.positions, "words": count, "steps": steps}
         elif isinstance(layer, IntSynapse):
-            once = layer.planes and layer.source != IMAGE
-            shape = {"positions": layer.shape.positions, "words": words(chip, layer), "steps": 1 if once else steps}
+            count = 1 if layer.classifies else steps
+            shape = {"positions": layer.shape.positions, "words": words(chip, layer), "steps": count}
             result[layer.name] = shape
     return result
 
@@ -55,12 +57,16 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
     """Name, kind, dense multiply-adds of all time steps, and operand of a layer."""
     macs, operand = 0, "spikes"
     if isinstance(entry, IntSynapse):
-        steps = 1 if entry.planes and entry.source != IMAGE else network.timesteps
+        steps = 1 if entry.classifies and entry.planes else network.timesteps
         macs, operand = entry.shape.positions * entry.weight.size * steps, "planes" if entry.planes else "spikes"
-        kind = "classifier" if entry.planes and entry.source != IMAGE else "synapse"
+        kind = "classifier" if entry.classifies else "synapse"
     elif isinstance(entry, IntAttention):
         shape, kind = network.maps[entry.q], "attention"
         macs = 2 * shape.positions * shape.channels * (shape.channels // entry.heads) * network.timesteps
+    elif isinstance(entry, IntSum):
+        kind = "sum"
+    elif isinstance(entry, IntTokenNeuron):
+        kind, operand = "neuron", "planes"
     else:
         kind, operand = "planes", "planes"
     return {"name": entry.name, "kind": kind, "macs": macs, "operand": operand}

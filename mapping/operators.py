@@ -1,12 +1,11 @@
 """What the mapper refuses, by name: operators of :mod:`mapping.ir` that have no integer form or no instruction yet."""
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import CHANNELS, GATE, IF_HALF, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
-from mapping.nodes import Concat, Norm, Sum, WindowAttention
+from mapping.ir import CHANNELS, GATE, IF_HALF, Attention, Chain, Layer, Network, Synapse
+from mapping.nodes import Concat, Norm, WindowAttention
 
 NODES = {
     Chain: "a chain of convolutions without a neuron between them; merge it into one",
-    Sum: "a sum of spike maps, which is a map of integers",
     Concat: "maps side by side",
     Norm: "a norm that folds into no weight",
     WindowAttention: "attention within windows, with softmax",
@@ -28,9 +27,7 @@ def refusal(layer: Layer) -> str | None:
         return _synapse(layer)
     if isinstance(layer, Attention):
         return "attention as a gate, q AND neuron(sum of k AND v)" if layer.kind == GATE else None
-    if isinstance(layer, Classifier):
-        return "a neuron between the mean over tokens and the classifier" if layer.neuron else None
-    return NODES[type(layer)]
+    return NODES.get(type(layer))
 
 
 def _synapse(layer: Synapse) -> str | None:
@@ -42,6 +39,5 @@ def _synapse(layer: Synapse) -> str | None:
         "a norm by position behind the sums": layer.token_norm is not None,
         f"a time constant of {layer.tau:g} steps; the neuron unit has 2": layer.tau != 2.0,
         "integrate and fire from half the threshold": layer.neuron == IF_HALF,
-        "a layer on the image that joins a stream; add a neuron": layer.source == IMAGE and layer.stream is not None,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -7,6 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from archsim.contracts import neuron
+from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.ir import IMAGE
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
 
@@ -19,7 +20,7 @@ class ReferenceRun:
         spikes: bool [T, positions, channels] by map, after any pool.
         inputs: membrane inputs int64 [T, positions, channels] by layer (stream values where it joins a stream).
         potentials: membrane potentials before the reset, of the same shape, of layers that fire.
-        operand: int64 [channels], the classifier's.
+        operand: int64 [channels], the classifier's; sums over time where it reads spikes.
         logits: int64 [classes].
     """
 
@@ -41,7 +42,15 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
         elif isinstance(layer, IntPlanes):
             half = 2 ** (layer.planes - 1)
             result.operand = np.clip(sums // 2**layer.right_shift, -half, half - 1)
-        elif layer.planes and layer.source != IMAGE:
+        elif isinstance(layer, IntSum):
+            if layer.reduce:
+                sums = sum(result.spikes[name].sum(axis=(0, 1)) for name in layer.sources)
+        elif isinstance(layer, IntTokenNeuron):
+            result.inputs[layer.name] = y = result.inputs[layer.source].sum(axis=1, keepdims=True)
+            bits = network.precision.membrane_bits
+            fired, result.potentials[layer.name] = _fire(y, layer.threshold, neuron.LIF, bits)
+            result.spikes[layer.spikes], result.operand = fired, fired.sum(axis=(0, 1))
+        elif layer.classifies:
             result.logits = layer.weight[:, :, 0, 0].astype(np.int64) @ result.operand + layer.bias
         else:
             y = _sums(layer, network, result, image)
@@ -60,7 +69,9 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
 def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: NDArray[np.int64]) -> NDArray[np.int64]:
     """Scaled sums [T, positions, Cout] of a layer: one matrix product per time step over unfolded windows."""
     source = network.maps[layer.source]
-    operand = image[None] if layer.source == IMAGE else result.spikes[layer.source].astype(np.int64)
+    operand = image[None] if layer.source == IMAGE else sum(
+        result.spikes[name].astype(np.int64) for name in network.addends(layer.source)
+    )
     maps = operand.reshape(len(operand), source.height, source.width, source.channels)
     pad = layer.padding
     padded = np.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)))

@@ -9,7 +9,6 @@ from archsim.contracts import dma, multicast, neuron, sequencer
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.neuron import param_layout
 from mapping.attend import EXPECTED_RATE
-from mapping.ir import IMAGE
 from mapping.partition import Chunk, chunks, words
 from mapping.place import require
 from mapping.quantise import IntAttention, IntPlanes, IntSynapse
@@ -51,7 +50,7 @@ class StreamScheduler(Scheduler):
             self.context.layer = number
             if isinstance(layer, IntAttention):
                 self._attention(layer, number, waiting[layer.name])
-            elif isinstance(layer, IntPlanes) or layer.planes and layer.source != IMAGE:
+            elif isinstance(layer, IntPlanes) or layer.classifies:
                 self._flush()
                 self._layer(layer)
             elif layer.spikes in fed:

@@ -14,7 +14,7 @@ from archsim.contracts.common.errors import ArchsimError
 class NetworkConfig(Strict):
     """Which network: a trained one, or a published size of which only the shapes are known."""
 
-    family: Literal["spikingformer"]
+    family: Literal["spikingformer", "spikformer", "meta_spikeformer"]
     """the family of the network, which says how its artefact is read"""
     artefact: str | None = None
     """folder of the trained network, relative to this file"""

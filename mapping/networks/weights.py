@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mapping.ir import Network
+
 Kernel = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Weights [Cout, Cin, kernel height, kernel width] and bias [Cout], a norm folded in."""
 
@@ -33,6 +35,13 @@ class Weights(Protocol):
 
     def unused(self, name: str, parameters: int) -> None:
         """Parameters that the checkpoint holds and no computation reads."""
+
+
+class Definition(Protocol):
+    """A size of a family."""
+
+    def network(self, weights: Weights, image_limit: float = 1.0, head_limit: float = 1.0) -> Network:
+        """The network with these weights; the limits are as in :class:`~mapping.ir.Network`."""
 
 
 @dataclass

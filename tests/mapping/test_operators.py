@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import GATE, HEIGHT, IF_HALF, IMAGE, LIF, Attention, Chain, Classifier, Part, Synapse
-from mapping.nodes import BATCH, Concat, Norm, Sum, WindowAttention
+from mapping.ir import GATE, HEIGHT, IF_HALF, IMAGE, Attention, Chain, Part, Synapse
+from mapping.nodes import BATCH, Concat, Norm, WindowAttention
 from mapping.operators import NODES, refusal
 from mapping.quantise import Precision, quantise
 
@@ -24,11 +24,8 @@ REFUSED = {
     "a norm by position behind the sums": replace(LAYER, token_norm=np.ones((2, 4))),
     "a time constant of 1.5 steps; the neuron unit has 2": replace(LAYER, tau=1.5),
     "integrate and fire from half the threshold": replace(LAYER, neuron=IF_HALF),
-    "a layer on the image that joins a stream; add a neuron": replace(LAYER, source=IMAGE, stream="x"),
     "attention as a gate, q AND neuron(sum of k AND v)": Attention("l", "s", "s", "s", "t", 1, 1.0, 0.5, GATE),
-    "a neuron between the mean over tokens and the classifier": Classifier("l", "l", np.ones((2, 1)), np.ones(2), LIF),
     "a chain of convolutions without a neuron between them; merge it into one": CHAIN,
-    "a sum of spike maps, which is a map of integers": Sum("l", ("s", "s")),
     "maps side by side": Concat("l", ("s", "s")),
     "a norm that folds into no weight": Norm("l", "s", BATCH, ONE, ONE),
     "attention within windows, with softmax": WINDOWS,
