@@ -114,10 +114,10 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams) -> Sources
 
 
 def _published(place: str | Path, config: WorkloadConfig) -> Network:
-    sizes = SIZES[config.network.family]
-    if config.network.size not in sizes:
-        raise ArchsimError(f"{place}: network.size: required one of {', '.join(sizes)}, given '{config.network.size}'")
-    return sizes[config.network.size].network(RandomWeights(config.network.seed))
+    sizes, size = SIZES[config.network.family], config.network.size or ""
+    if size not in sizes:
+        raise ArchsimError(f"{place}: network.size: required one of {', '.join(sizes)}, given '{size}'")
+    return sizes[size].network(RandomWeights(config.network.seed))
 
 
 def _artefacts(place: str | Path, config: WorkloadConfig) -> tuple[artefact.Artefact, artefact.Artefact]:

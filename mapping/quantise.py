@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
-from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntSum, IntTokenNeuron, addends
 from mapping.ir import IMAGE, LIF, Attention, Classifier, Map, Network, Synapse, output_shape
 from mapping.nodes import Sum
 from mapping.operators import require_mapped
@@ -176,7 +176,7 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
             shape = output_shape(layer, maps[layer.source])
             scale = pixel if layer.source == IMAGE else 1.0
             integer = _synapse(layer, shape, scale, exponent, precision)
-            bounds.synapse(integer, shape.positions * steps, _addends(layer, sums))
+            bounds.synapse(integer, shape.positions * steps, addends(layer, sums))
             layers.append(integer)
         elif isinstance(layer, Sum):
             sources = tuple(x for name in layer.sources for x in (sums[name].sources if name in sums else (name,)))
@@ -191,18 +191,6 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
     return IntNetwork(
         network.name, network.timesteps, maps, tuple(layers), pixel, exponent, precision, bounds.layers
     )
-
-
-def _addends(layer: Synapse, sums: Mapping[str, IntSum]) -> int:
-    """Spike maps that a layer reads as one; raises ArchsimError for a kernel over a sum."""
-    if layer.source not in sums:
-        return 1
-    if layer.weight.shape[2:] != (1, 1) or layer.stride != 1 or layer.padding or layer.pool:
-        raise ArchsimError(
-            f"layer '{layer.name}': reads the sum '{layer.source}' of spike maps, which a 1x1 kernel of stride 1 can, "
-            f"given {layer.weight.shape[2]}x{layer.weight.shape[3]} of stride {layer.stride}; put a neuron in between"
-        )
-    return len(sums[layer.source].sources)
 
 
 def _attention(layer: Attention) -> IntAttention:

@@ -44,7 +44,7 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
             result.operand = np.clip(sums // 2**layer.right_shift, -half, half - 1)
         elif isinstance(layer, IntSum):
             if layer.reduce:
-                sums = sum(result.spikes[name].sum(axis=(0, 1)) for name in layer.sources)
+                sums = _operand(network, result, layer.name).sum(axis=(0, 1))
         elif isinstance(layer, IntTokenNeuron):
             result.inputs[layer.name] = y = result.inputs[layer.source].sum(axis=1, keepdims=True)
             bits = network.precision.membrane_bits
@@ -66,12 +66,15 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
     return result
 
 
+def _operand(network: IntNetwork, result: ReferenceRun, name: str) -> NDArray[np.int64]:
+    """Integers [T, positions, channels] of a spike map or of a sum of them."""
+    return np.add.reduce([result.spikes[source].astype(np.int64) for source in network.addends(name)])
+
+
 def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: NDArray[np.int64]) -> NDArray[np.int64]:
     """Scaled sums [T, positions, Cout] of a layer: one matrix product per time step over unfolded windows."""
     source = network.maps[layer.source]
-    operand = image[None] if layer.source == IMAGE else sum(
-        result.spikes[name].astype(np.int64) for name in network.addends(layer.source)
-    )
+    operand = image[None] if layer.source == IMAGE else _operand(network, result, layer.source)
     maps = operand.reshape(len(operand), source.height, source.width, source.channels)
     pad = layer.padding
     padded = np.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)))

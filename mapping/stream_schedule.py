@@ -11,7 +11,7 @@ from archsim.contracts.neuron import param_layout
 from mapping.attend import EXPECTED_RATE
 from mapping.partition import Chunk, chunks, words
 from mapping.place import require
-from mapping.quantise import IntAttention, IntPlanes, IntSynapse
+from mapping.quantise import IntAttention, IntSynapse
 from mapping.schedule import Scheduler
 from mapping.stream import Streams
 from mapping.stream_tiles import Room, Round, rounds
@@ -50,7 +50,7 @@ class StreamScheduler(Scheduler):
             self.context.layer = number
             if isinstance(layer, IntAttention):
                 self._attention(layer, number, waiting[layer.name])
-            elif isinstance(layer, IntPlanes) or layer.classifies:
+            elif not isinstance(layer, IntSynapse) or layer.classifies:
                 self._flush()
                 self._layer(layer)
             elif layer.spikes in fed:

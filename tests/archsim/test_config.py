@@ -233,7 +233,7 @@ def test_mode_trace_needs_a_trace(tmp_path):
 
 def test_unknown_family(tmp_path):
     (error,) = errors_of(workload(tmp_path, WORKLOAD.replace("spikingformer", "resnet")), load_workload)
-    assert error.startswith("3:11: network.family: required spikingformer, given 'resnet'")
+    assert error.startswith("3:11: network.family: required one of spikingformer, spikformer, meta_spikeformer, given 'resnet'")
 
 
 # ------------------------------------------------------------------------------ schema

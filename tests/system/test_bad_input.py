@@ -58,7 +58,8 @@ def test_missing_artefact_folder(copy, refused):
 
 def test_wrong_family(copy, refused):
     copy.replace("family: spikingformer", "family: resnet")
-    assert "spikingformer.yaml:6:11: network.family: required spikingformer, given 'resnet'" in refused()
+    required = "required one of spikingformer, spikformer, meta_spikeformer, given 'resnet'"
+    assert f"spikingformer.yaml:6:11: network.family: {required}" in refused()
 
 
 def test_artefact_of_another_family(copy, refused):

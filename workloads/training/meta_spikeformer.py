@@ -17,7 +17,7 @@ from workloads.training.command import run
 from workloads.training.digits import TrainConfig
 from workloads.training.models_meta_spikeformer import MetaSpikeformer, MetaSpikeformerConfig
 
-DEFAULT_EPOCHS = 40
+DEFAULT_EPOCHS = 15
 
 
 def describe(config: MetaSpikeformerConfig, training: TrainConfig) -> dict[str, Any]:
