@@ -5,7 +5,6 @@ joins a residual stream has a power of two as each channel's scale, and a shift 
 half a unit of the shift goes into the bias. Rounding is floor everywhere else.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -68,7 +68,9 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
 
 def _operand(network: IntNetwork, result: ReferenceRun, name: str) -> NDArray[np.int64]:
     """Integers [T, positions, channels] of a spike map or of a sum of them."""
-    return np.add.reduce([result.spikes[source].astype(np.int64) for source in network.addends(name)])
+    maps = np.stack([result.spikes[source] for source in network.addends(name)]).astype(np.int64)
+    total: NDArray[np.int64] = maps.sum(axis=0)
+    return total
 
 
 def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: NDArray[np.int64]) -> NDArray[np.int64]:
