@@ -16,14 +16,6 @@ from torch.nn import functional as F
 from workloads.training.lif import Lif
 from workloads.training.models import apply_steps
 
-ALPHA = 2.0
-"""Steepness of the surrogate; the other networks have 4."""
-
-
-def lif(threshold: float = 1.0) -> Lif:
-    """Neurons with a wide surrogate: the stages are joined by neurons alone, through which little gradient comes otherwise."""
-    return Lif(threshold, alpha=ALPHA)
-
 
 @dataclass(frozen=True)
 class MetaSpikeformerConfig:
@@ -57,7 +49,7 @@ class MsDownSampling(nn.Module):
     def __init__(self, cin: int, cout: int, kernel: int, stride: int, first: bool = False) -> None:
         super().__init__()
         if not first:
-            self.encode_lif = lif()
+            self.encode_lif = Lif()
         self.first = first
         self.encode_conv = nn.Conv2d(cin, cout, kernel, stride, kernel // 2)
         self.encode_bn = nn.BatchNorm2d(cout)
@@ -73,10 +65,10 @@ class SepConv(nn.Module):
 
     def __init__(self, dim: int, kernel: int) -> None:
         super().__init__()
-        self.lif1 = lif()
+        self.lif1 = Lif()
         self.pwconv1 = nn.Conv2d(dim, 2 * dim, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(2 * dim)
-        self.lif2 = lif()
+        self.lif2 = Lif()
         self.dwconv = nn.Conv2d(2 * dim, 2 * dim, kernel, padding=kernel // 2, groups=2 * dim, bias=False)
         self.pwconv2 = nn.Conv2d(2 * dim, dim, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(dim)
@@ -93,10 +85,10 @@ class MsConvBlock(nn.Module):
     def __init__(self, dim: int, mlp_ratio: int, kernel: int) -> None:
         super().__init__()
         self.Conv = SepConv(dim, kernel)
-        self.lif1 = lif()
+        self.lif1 = Lif()
         self.conv1 = nn.Conv2d(dim, dim * mlp_ratio, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(dim * mlp_ratio)
-        self.lif2 = lif()
+        self.lif2 = Lif()
         self.conv2 = nn.Conv2d(dim * mlp_ratio, dim, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(dim)
 
@@ -145,11 +137,11 @@ class MsAttention(nn.Module):
     def __init__(self, dim: int, config: MetaSpikeformerConfig) -> None:
         super().__init__()
         self.heads, self.scale = config.heads, config.attention_scale
-        self.head_lif = lif()
+        self.head_lif = Lif()
         for name in "qkv":
             self.add_module(f"{name}_conv", rep_conv(dim))
-            self.add_module(f"{name}_lif", lif())
-        self.attn_lif = lif(threshold=config.attention_threshold)
+            self.add_module(f"{name}_lif", Lif())
+        self.attn_lif = Lif(threshold=config.attention_threshold)
         self.proj_conv = rep_conv(dim)
 
     def _heads(self, name: str, spikes: Tensor) -> Tensor:
@@ -171,10 +163,10 @@ class MsMlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1_lif = lif()
+        self.fc1_lif = Lif()
         self.fc1_conv = nn.Conv1d(dim, hidden, 1)
         self.fc1_bn = nn.BatchNorm1d(hidden)
-        self.fc2_lif = lif()
+        self.fc2_lif = Lif()
         self.fc2_conv = nn.Conv1d(hidden, dim, 1)
         self.fc2_bn = nn.BatchNorm1d(dim)
 
@@ -216,7 +208,7 @@ class MetaSpikeformer(nn.Module):
             self.add_module(f"ConvBlock{name}", nn.ModuleList([MsConvBlock(dim, 4, kernel)]))
         self.block3 = nn.ModuleList(MsBlock(e2, config) for _ in range(config.depths[0]))
         self.block4 = nn.ModuleList(MsBlock(e3, config) for _ in range(config.depths[1]))
-        self.lif = lif()
+        self.lif = Lif()
         self.head = nn.Linear(e3, config.classes)
 
     def forward(self, images: Tensor) -> Tensor:
