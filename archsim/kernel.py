@@ -1,7 +1,7 @@
 """The event simulation: instructions start when queue and semaphores allow, and last as long as their unit's law says."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 
@@ -12,6 +12,7 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
+from archsim.contracts.dma import PROGRAM, row_beats
 from archsim.ownership import members
 from archsim.results import (
     NOT_WAITING,
@@ -27,6 +28,7 @@ from archsim.units import attention, core, dma, experts, multicast
 from archsim.units.sram import Memories
 
 Observer = Callable[[int, int, dict[str, int]], None]
+Watcher = Callable[[list[tuple[int, int]], list[dict[str, int]]], None]
 
 _WAITS = {
     sequencer.DMA: WAIT_DMA, sequencer.MULTICAST: WAIT_MULTICAST, sequencer.ATTENTION: WAIT_ATTENTION,
@@ -56,7 +58,10 @@ class _Queue:
 
 
 def decode(program: Program) -> dict[int, list[dict[str, int]]]:
-    """The instructions of every queue up to its HALT. Raises ArchsimError for a queue without one or a bad opcode."""
+    """The instructions of every queue up to its HALT.
+
+    Raises ArchsimError for a queue without one, a bad opcode, and where DRAM holds other rows for a program memory than its queue.
+    """
     queues = {}
     for engine, rows in program.queues.items():
         instructions = [sequencer.decode(row.tobytes()) for row in rows]
@@ -66,7 +71,27 @@ def decode(program: Program) -> dict[int, list[dict[str, int]]]:
                 f"program: the queue of {sequencer.engine_name(engine)} has no HALT; map the network again"
             )
         queues[engine] = instructions[: halts[0]]
+    _check_refills(program, queues.get(sequencer.DMA, []))
     return queues
+
+
+def _check_refills(program: Program, transfers: Sequence[Mapping[str, int]]) -> None:
+    """Raise ArchsimError unless each LOAD of a program memory brings the next part of that engine's queue."""
+    half, bus = program.chip.queue_rows // 2, program.chip.dram_bus_bytes
+    parts = dict.fromkeys(program.queues, 2)
+    for index, head in enumerate(transfers):
+        if head["opcode"] != sequencer.LOAD or head["memory"] != PROGRAM:
+            continue
+        stride = row_beats(head["row_bytes"], bus) * bus
+        loaded = program.dram[head["dram_address"] :][: head["rows"] * stride].reshape(-1, stride)
+        first = parts[head["cores"]] * half
+        rows = program.queues[head["cores"]][first : first + half]
+        parts[head["cores"]] += 1
+        if not np.array_equal(loaded[: len(rows), : rows.shape[1]], rows):
+            raise ArchsimError(
+                f"program: dma instruction {index} loads other rows into the program memory of "
+                f"{sequencer.engine_name(head['cores'])} than {first} to {first + half - 1} of its queue; map the network again"
+            )
 
 
 class Simulation:
@@ -79,6 +104,7 @@ class Simulation:
         capture: takes the outputs of instructions, and gives those of a trace.
         latencies: DRAM latencies, cycles, that the bursts of all LOADs take in turn, cyclic; None: the chip's constant.
         observe: called with engine, index in its queue and decoded fields when an instruction has changed the memories.
+        watch: called before it changes them, once a gang: with (engine, index) and fields of each member.
     """
 
     def __init__(
@@ -89,8 +115,10 @@ class Simulation:
         capture: Capture,
         latencies: Sequence[int] | None = None,
         observe: Observer | None = None,
+        watch: Watcher | None = None,
     ) -> None:
         self.chip, self.memories, self.capture, self.observe = chip, memories, capture, observe
+        self.watch = watch
         self.latencies = None if latencies is None else cycle(latencies)
         self.queues = {engine: _Queue(instructions) for engine, instructions in queues.items()}
         self.records: list[tuple[int, ...]] = []
@@ -150,6 +178,8 @@ class Simulation:
     def _execute(self, group: list[int], start: int, cause: int) -> list[int]:
         """Run the head instruction of ``group`` from cycle ``start``; returns the engines that it may have woken."""
         heads = [self.queues[member].instructions[self.queues[member].next] for member in group]
+        if self.watch:
+            self.watch([(member, self.queues[member].next) for member in group], heads)
         cycles, counts = self._dispatch(group, heads)
         end, woken = start + cycles, list(group)
         for member, head, counters in zip(group, heads, counts, strict=True):
@@ -199,6 +229,8 @@ class Simulation:
             cycles, counts = multicast.copy(head, chip, memories)
         elif opcode == sequencer.TOPK:
             cycles, counts = experts.topk(head, chip, memories)
+            table = memories.experts.routes[head["core"], head["entry"] :]
+            capture.choose(engine, index, head, table[: head["tokens"] * head["choices"]])
         elif opcode in (sequencer.DISPATCH, sequencer.COLLECT):
             cycles, counts = experts.route(head, chip, memories)
         else:

@@ -146,9 +146,9 @@ def run_image(
         trace = mapped.words(number)
     capture = Capture(chip, program.notes, trace if mode == "trace" else None, record)
     records = Simulation(chip, mapped.queues, memories, capture).run()
-    check_intervals(mapped.queues, records)
+    check_intervals(chip, mapped.queues, records)
     # Queues are in order and end together with the last instruction: that is the last logit's.
-    return ImageRun(int(records["end"].max()), read_logits(program, memories.dram), records), capture
+    return ImageRun(int(records["end"].max()), read_logits(program, memories.dram), records, capture.loads), capture
 
 
 def write_image(mapped: Workload, dram: NDArray[np.uint8], pixels: NDArray[np.float64]) -> None:

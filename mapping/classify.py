@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from archsim.contracts import dma, sequencer
 from mapping.context import Context
+from mapping.data import sum_bytes
 from mapping.integer_nodes import IntSum
 from mapping.partition import words
 from mapping.place import Region, collected, require
@@ -106,7 +107,7 @@ class ClassifierScheduler:
     def logits(self, layer: IntSynapse, cores: list[int], group: int, fields: dict[str, int]) -> None:
         """Store the logits of a column group."""
         context, chip = self.context, self.context.chip
-        row_bytes = -(-chip.neurons * chip.membrane_bits // 8)
+        row_bytes = sum_bytes(chip)
         for member, core in enumerate(cores):
             address = context.dram.reserve(fields["blocks"], row_bytes)
             store = {

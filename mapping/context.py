@@ -1,6 +1,7 @@
 """Context: what the parts of the scheduler share while a network is mapped: queues, DRAM, places, banks in turn."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,20 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from mapping.data import DramImage
 from mapping.emit import Emitter
+from mapping.experts import IntExperts
 from mapping.integer_nodes import IntSum
 from mapping.ir import Map
-from mapping.partition import Partition, choose, split
-from mapping.place import regions
+from mapping.partition import Partition, choose, split, words
+from mapping.place import Region, regions
 from mapping.quantise import IntNetwork, IntSynapse
+from mapping.slots import routes, slot_regions
 from mapping.sums import home, places, readers
+
+Placement = Mapping[str, Sequence[int]]
+"""Core of each expert, by layer."""
+
+NOWHERE: Placement = {}
+"""No layer is placed: its experts take one core after the other."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class Context:
         streamed: the maps lie in DRAM (see ``mapping.stream``).
         emitter, dram: the queues and the DRAM image as far as they are emitted.
         partitions: per layer, which cores compute which positions.
+        routes: per layer of experts, where tokens, scores and results lie.
         regions: per map, where cores find it in their input banks.
         layer: number of the layer that is being emitted.
         weight_bank, param_bank: the bank loaded last.
@@ -48,12 +58,25 @@ class Context:
         notes: for ``Program.notes``.
     """
 
-    def __init__(self, network: IntNetwork, chip: ChipParams, limits: Limits, streamed: bool = False) -> None:
+    def __init__(
+        self,
+        network: IntNetwork,
+        chip: ChipParams,
+        limits: Limits,
+        streamed: bool = False,
+        placement: Placement = NOWHERE,
+    ) -> None:
         self.network, self.chip, self.limits, self.streamed = network, chip, limits, streamed
         self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
-        self.emitter, self.dram = Emitter(chip), DramImage(chip)
+        self.dram = DramImage(chip)
+        self.emitter = Emitter(chip, self.dram)
         self.partitions = self._shares() if streamed else self._partitions()
-        self.regions = regions(chip, network, {name: len(x.ranges) for name, x in self.partitions.items()}, streamed)
+        self.routes = {
+            layer.name: routes(chip, layer, self.partitions[layer.name], network.timesteps, placement.get(layer.name))
+            for layer in network.layers if isinstance(layer, IntExperts)
+        }  # fmt: skip
+        gangs = {name: len(x.ranges) for name, x in self.partitions.items()}
+        self.regions = regions(chip, network, gangs, streamed, slot_regions(chip, self.routes))
         self.layer = self.weight_bank = self.param_bank = 0
         self.out_bank = [0] * chip.cores
         self.notes: dict[str, Any] = {}
@@ -78,6 +101,8 @@ class Context:
             if layers[0].pool:
                 shape = Map((shape.height + 1) // 2, (shape.width + 1) // 2, shape.channels)
             partition = choose(self.chip, layers, shape, layers[0].pool)
+            if any(isinstance(layer, IntExperts) for layer in layers):  # a token and all of its words have one home
+                partition = Partition(1, split(shape, self.chip.cores, layers[0].pool))
             result |= {layer.name: partition for layer in layers}
         return result
 
@@ -95,6 +120,17 @@ class Context:
     def synapses(self) -> list[IntSynapse]:
         """The layers that run on the cores."""
         return [layer for layer in self.network.layers if isinstance(layer, IntSynapse)]
+
+    def share_rows(self, layer: IntSynapse) -> int:
+        """Rows of a core's residual bank that its share of the layer's stream takes, all words of it."""
+        partition = self.partitions[layer.name]
+        longest = max(end - first for first, end in partition.ranges)
+        steps = self.network.timesteps if layer.stream else 1
+        return -(-words(self.chip, layer) // partition.gang) * longest * steps * self.chip.blocks
+
+    def spilled(self, layer: IntSynapse) -> bool:
+        """Whether the layer's stream lies in DRAM (see ``mapping.spill``)."""
+        return self.streamed and bool(layer.stream) and self.share_rows(layer) > self.chip.residual_rows
 
     def readers(self, name: str) -> int:
         """Mask of the cores that lead a gang of a layer that reads the region of map ``name``."""
@@ -119,12 +155,17 @@ class Context:
 
         A map that is read alone and in sums lies, and is copied to, each of these places.
         """
-        slices = self.chip.slices(self.network.timesteps)
         for place, number in places(self.network, name):
             region = self.regions[place]
-            fields = {
-                "outer": end - first, "inner": slices, "cores": self.readers(place), "bank": region.bank,
-                "base": region.base + number * region.spacing + first * slices * region.words + word,
-                "base_outer": slices * region.words, "base_inner": region.words,
-            }  # fmt: skip
-            self.emitter.emit([sequencer.MULTICAST], sequencer.COPY, source | fields, [{"layer": self.layer}])
+            region = replace(region, base=region.base + number * region.spacing)
+            self.copy(region, self.readers(place), first, end, word, source)
+
+    def copy(self, region: Region, mask: int, first: int, end: int, word: int, source: dict[str, int]) -> None:
+        """Emit the COPY of one word of the positions ``first .. end - 1`` of the map in ``region`` to the cores of ``mask``."""
+        slices = self.chip.slices(self.network.timesteps)
+        fields = {
+            "outer": end - first, "inner": slices, "cores": mask, "bank": region.bank,
+            "base": region.base + first * slices * region.words + word, "base_outer": slices * region.words,
+            "base_inner": region.words,
+        }  # fmt: skip
+        self.emitter.emit([sequencer.MULTICAST], sequencer.COPY, source | fields, [{"layer": self.layer}])

@@ -1,13 +1,11 @@
 """Integer layers without weights of their own: sums of spike maps, and neurons on the mean over tokens."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import Map, Synapse
+from mapping.ir import Map
 
 
 @dataclass(frozen=True)
@@ -48,15 +46,3 @@ class IntTokenNeuron:
     def spikes(self) -> str:
         """The map that the neurons write."""
         return self.name
-
-
-def addends(layer: Synapse, sums: Mapping[str, IntSum]) -> int:
-    """Spike maps that a layer reads as one; raises ArchsimError for a kernel over a sum."""
-    if layer.source not in sums:
-        return 1
-    if layer.weight.shape[2:] != (1, 1) or layer.stride != 1 or layer.padding or layer.pool:
-        raise ArchsimError(
-            f"layer '{layer.name}': reads the sum '{layer.source}' of spike maps, which a 1x1 kernel of stride 1 can, "
-            f"given {layer.weight.shape[2]}x{layer.weight.shape[3]} of stride {layer.stride}; put a neuron in between"
-        )
-    return len(sums[layer.source].sources)

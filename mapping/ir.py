@@ -9,10 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.nodes import Concat, Norm, Sum, WindowAttention
+from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
 
 LIF, IF, IF_HALF = "lif", "if", "if_half"
-"""Neurons: leaky with hard reset to 0; integrate and fire with soft reset, from 0 or from half the threshold."""
+"""Neurons: leaky with hard reset to 0; integrate and fire with soft reset, from 0 or from half the threshold.
+
+A spike is 1; that of ``IF_HALF`` is as high as its threshold.
+"""
 
 CHANNELS, HEIGHT, WIDTH = "channels", "height", "width"
 """Axes that a linear layer can mix."""
@@ -154,7 +157,7 @@ class Classifier:
     spikes: str | None = None
 
 
-Layer = Synapse | Chain | Sum | Concat | Norm | Attention | WindowAttention | Classifier
+Layer = Synapse | Chain | Sum | Concat | Norm | Attention | WindowAttention | Experts | Classifier
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,10 @@ class Network:
                 maps[layer.name] = Map(shapes[0].height, shapes[0].width, channels)
             elif isinstance(layer, Norm):
                 maps[layer.name] = shapes[0]
+                if layer.spikes:
+                    maps[layer.spikes] = shapes[0]
+            elif isinstance(layer, Experts):
+                check_experts(layer, shapes[0])
                 if layer.spikes:
                     maps[layer.spikes] = shapes[0]
         return maps
@@ -253,3 +260,16 @@ def output_shape(layer: Synapse, source: Map) -> Map:
             f"{source.height} x {source.width} with padding {layer.padding}"
         )
     return result
+
+
+def check_experts(layer: Experts, source: Map) -> None:
+    """Raise ArchsimError unless the weights of a layer of experts fit its source and each other."""
+    channels, count = source.channels, len(layer.experts)
+    parts: dict[str, tuple[tuple[NDArray[np.float64], ...], tuple[tuple[int, ...], ...]]]
+    parts = {"gate": ((layer.gate, layer.gate_bias), ((count, channels), (count,)))}
+    for number, expert in enumerate(layer.experts):
+        given, hidden = (expert.hidden, expert.hidden_bias, expert.weight, expert.bias), len(expert.hidden)
+        parts[f"expert {number}"] = given, ((hidden, channels), (hidden,), (channels, hidden), (channels,))
+    for part, (weights, required) in parts.items():
+        if (shapes := tuple(weight.shape for weight in weights)) != required:
+            raise ArchsimError(f"layer '{layer.name}': {part} needs weights of shapes {required}, given {shapes}")

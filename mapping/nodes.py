@@ -1,4 +1,4 @@
-"""Layers without weights of a convolution: sums, concatenation, norms that do not fold, attention with softmax.
+"""Layers that are no convolution: sums, concatenation, norms that do not fold, attention with softmax, experts.
 
 They stand beside those of :mod:`mapping.ir`, which reads networks made of both.
 """
@@ -50,6 +50,58 @@ class Norm:
     threshold: float = 1.0
     spikes: str | None = None
     reduce: bool = False
+
+
+@dataclass(frozen=True)
+class Expert:
+    """Two linear layers with a neuron between them.
+
+    Attributes:
+        hidden, hidden_bias, weight, bias: float64 [H, C], [H], [C, H] and [C].
+        threshold: of the neuron.
+        steps: time steps in which it runs; its last result stands for the others. None: all.
+        residual: what the first layer reads joins its sums; it then has as many channels.
+    """
+
+    hidden: NDArray[np.float64]
+    hidden_bias: NDArray[np.float64]
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    threshold: float = 1.0
+    steps: int | None = None
+    residual: bool = False
+
+
+@dataclass(frozen=True)
+class Experts:
+    """A mixture of experts: each position is a token, and the experts that it chooses add their results to its stream.
+
+    The gate reads the spikes of the first time step and chooses for all of them; ties to the lowest expert.
+
+    Attributes:
+        source: map of the tokens, written by the layer right before, which joins the same stream.
+        stream: residual stream that the results join.
+        gate, gate_bias: float64 [experts, C] and [experts].
+        experts: the experts.
+        choices: experts of a token.
+        capacity: tokens that an expert accepts, in the order of positions; a choice beyond that adds nothing.
+        neuron, threshold, spikes, reduce: as in :class:`Synapse`, of the stream behind the experts.
+        softmax: results are multiplied with the gate's probability, a real number.
+    """
+
+    name: str
+    source: str
+    stream: str
+    gate: NDArray[np.float64]
+    gate_bias: NDArray[np.float64]
+    experts: tuple[Expert, ...]
+    choices: int
+    capacity: int
+    neuron: str | None = None
+    threshold: float = 1.0
+    spikes: str | None = None
+    reduce: bool = False
+    softmax: bool = False
 
 
 @dataclass(frozen=True)

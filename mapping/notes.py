@@ -3,6 +3,7 @@
 from typing import Any
 
 from mapping.context import Context
+from mapping.experts import IntExperts, IntGate
 from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.partition import words
 from mapping.place import collected
@@ -26,6 +27,12 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
                 lanes = 1
             shape = {"positions": whole.positions, "slices": steps // lanes, "words": count, "planes": 0, "lanes": lanes}
             result[layer.spikes] = shape | {"channels": whole.channels, "steps": steps}
+        if isinstance(layer, IntExperts):
+            for first, _ in layer.experts:
+                result[first.spikes or ""] = {
+                    "positions": layer.capacity, "slices": chip.slices(steps), "words": words(chip, first), "planes": 0,
+                    "lanes": chip.lanes_used(steps), "channels": first.shape.channels, "steps": steps,
+                }  # fmt: skip
     return result
 
 
@@ -45,9 +52,10 @@ def recordings(context: Context) -> dict[str, dict[str, int]]:
         if isinstance(layer, IntAttention | IntTokenNeuron):
             whole = network.maps[layer.spikes]
             count = -(-whole.channels // chip.columns)
-            result[layer.name] = {"positions": whole.positions, "words": count, "steps": steps}
+            positions = 1 if isinstance(layer, IntAttention) and layer.gates else whole.positions
+            result[layer.name] = {"positions": positions, "words": count, "steps": steps}
         elif isinstance(layer, IntSynapse):
-            count = 1 if layer.classifies else steps
+            count = 1 if layer.classifies or isinstance(layer, IntGate) else steps
             shape = {"positions": layer.shape.positions, "words": words(chip, layer), "steps": count}
             result[layer.name] = shape
     return result
@@ -56,13 +64,20 @@ def recordings(context: Context) -> dict[str, dict[str, int]]:
 def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
     """Name, kind, dense multiply-adds of all time steps, and operand of a layer."""
     macs, operand = 0, "spikes"
-    if isinstance(entry, IntSynapse):
+    if isinstance(entry, IntExperts):
+        weights = [sum(part.weight.size for part in pair) for pair in entry.experts]
+        # Experts may differ: the mean of a choice.
+        macs, kind = entry.tokens * entry.choices * sum(weights) // len(weights) * network.timesteps, "experts"
+    elif isinstance(entry, IntGate):
+        macs, kind = entry.shape.positions * entry.weight.size, "gate"
+    elif isinstance(entry, IntSynapse):
         steps = 1 if entry.classifies and entry.planes else network.timesteps
         macs, operand = entry.shape.positions * entry.weight.size * steps, "planes" if entry.planes else "spikes"
         kind = "classifier" if entry.classifies else "synapse"
     elif isinstance(entry, IntAttention):
         shape, kind = network.maps[entry.q], "attention"
-        macs = 2 * shape.positions * shape.channels * (shape.channels // entry.heads) * network.timesteps
+        head = 0 if entry.gates else shape.channels // entry.heads  # a gate multiplies nothing
+        macs = 2 * shape.positions * shape.channels * head * network.timesteps
     elif isinstance(entry, IntSum):
         kind = "sum"
     elif isinstance(entry, IntTokenNeuron):

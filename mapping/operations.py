@@ -1,7 +1,7 @@
 """Dense operations of a network: multiply-accumulates of one time step by layer, as published tables count them."""
 
 from mapping.ir import Attention, Chain, Classifier, Layer, Map, Network, Synapse, output_shape
-from mapping.nodes import WindowAttention
+from mapping.nodes import Experts, WindowAttention
 
 
 def operations(network: Network) -> dict[str, int]:
@@ -18,6 +18,8 @@ def _layer(layer: Layer, maps: dict[str, Map]) -> dict[str, int]:
         return {part.name: part.weight.size * positions for part in layer.parts}
     if isinstance(layer, Attention | WindowAttention):
         return {layer.name: _attention(layer, maps[layer.q])}
+    if isinstance(layer, Experts):
+        return _experts(layer, maps[layer.source].positions)
     if isinstance(layer, Classifier):
         return {layer.name: layer.weight.size}
     return {}
@@ -27,6 +29,13 @@ def _synapse(layer: Synapse, source: Map) -> int:
     shape = output_shape(layer, source)
     columns = shape.positions * shape.channels // len(layer.weight)  # of an axis: all vectors along it
     return layer.weight.size * columns
+
+
+def _experts(layer: Experts, tokens: int) -> dict[str, int]:
+    """The gate, and the experts of all tokens: as many as a token chooses, alike in size."""
+    expert = layer.experts[0]
+    chosen = tokens * layer.choices * (expert.hidden.size + expert.weight.size)
+    return {f"{layer.name}.gate": layer.gate.size * tokens, layer.name: chosen}
 
 
 def _attention(layer: Attention | WindowAttention, shape: Map) -> int:

@@ -1,5 +1,6 @@
 """Place: banks and rows of spike maps, membranes and partial sums; refuses by name what does not fit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from archsim.contracts.common.chip import ChipParams
@@ -8,6 +9,11 @@ from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.ir import IMAGE
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
 from mapping.sums import home, places, readers
+
+Slots = Mapping[str, tuple[int, int, int]]
+"""Positions, slices and words of regions, by name, neighbours in different banks."""
+
+NONE: Mapping[str, Slots] = {}
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,16 @@ def collected(layer: IntPlanes | IntTokenNeuron) -> str:
     return f"{layer.spikes} parts"
 
 
-def regions(chip: ChipParams, network: IntNetwork, gangs: dict[str, int], streamed: bool = False) -> dict[str, Region]:
+def regions(
+    chip: ChipParams,
+    network: IntNetwork,
+    gangs: dict[str, int],
+    streamed: bool = False,
+    slots: Mapping[str, Slots] = NONE,
+) -> dict[str, Region]:
     """Input regions of the maps that cores read whole: all of them, or the classifier's operand if the network is ``streamed``.
 
-    ``gangs``: position ranges per layer.
+    ``gangs``: position ranges per layer. ``slots``: what the experts' cores need besides, while a layer is computed.
 
     A map never shares its bank with the map from which it is computed, so both can be in use at once.
     Raises ArchsimError naming the layer and the buffer when a map does not fit.
@@ -70,7 +82,29 @@ def regions(chip: ChipParams, network: IntNetwork, gangs: dict[str, int], stream
     for layer in network.layers:
         if isinstance(layer, IntSum) and layer.name not in placed and home(network, layer.name) in placed:
             placed[layer.name] = replace(placed[home(network, layer.name)], addends=len(layer.sources))
+    placed |= _slots(chip, network, slots, {name: (placed[name], written[name], read[name]) for name in read if name in placed})
     return placed | _parts(chip, network, gangs, placed, streamed)
+
+
+def _slots(
+    chip: ChipParams, network: IntNetwork, slots: Mapping[str, Slots], maps: Mapping[str, tuple[Region, int, int]]
+) -> dict[str, Region]:
+    """Regions of what the experts' cores need, beside the maps (region, written, read) that are alive then."""
+    placed = {}
+    for number, layer in enumerate(network.layers):
+        alive = [region for region, written, read in maps.values() if written < number <= read]
+        avoid = None
+        for name, (positions, slices, words) in slots.get(layer.name, {}).items():
+            region = _first_fit(chip, Region(0, 0, positions, slices, words), alive, avoid)
+            if region is None:
+                raise ArchsimError(
+                    f"layer '{layer.name}': '{name}' needs {positions * slices * words} rows of one spike_in bank, but a bank of "
+                    f"chip '{chip.name}' has {chip.spike_in_rows}, shared with the maps alive then; use a chip with larger "
+                    "spike_in banks or more cores, or a smaller capacity"
+                )
+            placed[name], avoid = region, region.bank
+            alive.append(region)
+    return placed
 
 
 def _slices(chip: ChipParams, network: IntNetwork, name: str) -> int:

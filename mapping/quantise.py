@@ -5,7 +5,7 @@ joins a residual stream has a power of two as each channel's scale, and a shift 
 half a unit of the shift goes into the bias. Rounding is floor everywhere else.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
-from mapping.integer_nodes import IntSum, IntTokenNeuron, addends
-from mapping.ir import IMAGE, LIF, Attention, Classifier, Map, Network, Synapse, output_shape
-from mapping.nodes import Sum
+from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.ir import GATE, IMAGE, LIF, PRODUCT, Attention, Classifier, Map, Network, Synapse, output_shape
+from mapping.nodes import Experts, Sum
 from mapping.operators import require_mapped
-from mapping.scales import LEAST_WEIGHT, image_scale, integers, powers, stream_exponent
+from mapping.scales import image_scale, integers, powers, stream_exponent
 
 THRESHOLD_LIMIT = 1 << 15
 """Greatest threshold of a channel in raw units: caps the scale of channels with nearly no weight, whose threshold explodes."""
@@ -27,9 +27,6 @@ ATTENTION_SHIFT = -1
 
 LEAST_EXPONENT = 4
 """Least exponent of a residual stream: a threshold of 1 is 16 units. At 64 the digits network loses nothing; less is untried."""
-
-HEAD_MARGIN = 2.0
-"""Room above the greatest classifier operand seen in recorded runs before it saturates."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +78,7 @@ class IntSynapse:
 
 @dataclass(frozen=True)
 class IntAttention:
-    """Spike attention in integers: the neurons take ``count >> shift``."""
+    """Spike attention in integers: the neurons take ``count >> shift``; ``kind``: as in :class:`mapping.ir.Attention`."""
 
     name: str
     q: str
@@ -91,6 +88,12 @@ class IntAttention:
     heads: int
     threshold: int
     shift: int
+    kind: str = PRODUCT
+
+    @property
+    def gates(self) -> bool:
+        """Whether it is ``q AND neuron(sum over tokens of k AND v)``."""
+        return self.kind == GATE
 
 
 @dataclass(frozen=True)
@@ -174,8 +177,9 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
         if isinstance(layer, Synapse):
             shape = output_shape(layer, maps[layer.source])
             scale = pixel if layer.source == IMAGE else 1.0
-            integer = _synapse(layer, shape, scale, exponent, precision)
-            bounds.synapse(integer, shape.positions * steps, addends(layer, sums))
+            integer = quantise_synapse(layer, shape, scale, exponent, precision)
+            addends = len(sums[layer.source].sources) if layer.source in sums else 1
+            bounds.synapse(integer, shape.positions * steps, addends)
             layers.append(integer)
         elif isinstance(layer, Sum):
             sources = tuple(x for name in layer.sources for x in (sums[name].sources if name in sums else (name,)))
@@ -183,16 +187,24 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
             layers.append(sums[layer.name])
             bounds.count(layer.name, len(sources) * maps[layer.name].positions * network.timesteps)
         elif isinstance(layer, Attention):
-            layers.append(_attention(layer))
+            layers.append(quantise_attention(layer))
+        elif isinstance(layer, Experts):
+            from mapping.experts import quantise_experts  # its layers are this module's
+
+            before = layers[-1] if layers else None
+            layers += quantise_experts(layer, before, maps[layer.source], exponent, precision, bounds, steps)
         elif isinstance(layer, Classifier):
-            layers.extend(_head(layer, network, layers.pop(), exponent, precision, bounds))
+            from mapping.head import quantise_head  # its layers are this module's
+
+            layers += quantise_head(layer, network, layers.pop(), exponent, precision, bounds)
             maps[layers[-2].spikes or ""] = Map(1, 1, layer.weight.shape[1])
     return IntNetwork(
         network.name, network.timesteps, maps, tuple(layers), pixel, exponent, precision, bounds.layers
     )
 
 
-def _attention(layer: Attention) -> IntAttention:
+def quantise_attention(layer: Attention) -> IntAttention:
+    """An attention layer in integers; raises ArchsimError unless its threshold is exact on counts."""
     threshold = layer.threshold / layer.scale * 2.0**-ATTENTION_SHIFT
     if threshold != round(threshold):
         raise ArchsimError(
@@ -200,15 +212,20 @@ def _attention(layer: Attention) -> IntAttention:
             f"given {layer.threshold} / {layer.scale}"
         )
     return IntAttention(
-        layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT
+        layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT, layer.kind
     )
 
 
-def _synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precision: Precision) -> IntSynapse:
+def neuron_kind(name: str | None) -> int:
+    """Kind of the contract of a neuron, or of none."""
+    return neuron.NONE if name is None else neuron.LIF if name == LIF else neuron.IF_ZERO
+
+
+def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precision: Precision) -> IntSynapse:
     """One layer; ``operand``: scale of its input (1 for spikes)."""
     top = (1 << (precision.weight_bits - 1)) - 1
     channels = len(layer.weight)
-    kind = neuron.NONE if layer.neuron is None else neuron.LIF if layer.neuron == LIF else neuron.IF_ZERO
+    kind = neuron_kind(layer.neuron)
     least = int(kind != neuron.NONE)  # a threshold that rounded to 0 would fire without input
     if layer.stream:
         unit = exponent - round(np.log2(operand))  # of weights, so that the sums are in the stream's units
@@ -229,68 +246,4 @@ def _synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precisio
         layer.name, layer.source, np.clip(weight, -top - 1, top).astype(np.int8), bias, threshold, shift, kind, shape,
         layer.stride, layer.padding, layer.stream, layer.opens, layer.spikes, layer.pool, layer.reduce,
         precision.image_bits if layer.source == IMAGE else 0,
-    )  # fmt: skip
-
-
-def _head(
-    layer: Classifier, network: Network, source: IntLayer, exponent: int, precision: Precision, bounds: Bounds
-) -> list[IntLayer]:
-    """The layer whose results are reduced, what makes the classifier's operand of them, and the classifier."""
-    if not isinstance(source, IntSynapse | IntSum) or not source.reduce:
-        raise ArchsimError(f"layer '{layer.name}': the classifier must follow the layer whose results are reduced")
-    if layer.neuron is None:
-        if isinstance(source, IntSum):  # counts of spikes: whole, and never negative
-            most = len(source.sources) * source.shape.positions * network.timesteps
-            exact = replace(precision, head_bits=min(precision.head_bits, most.bit_length() + 1))
-            planes, classifier = _classifier(layer, network, source.shape, 0, exact, most)
-        else:
-            planes, classifier = _classifier(layer, network, source.shape, exponent, precision)
-        bounds.synapse(classifier, 1)
-        return [source, planes, classifier]
-    if not isinstance(source, IntSynapse) or not source.stream or layer.neuron != LIF or layer.spikes is None:
-        raise ArchsimError(
-            f"layer '{layer.name}': a neuron before the classifier must be a LIF on the mean over tokens of a stream, "
-            f"given {layer.neuron} on '{source.name}'; train without it"
-        )
-    threshold = max(round(layer.threshold * source.shape.positions * 2.0**exponent), 1)
-    channels = layer.weight.shape[1]
-    fires = IntTokenNeuron(layer.spikes, source.name, np.full(channels, threshold, np.int64), Map(1, 1, channels))
-    bounds.require(fires.name, "threshold", fires.threshold)
-    classifier = _spike_classifier(layer, network.timesteps, fires.name, precision)
-    bounds.synapse(classifier, 1, network.timesteps)
-    return [replace(source, reduce=False, kind=neuron.NONE), fires, classifier]
-
-
-def _spike_classifier(layer: Classifier, steps: int, source: str, precision: Precision) -> IntSynapse:
-    """The classifier on spikes, summed over the time steps; one scale for all classes."""
-    factor = ((1 << (precision.weight_bits - 1)) - 1) / max(np.abs(layer.weight).max(), LEAST_WEIGHT)
-    zeros = np.zeros(len(layer.weight), np.int64)
-    weight = np.rint(layer.weight * factor).astype(np.int8)[:, :, None, None]
-    bias = integers(layer.bias * factor * steps)
-    return IntSynapse(layer.name, source, weight, bias, zeros, zeros, neuron.NONE, Map(1, 1, len(layer.weight)))
-
-
-def _classifier(
-    layer: Classifier, network: Network, source: Map, exponent: int, precision: Precision, most: int | None = None
-) -> tuple[IntPlanes, IntSynapse]:
-    """Bit planes of the reduction, and the classifier on them; one scale for all classes, so that they compare.
-
-    ``most``: greatest value that the reduction can have, if that is known and the recorded one does not bound it.
-    """
-    top = (1 << (precision.weight_bits - 1)) - 1
-    count = source.positions * network.timesteps
-    greatest = network.head_limit * HEAD_MARGIN * count * 2.0**exponent
-    greatest = greatest if most is None else min(greatest, most)
-    right_shift = max(0, int(np.ceil(np.log2(max(greatest, 1.0)))) - (precision.head_bits - 1))
-    factor = top / max(np.abs(layer.weight).max(), LEAST_WEIGHT)
-    operand = count * 2.0**exponent / 2.0**right_shift
-    channels = len(layer.weight)
-    planes = IntPlanes(f"{layer.name}.planes", layer.source, f"{layer.name}.input", precision.head_bits, right_shift, exponent)
-    # Floor loses half a unit of each operand on average; the bias gives it back.
-    weight = np.rint(layer.weight * factor)
-    bias = integers(layer.bias * factor * operand + 0.5 * weight.sum(1) * (right_shift > 0))
-    zeros = np.zeros(channels, np.int64)
-    return planes, IntSynapse(
-        layer.name, planes.spikes, weight.astype(np.int8)[:, :, None, None], bias, zeros, zeros, neuron.NONE,
-        Map(1, 1, channels), planes=precision.head_bits,
     )  # fmt: skip

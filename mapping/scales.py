@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.ir import IMAGE, Network, Synapse
+from mapping.nodes import Experts
 
 if TYPE_CHECKING:
     from mapping.quantise import Precision
@@ -29,11 +30,9 @@ def powers(weight: NDArray[np.float64], weight_bits: int) -> NDArray[np.int64]:
 
 def stream_exponent(network: Network, precision: "Precision") -> int:
     """Exponent of the residual stream: the median of its layers' own, so that shifts are small."""
-    exponents = [
-        powers(layer.weight, precision.weight_bits)
-        for layer in network.layers
-        if isinstance(layer, Synapse) and layer.stream
-    ]
+    weights = [layer.weight for layer in network.layers if isinstance(layer, Synapse) and layer.stream]
+    weights += [expert.weight for layer in network.layers if isinstance(layer, Experts) for expert in layer.experts]
+    exponents = [powers(weight, precision.weight_bits) for weight in weights]
     return int(np.median(np.concatenate(exponents))) if exponents else 0
 
 

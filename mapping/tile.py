@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from archsim.contracts import neuron
+from archsim.contracts import neuron, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.spike_fetch import ADDRESS_BITS
 from mapping.ir import Map
@@ -14,6 +14,9 @@ from mapping.quantise import IntNetwork, IntSynapse
 
 UNIT = "unit"
 """Source of a :func:`unit_layer`, which stands for no map of the network."""
+
+SUMS_ONLY = {"residual_in": 0, "residual_out": 0, "spike_out": 0, "reduce": 0, "neuron": 0, "pool": 0}
+"""Fields of a SYNAPSE that stores nothing but partial sums."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,13 @@ def unit_layer(chip: ChipParams, planes: int = 0, reduce: bool = False) -> IntSy
     return IntSynapse("unit", UNIT, weight, zeros, zeros, zeros, neuron.NONE, shape, reduce=reduce, planes=planes)
 
 
+def identity_layer(chip: ChipParams, name: str, source: Map) -> IntSynapse:
+    """A layer that stores the words of the map ``name`` as they are, one word at a time: unit weights, a threshold of 1."""
+    zeros, weight = np.zeros(chip.columns, np.int64), np.eye(chip.columns, dtype=np.int8)[:, :, None, None]
+    shape = Map(source.height, source.width, chip.columns)
+    return IntSynapse(name, name, weight, zeros, zeros + 1, zeros, neuron.IF_ZERO, shape, spikes=name)
+
+
 def synapse_fields(
     chip: ChipParams, network: IntNetwork, layer: IntSynapse, tile: Tile, chunk: Chunk, piece: Piece
 ) -> dict[str, int]:
@@ -167,4 +177,12 @@ def synapse_fields(
         "pool_left_odd": tile.left_odd,
         "psum_base": tile.psum_first * total * chip.blocks, "psum_position": total * chip.blocks, "psum_step": chip.blocks,
         "out_base": 0, "out_position": slices, "out_slice": 1, "lanes": 1 if classifier else chip.lanes_used(steps),
+    }  # fmt: skip
+
+
+def source_fields(core: int, fields: dict[str, int]) -> dict[str, int]:
+    """Source of the COPY that brings the output of a SYNAPSE of a core to its readers."""
+    return {
+        "source": sequencer.CORE0 + core, "source_bank": fields["out_bank"], "source_base": fields["out_base"],
+        "source_outer": fields["out_position"], "source_inner": fields["out_slice"],
     }  # fmt: skip

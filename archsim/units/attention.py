@@ -53,8 +53,11 @@ def neurons(f, token, word, step, sums, v, bits, blocks, trace, out, counts, y, 
 
 
 @njit
-def gather_q(f, columns, token, word, step, queries, counts_memory, sums, counts):
-    """Sums of one output word of ATTEND_Q: the count rows of the events of its head's Q words; returns the cycles."""
+def gather_q(f, columns, token, word, step, queries, counts_memory, cleared, sums, counts):
+    """Sums of one output word of ATTEND_Q: the count rows of the events of its head's Q words; returns the cycles.
+
+    A row that is marked as holding 0 takes its cycle and is not read.
+    """
     cycles, head = 0, word // f.head_words * f.head_words
     for other in range(f.head_words):
         q = word_at(f, queries, f.q_base, token, step, head + other)
@@ -65,8 +68,10 @@ def gather_q(f, columns, token, word, step, queries, counts_memory, sums, counts
         counts[COUNT.events] += events
         counts[COUNT.lane_events] += events
         counts[COUNT.spike_reads] += 1
-        counts[COUNT.count_reads] += events
+        counts[COUNT.mark_reads] += 1
         counts[COUNT.additions] += events * min(f.segment, columns)
+        marks = cleared[count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns) // columns]
+        counts[COUNT.count_reads] += popcount(q & ~marks)
         while q:
             channel = lowest_bit(q)
             q &= q - np.uint64(1)
@@ -94,7 +99,7 @@ def gather_scores(f, columns, token, word, step, queries, keys, values, sums, co
         counts[COUNT.additions] += popcount(v)
     cycles = f.tokens * f.head_words
     counts[COUNT.popcounts] += cycles
-    counts[COUNT.spike_reads] += 2 * cycles + f.tokens
+    counts[COUNT.spike_reads] += 3 * cycles  # a word of V is read with each pair of a head that has several words
     return cycles
 
 
@@ -114,7 +119,7 @@ def count_gate(f, word, step, keys, values, sums, counts):
 
 @njit
 def attend_tile(
-    f, kind, bits, columns, p_count, queries, keys, values, counts_memory, trace, out, counts, inputs, levels
+    f, kind, bits, columns, p_count, queries, keys, values, counts_memory, cleared, trace, out, counts, inputs, levels
 ):
     """Groups of ATTEND_Q (kind 0), ATTEND_SCORES (1), or phase 1 of ATTEND_GATE (2); returns (last block taken, busy)."""
     handover = FIRST_ADD if kind == 0 else FIRST_SCORE if kind == 1 else FIRST_GATE
@@ -129,7 +134,7 @@ def attend_tile(
             for step in range(f.steps):
                 sums[:] = 0
                 if kind == 0:
-                    cycles = gather_q(f, columns, token, word, step, queries, counts_memory, sums, counts)
+                    cycles = gather_q(f, columns, token, word, step, queries, counts_memory, cleared, sums, counts)
                 elif kind == 1:
                     cycles = gather_scores(f, columns, token, word, step, queries, keys, values, sums, counts)
                 else:
@@ -170,13 +175,13 @@ def apply_gate(f, gate, queries, trace, out, counts):
     return rows
 
 
-def _product(f, chip, keys, values, counts_memory, counts):
+def _product(f, chip, keys, values, memory, counts):
     """ATTEND_KV on the engine that the instruction names; returns its cycles."""
     if f.popcount:
-        multiply_kv(f, chip.columns, keys, values, counts_memory, counts)
+        multiply_kv(f, chip.columns, keys, values, memory.counts, memory.cleared, counts)
         counts[COUNT.fill_cycles] = contract.FIRST_PAIR + contract.KV_OVERHEAD
         return contract.popcount_cycles(f.tokens, f.steps * f.words * f.head_words, chip.columns, chip.neurons)
-    events = count_kv(f, chip.columns, keys, values, counts_memory, counts)
+    events = count_kv(f, chip.columns, keys, values, memory.counts, memory.cleared, counts)
     cycles = contract.kv_cycles(events)
     counts[COUNT.fill_cycles] = cycles - events
     return cycles
@@ -200,17 +205,19 @@ def attend(
         trace: output rows to store instead of computed ones, uint64 [tile x slices x words, L]; None computes them.
         record: return membrane inputs and potentials.
 
-    Returns the duration in cycles, counters int64 [COUNTERS], and the recording [tile, steps, words x M] (empty if none).
+    Returns the duration in cycles, counters int64 [COUNTERS], and the recording [tile, steps, words x M] (empty if none);
+    that of ATTEND_GATE is of the gate alone, [1, steps, words x M].
     """  # fmt: skip
     f = Attend(*(fields[name] for name in Attend._fields))
     counts = np.zeros(len(COUNTERS), np.int64)
     q0, q1, keys, values = memory.spikes
     queries, out = (q1 if f.q_bank else q0), memory.out[f.out_bank]
     words = np.zeros((0, chip.lanes), np.uint64) if trace is None else trace
-    shape = (f.tile if record else 0, f.steps, f.words, chip.columns)
+    recorded = 1 if opcode == sequencer.ATTEND_GATE else f.tile
+    shape = (recorded if record else 0, f.steps, f.words, chip.columns)
     recording = Recording(np.zeros(shape, np.int32), np.zeros(shape, np.int32))
     if opcode == sequencer.ATTEND_KV:
-        return _product(f, chip, keys, values, memory.counts, counts), counts, recording
+        return _product(f, chip, keys, values, memory, counts), counts, recording
     kind = opcode - sequencer.ATTEND_Q
     target, target_trace, tile = out, words, f
     if opcode == sequencer.ATTEND_GATE:
@@ -219,7 +226,7 @@ def attend(
         tile = f._replace(out_base=0, out_words=f.words, first_word=0, lanes=f.lanes)
         tile = tile._replace(k_base=f.k_base + f.first_word, v_base=f.v_base + f.first_word)
     taken, busy = attend_tile(
-        tile, kind, chip.membrane_bits, chip.columns, chip.neurons, queries, keys, values, memory.counts,
+        tile, kind, chip.membrane_bits, chip.columns, chip.neurons, queries, keys, values, memory.counts, memory.cleared,
         target_trace, target, counts, recording.inputs, recording.potentials,
     )  # fmt: skip
     cycles = taken + drain(0)

@@ -11,6 +11,7 @@ from archsim.contracts import core as contract
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.event_encoder import word_cycles as contract_word_cycles
 from archsim.contracts.neuron import NONE
+from archsim.contracts.spike_writer import pool_accesses
 from archsim.jit import lowest_bit, njit, popcount
 from archsim.results import COUNT, COUNTERS, Recording
 from archsim.units.neuron import block_step
@@ -224,6 +225,9 @@ def synapse(
         recordings.append(recording)
     counts[:, COUNT.additions] = counts[:, COUNT.lane_events] * [head["columns"] for head in heads]
     counts[:, COUNT.weight_reads] = counts[:, COUNT.events]
+    if f.pool:
+        tile = f.out_height, f.out_width, f.pool_first_odd, f.pool_left_odd, f.blocks * steps
+        counts[:, COUNT.pool_column_reads : COUNT.pool_line_writes + 1] = pool_accesses(*tile)
     # The leader's fetch and encoder serve the whole gang; each member adds, and reads its own weights.
     for name in ("words", "empty_words", "spike_reads"):
         counts[1:, getattr(COUNT, name)] = 0

@@ -14,7 +14,7 @@ LOADED = {
     contract.WEIGHT: "loaded_weight_rows", contract.PARAM: "loaded_param_rows", contract.SPIKE_IN: "loaded_spike_rows",
     contract.RESIDUAL: "residual_writes", contract.PSUM: "psum_writes", contract.REDUCE: "reduce_writes",
 }  # fmt: skip
-"""Counter of the rows that LOAD writes to a memory."""
+"""Counter of the rows that LOAD writes to a memory of the cores."""
 
 STORED = {
     contract.RESIDUAL: "residual_reads", contract.PSUM: "psum_reads", contract.REDUCE: "reduce_reads",
@@ -44,18 +44,23 @@ def bursts(fields: Mapping[str, int], chip: ChipParams) -> int:
 def load(
     fields: Mapping[str, int], chip: ChipParams, memories: Memories, latencies: Sequence[int] | None = None
 ) -> tuple[int, NDArray[np.int64]]:
-    """Run a LOAD; ``latencies`` per burst (cycles) replace the chip's constant. Returns cycles and counters."""
+    """Run a LOAD; ``latencies`` per burst (cycles) replace the chip's constant. Returns cycles and counters.
+
+    One of a program memory takes its time and changes nothing here: the queues were decoded before the run.
+    """
     beats_per_row = contract.row_beats(fields["row_bytes"], chip.dram_bus_bytes)
     beats, stride = fields["rows"] * beats_per_row, beats_per_row * chip.dram_bus_bytes
-    start, rows = fields["dram_address"], fields["rows"]
-    data = memories.dram[start : start + rows * stride].reshape(rows, stride)[:, : fields["row_bytes"]]
-    values = rows_from_bytes(chip, fields["memory"], data)
-    cores = [core for core in range(chip.cores) if fields["cores"] >> core & 1]
-    for core in cores:
-        bank_of(memories.cores[core], fields["memory"], fields["bank"])[rows_of(fields)] = values
-    counts = np.zeros(len(COUNTERS), np.int64)
+    start, rows, counts = fields["dram_address"], fields["rows"], np.zeros(len(COUNTERS), np.int64)
     counts[COUNT.dram_bytes] = beats * chip.dram_bus_bytes
-    counts[getattr(COUNT, LOADED[fields["memory"]])] = rows * len(cores)
+    if fields["memory"] == contract.PROGRAM:
+        counts[COUNT.loaded_program_rows] = rows
+    else:
+        data = memories.dram[start : start + rows * stride].reshape(rows, stride)[:, : fields["row_bytes"]]
+        values = rows_from_bytes(chip, fields["memory"], data)
+        cores = [core for core in range(chip.cores) if fields["cores"] >> core & 1]
+        for core in cores:
+            bank_of(memories.cores[core], fields["memory"], fields["bank"])[rows_of(fields)] = values
+        counts[getattr(COUNT, LOADED[fields["memory"]])] = rows * len(cores)
     burst_beats = chip.dram_burst_bytes // chip.dram_bus_bytes
     return contract.load_cycles(
         beats, burst_beats, chip.dram_outstanding, latencies or [chip.dram_latency_cycles]

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts import dma, router
+from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import param_layout
 
@@ -52,12 +53,14 @@ class AttentionMemory:
     Attributes:
         spikes: uint64 [4 banks (Q0, Q1, K, V), attention_rows, L].
         out: uint64 [2 banks, attention_rows, L].
-        counts: int32 [count_rows, M].
+        counts: int32 [count_rows, M]; rows that are marked are 0.
+        cleared: uint64 [blocks of M count rows], marks of the rows that nothing was added to: the hardware does not read them.
     """
 
     spikes: NDArray[np.uint64]
     out: NDArray[np.uint64]
     counts: NDArray[np.int32]
+    cleared: NDArray[np.uint64]
 
     @classmethod
     def empty(cls, chip: ChipParams) -> "AttentionMemory":
@@ -66,6 +69,7 @@ class AttentionMemory:
             spikes=np.zeros((4, chip.attention_rows, chip.lanes), np.uint64),
             out=np.zeros((2, chip.attention_rows, chip.lanes), np.uint64),
             counts=np.zeros((chip.count_rows, chip.columns), np.int32),
+            cleared=np.zeros(AttentionParams(chip).cleared.rows, np.uint64),
         )
 
 

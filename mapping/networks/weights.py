@@ -37,8 +37,8 @@ class Weights(Protocol):
         """Parameters that the checkpoint holds and no computation reads."""
 
 
-class Definition(Protocol):
-    """A size of a family."""
+class Size(Protocol):
+    """A size of a family of networks."""
 
     def network(self, weights: Weights, image_limit: float = 1.0, head_limit: float = 1.0) -> Network:
         """The network with these weights; the limits are as in :class:`~mapping.ir.Network`."""

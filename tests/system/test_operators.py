@@ -14,7 +14,7 @@ from archsim.kernel import Simulation, decode
 from archsim.ownership import prove
 from archsim.tensors import Capture
 from archsim.units.sram import Memories
-from mapping.ir import IMAGE, Attention, Classifier, Map, Network, Synapse
+from mapping.ir import GATE, IMAGE, PRODUCT, Attention, Classifier, Map, Network, Synapse
 from mapping.networks.meta_spikeformer import MetaSpikeformer
 from mapping.networks.weights import Synthetic
 from mapping.nodes import Sum
@@ -94,12 +94,12 @@ def integrate_and_fire():
     return net.end(net.conv(net.first(neuron="if"), "second", 32, 32, 3, 1, 1, neuron="if"), 32)
 
 
-def attention(heads=8, channels=64, scale=0.125):
+def attention(heads=8, channels=64, scale=0.125, kind=PRODUCT):
     net = Net(32)
     source = net.conv(IMAGE, "first", channels, 3, 4, 4)
     for name in "kvq":
         net.conv(source, name, channels, channels, 1)
-    net.layers.append(Attention("attention", "q", "k", "v", "attended", heads, scale, 0.5))
+    net.layers.append(Attention("attention", "q", "k", "v", "attended", heads, scale, 0.5, kind))
     return net.end("attended", channels)
 
 
@@ -140,6 +140,7 @@ RUNS = {
     "image 3x3": (image_conv, 3, 1, 1), "image 7x7 stride 2": (image_conv, 7, 2, 3), "image 4x4 stride 4": (image_conv, 4, 4, 0),
     "spikes 3x3": (spike_conv, 3, 1, 1), "spikes 3x3 stride 2": (spike_conv, 3, 2, 1), "depthwise 3x3": (depthwise, 3),
     "depthwise 7x7": (depthwise, 7), "pool": (pooled,), "integrate and fire": (integrate_and_fire,), "attention": (attention,),
+    "gate": (attention, 8, 64, 1.0, GATE), "gate whose heads fill no word": (attention, 8, 48, 0.25, GATE),
     **{f"T = {steps}": (image_conv, 4, 4, 0, steps) for steps in (1, 6, 7, 128)},
 }  # fmt: skip
 
@@ -214,7 +215,7 @@ def kernel_on_a_sum():
     [
         (attention, (8, 384), r"layer 'attention': heads of 48 channels do not fill words of 64 columns evenly"),
         (attention, (8, 64, 0.3), r"layer 'attention': threshold / scale must be a multiple of 1/2"),
-        (kernel_on_a_sum, (), r"layer 'conv.third': reads the sum 'sum' of spike maps, which a 1x1 kernel"),
+        (kernel_on_a_sum, (), r"layer 'conv.third': not mapped yet: a 3x3 kernel of stride 1 on a sum of spike maps"),
     ],
 )
 def test_what_cannot_run_is_refused_by_name(build, arguments, message):

@@ -20,6 +20,7 @@ TRACED_IMAGES = 32
 def run(make: Callable[[], nn.Module], describe: Callable[[TrainConfig], dict[str, Any]], epochs: int) -> None:
     """Parse the command line, train what ``make`` gives, write it, and print its scores.
 
+    A network's ``penalty()``, if it has one, is added to the loss.
     ``describe`` gives the network's own part of the manifest, whose ``name`` is the artefact's folder by default;
     ``epochs`` is the default of the option.
     """
@@ -31,7 +32,7 @@ def run(make: Callable[[], nn.Module], describe: Callable[[TrainConfig], dict[st
     training = TrainConfig(epochs=arguments.epochs, seed=arguments.seed)
     configure_determinism(training.seed)
     split, model, about = load_split(SPLIT_SEED), make(), describe(training)
-    train(model, split.train, training)
+    train(model, split.train, training, getattr(model, "penalty", None))
     manifest = write_artefact(arguments.out or ARTEFACTS / about["name"], model, split, TRACED_IMAGES, about)
     for part, score in manifest["accuracy"].items():
         print(f"{part:5} {score['correct']:4} of {score['total']:4} correct, {100 * score['accuracy']:.2f} %")
