@@ -186,7 +186,8 @@ def compare(mapped: Workload, pixels: NDArray[np.float64], capture: Capture, log
 
     for name, spikes in expected.spikes.items():
         shape = notes["tensors"][name]
-        add("spikes", from_words(mapped.program.chip, capture.words[name], shape["steps"], shape["channels"]), spikes)
+        chip = mapped.program.chip.replace(lanes=shape["lanes"])
+        add("spikes", from_words(chip, capture.words[name], shape["steps"], shape["channels"]), spikes)
     for given, required in ((capture.inputs, expected.inputs), (capture.levels, expected.potentials)):
         for name, values in required.items():
             add("membranes", given[name][:, :, : values.shape[2]], values)

@@ -11,6 +11,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.tensors import to_words
 from mapping.importers.artefact import Artefact
+from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.ir import Attention, Layer, Map
 from mapping.place import collected
 from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse, quantise_attention
@@ -42,7 +43,15 @@ def trace_words(
                     f"{recording.path}: spikes of '{layer.spikes}': required shape {required} (steps, positions, channels), "
                     f"given {spikes.shape}; is it the trace of this network?"
                 )
-            words[layer.spikes] = to_words(chip, spikes)
+            words[layer.spikes] = np.zeros(
+                (shape["positions"], shape["slices"], shape["words"], chip.lanes), np.uint64
+            )
+            words[layer.spikes][..., : shape["lanes"]] = to_words(chip.replace(lanes=shape["lanes"]), spikes)
+        if isinstance(layer, IntTokenNeuron):  # how the sums split into parts was not recorded, and takes no time
+            shape = notes["tensors"][collected(layer)]
+            words[collected(layer)] = np.zeros(
+                (shape["positions"], shape["slices"], shape["words"], chip.lanes), np.uint64
+            )
     return words
 
 
@@ -77,10 +86,10 @@ def _operand(
     chip: ChipParams, network: IntNetwork, notes: Mapping[str, Any], layer: IntPlanes, recording: Artefact, image: int
 ) -> dict[str, NDArray[np.uint64]]:
     """Bit planes of the classifier's operand and of its parts, from the recorded mean."""
-    source = next(x for x in network.layers if isinstance(x, IntSynapse) and x.name == layer.source)
+    source = next(x for x in network.layers if isinstance(x, IntSynapse | IntSum) and x.name == layer.source)
     count = source.shape.positions * network.timesteps
     total = np.floor(
-        recording.values("head.input", source.shape.channels)[image] * count * 2.0**network.exponent
+        recording.values("head.input", source.shape.channels)[image] * count * 2.0**layer.exponent
     ).astype(np.int64)
     half = 1 << (layer.planes - 1)
     words = {layer.spikes: _planes(chip, np.clip(total >> layer.right_shift, -half, half - 1)[None], layer.planes)}

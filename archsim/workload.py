@@ -15,8 +15,12 @@ from archsim.kernel import decode
 from archsim.ownership import prove
 from archsim.synthetic import Synthetic, read_rates
 from archsim.traces import trace_words
-from mapping.importers import artefact, spikingformer
-from mapping.importers import spike_driven_transformer as trained_sdt
+from mapping.importers import artefact
+from mapping.importers.meta_spikeformer import read as read_meta_spikeformer
+from mapping.importers.spike_driven_transformer import read as read_spike_driven_transformer
+from mapping.importers.spike_driven_transformer import read_experts
+from mapping.importers.spikformer import read as read_spikformer
+from mapping.importers.spikingformer import read as read_spikingformer
 from mapping.networks import (
     masked_spiking_transformer,
     meta_spikeformer,
@@ -24,8 +28,8 @@ from mapping.networks import (
     spikformer,
     spiking_mlp,
     spiking_moe,
+    spikingformer,
 )
-from mapping.networks import spikingformer as spikingformer_sizes
 from mapping.networks.weights import Shapes, Size
 from mapping.networks.weights import Synthetic as RandomWeights
 from mapping.operators import require_mapped
@@ -33,12 +37,13 @@ from mapping.product import FirstProduct
 from mapping.quantise import IntNetwork, Precision, quantise
 
 FAMILIES = {
-    "spikingformer": spikingformer.read, "spike_driven_transformer": trained_sdt.read, "spiking_moe": trained_sdt.read_experts,
+    "spikingformer": read_spikingformer, "spikformer": read_spikformer, "meta_spikeformer": read_meta_spikeformer,
+    "spike_driven_transformer": read_spike_driven_transformer, "spiking_moe": read_experts,
 }  # fmt: skip
 """Importer of each network family that has one."""
 
 SIZES: dict[str, Mapping[str, Size]] = {
-    "spikingformer": spikingformer_sizes.PUBLISHED, "spikformer": spikformer.PUBLISHED,
+    "spikingformer": spikingformer.PUBLISHED, "spikformer": spikformer.PUBLISHED,
     "meta_spikeformer": meta_spikeformer.PUBLISHED, "spike_driven_transformer": spike_driven_transformer.PUBLISHED,
     "masked_spiking_transformer": masked_spiking_transformer.PUBLISHED, "spiking_moe": spiking_moe.PUBLISHED,
     "spiking_mlp": spiking_mlp.PUBLISHED,

@@ -1,7 +1,7 @@
 """Context: what the parts of the scheduler share while a network is mapped: queues, DRAM, places, banks in turn."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,13 @@ from archsim.contracts.common.chip import ChipParams
 from mapping.data import DramImage
 from mapping.emit import Emitter
 from mapping.experts import IntExperts
-from mapping.ir import IMAGE, Map
+from mapping.integer_nodes import IntSum
+from mapping.ir import Map
 from mapping.partition import Partition, choose, split, words
 from mapping.place import Region, regions
 from mapping.quantise import IntNetwork, IntSynapse
 from mapping.slots import routes, slot_regions
+from mapping.sums import home, places, readers
 
 Placement = Mapping[str, Sequence[int]]
 """Core of each expert, by layer."""
@@ -80,12 +82,20 @@ class Context:
         self.notes: dict[str, Any] = {}
 
     def _partitions(self) -> dict[str, Partition]:
-        """A partition per layer; layers of one stream share theirs, so that each membrane stays in one core."""
+        """A partition per layer; layers of one stream share theirs, so that each membrane stays in one core.
+
+        A stream that is opened again is another one: its map may have another size.
+        """
         groups: dict[str, list[IntSynapse]] = {}
+        opened: dict[str, str] = {}
+        result: dict[str, Partition] = {}
         for layer in self.network.layers:
             if isinstance(layer, IntSynapse):
-                groups.setdefault(layer.stream or layer.name, []).append(layer)
-        result: dict[str, Partition] = {}
+                if layer.stream and layer.opens:
+                    opened[layer.stream] = layer.name
+                groups.setdefault(opened[layer.stream] if layer.stream else layer.name, []).append(layer)
+            elif isinstance(layer, IntSum) and layer.reduce:
+                result[layer.name] = Partition(1, split(layer.shape, self.chip.cores, whole_rows=False))
         for layers in groups.values():
             shape = layers[0].shape
             if layers[0].pool:
@@ -100,7 +110,7 @@ class Context:
         """A partition per layer of a streamed network: even parts of the positions, a core each; the classifier's as ever."""
         result = self._partitions()
         for layer in self.synapses():
-            if not layer.planes or layer.source == IMAGE:
+            if not layer.classifies:
                 count = layer.shape.positions
                 parts = min(self.chip.cores, count)
                 edges = [count * part // parts for part in range(parts + 1)]
@@ -123,11 +133,10 @@ class Context:
         return self.streamed and bool(layer.stream) and self.share_rows(layer) > self.chip.residual_rows
 
     def readers(self, name: str) -> int:
-        """Mask of the cores that lead a gang of a layer that reads map ``name``."""
+        """Mask of the cores that lead a gang of a layer that reads the region of map ``name``."""
         mask = 0
-        for layer in self.synapses():
-            if layer.source == name:
-                mask |= self.partitions[layer.name].leaders
+        for layer in readers(self.network, home(self.network, name)):
+            mask |= self.partitions[layer].leaders
         return mask
 
     def load(
@@ -142,9 +151,14 @@ class Context:
         self.emitter.emit([sequencer.DMA], sequencer.LOAD, fields, [{"layer": self.layer}])
 
     def copy_to_cores(self, name: str, first: int, end: int, word: int, source: dict[str, int]) -> None:
-        """Emit the COPY of one word of the positions ``first .. end - 1`` of a map to every core that reads it, if any does."""
-        if mask := self.readers(name):
-            self.copy(self.regions[name], mask, first, end, word, source)
+        """Emit the COPY of one word of the positions ``first .. end - 1`` of a map to every core that reads it, if any does.
+
+        A map that is read alone and in sums lies, and is copied to, each of these places.
+        """
+        for place, number in places(self.network, name):
+            region = self.regions[place]
+            region = replace(region, base=region.base + number * region.spacing)
+            self.copy(region, self.readers(place), first, end, word, source)
 
     def copy(self, region: Region, mask: int, first: int, end: int, word: int, source: dict[str, int]) -> None:
         """Emit the COPY of one word of the positions ``first .. end - 1`` of the map in ``region`` to the cores of ``mask``."""

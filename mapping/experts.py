@@ -15,7 +15,8 @@ from archsim.contracts.router import MAX_CHOICES, MAX_EXPERTS
 from mapping.bounds import Bounds
 from mapping.ir import Map, Synapse
 from mapping.nodes import Experts
-from mapping.quantise import LEAST_WEIGHT, IntLayer, IntSynapse, Precision, neuron_kind, quantise_synapse
+from mapping.quantise import IntLayer, IntSynapse, Precision, neuron_kind, quantise_synapse
+from mapping.scales import LEAST_WEIGHT
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,7 @@ class Classifier:
         source: layer whose results (of a stream), or spike map whose spikes, are averaged.
         neuron: ``LIF`` when the mean over tokens fires in each step, and the linear layer reads those spikes; else None.
         threshold: of the neuron.
+        spikes: map of one position that the neuron writes, or None.
     """
 
     name: str
@@ -153,6 +154,7 @@ class Classifier:
     bias: NDArray[np.float64]
     neuron: str | None = None
     threshold: float = 1.0
+    spikes: str | None = None
 
 
 Layer = Synapse | Chain | Sum | Concat | Norm | Attention | WindowAttention | Experts | Classifier

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import CHANNELS, IF_HALF, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
+from mapping.ir import CHANNELS, IF_HALF, Attention, Chain, Classifier, Layer, Network, Synapse, sources
 from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
 from mapping.operands import INTEGERS, REAL, Operand, operands
 
 NODES = {
     Chain: "a chain of convolutions without a neuron between them; merge it into one",
-    Sum: "a sum of spike maps, which is a map of integers",
     Concat: "maps side by side",
     Norm: "a norm that folds into no weight",
     WindowAttention: "attention within windows, with softmax",
@@ -35,15 +34,20 @@ def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
     if isinstance(layer, Synapse):
         return _synapse(layer, maps[layer.source])
     if isinstance(layer, Classifier):
-        if layer.neuron:
-            return "a neuron between the mean over tokens and the classifier"
-        return "a mean over a map; the classifier reads that of a stream" if layer.source in maps else None
+        is_mean_of_map = layer.source in maps and maps[layer.source].kind != INTEGERS
+        return "a mean over a map; the classifier reads that of a stream or of a sum of spike maps" if is_mean_of_map else None
     if isinstance(layer, Experts):
         return _experts(layer)
-    return None if isinstance(layer, Attention) else NODES[type(layer)]
+    if isinstance(layer, Sum):
+        return None if maps[layer.name].kind == INTEGERS else "a sum of maps other than spikes of height 1"
+    if isinstance(layer, Attention):
+        kinds = (maps[name].kind for name in sources(layer))
+        return next((f"attention on a map of {kind}" for kind in kinds if kind in (INTEGERS, REAL)), None)
+    return NODES[type(layer)]
 
 
 def _synapse(layer: Synapse, source: Operand) -> str | None:
+    size = f"{layer.weight.shape[2]}x{layer.weight.shape[3]}"
     reasons = {
         f"a convolution in {layer.groups} groups": layer.groups > 1,
         f"a linear layer over the {layer.axis}": layer.axis != CHANNELS,
@@ -52,8 +56,10 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
         "a norm by position behind the sums": layer.token_norm is not None,
         f"a time constant of {layer.tau:g} steps; the neuron unit has 2": layer.tau != 2.0,
         "integrate and fire from half the threshold": layer.neuron == IF_HALF,
-        "a layer on the image that joins a stream; add a neuron": layer.source == IMAGE and layer.stream is not None,
-        f"a layer on a map of {source.kind}": source.kind in (INTEGERS, REAL),
+        f"a layer on a map of {source.kind}": source.kind == REAL,
+        f"a {size} kernel of stride {layer.stride} on a sum of spike maps; put a neuron in between": source.kind == INTEGERS
+        and (size != "1x1" or layer.stride > 1 or layer.padding > 0),
+        "a pool of spikes on a sum of spike maps": source.kind == INTEGERS and layer.pool,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from archsim.contracts import neuron
 from mapping.experts import IntExperts, IntGate
+from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.ir import IMAGE
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
 
@@ -21,7 +22,7 @@ class ReferenceRun:
         inputs: membrane inputs int64 [T, positions, channels] by layer (stream values where it joins a stream).
         potentials: membrane potentials before the reset, of the same shape, of layers that fire.
         routes: choices by layer of experts, int64 [tokens x choices, 3]: token, expert, slot (-1: dropped).
-        operand: int64 [channels], the classifier's.
+        operand: int64 [channels], the classifier's; sums over time where it reads spikes.
         logits: int64 [classes].
     """
 
@@ -44,7 +45,15 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
         elif isinstance(layer, IntPlanes):
             half = 2 ** (layer.planes - 1)
             result.operand = np.clip(sums // 2**layer.right_shift, -half, half - 1)
-        elif layer.planes and layer.source != IMAGE:
+        elif isinstance(layer, IntSum):
+            if layer.reduce:
+                sums = _operand(network, result, layer.name).sum(axis=(0, 1))
+        elif isinstance(layer, IntTokenNeuron):
+            result.inputs[layer.name] = y = result.inputs[layer.source].sum(axis=1, keepdims=True)
+            bits = network.precision.membrane_bits
+            fired, result.potentials[layer.name] = _fire(y, layer.threshold, neuron.LIF, bits)
+            result.spikes[layer.spikes], result.operand = fired, fired.sum(axis=(0, 1))
+        elif layer.classifies:
             result.logits = layer.weight[:, :, 0, 0].astype(np.int64) @ result.operand + layer.bias
         elif isinstance(layer, IntGate):
             result.inputs[layer.name] = _sums(layer, network, result, image)[:1]
@@ -65,10 +74,17 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
     return result
 
 
+def _operand(network: IntNetwork, result: ReferenceRun, name: str) -> NDArray[np.int64]:
+    """Integers [T, positions, channels] of a spike map or of a sum of them."""
+    maps = np.stack([result.spikes[source] for source in network.addends(name)]).astype(np.int64)
+    total: NDArray[np.int64] = maps.sum(axis=0)
+    return total
+
+
 def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: NDArray[np.int64]) -> NDArray[np.int64]:
     """Scaled sums [T, positions, Cout] of a layer: one matrix product per time step over unfolded windows."""
     source = network.maps[layer.source]
-    operand = image[None] if layer.source == IMAGE else result.spikes[layer.source].astype(np.int64)
+    operand = image[None] if layer.source == IMAGE else _operand(network, result, layer.source)
     maps = operand.reshape(len(operand), source.height, source.width, source.channels)
     pad = layer.padding
     padded = np.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)))

@@ -14,14 +14,21 @@ from mapping.attend import AttentionScheduler
 from mapping.classify import ClassifierScheduler
 from mapping.context import NOWHERE, Context, Limits, Placement
 from mapping.experts import IntExperts, IntGate
-from mapping.ir import IMAGE
+from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.loads import Loads
 from mapping.partition import chunks, tiles, words
 from mapping.place import require
 from mapping.product import FirstProduct
-from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntSynapse
+from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
 from mapping.route import ExpertsScheduler
 from mapping.tile import SUMS_ONLY, Tile, is_pointwise, output_tile, source_fields, synapse_fields, whole_map
+from mapping.tokens import TokenScheduler
+
+RESIDENT = {
+    IntExperts: "experts, whose tokens wait in the banks", IntSum: "a sum of spike maps",
+    IntTokenNeuron: "a neuron on the mean over tokens",
+}  # fmt: skip
+"""Layers that want every map in the input banks."""
 
 
 def schedule(
@@ -45,9 +52,11 @@ def schedule(
         )
     try:
         context = Context(network, chip, limits or Limits(), placement=placement)
-    except ArchsimError:  # some map, or those that are alive at a time, have no room in the input banks
-        if any(isinstance(layer, IntExperts) for layer in network.layers):
-            raise  # tokens wait for their experts in the banks
+    except ArchsimError as error:  # some map, or those that are alive at a time, have no room in the input banks
+        if resident := next((layer for layer in network.layers if type(layer) in RESIDENT), None):
+            raise ArchsimError(
+                f"{error}; maps do not pass through DRAM, since layer '{resident.name}' is {RESIDENT[type(resident)]}"
+            ) from error
         from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
 
         context = Context(network, chip, limits or Limits(), streamed=True)
@@ -96,8 +105,12 @@ class Scheduler:
             self._synapse(layer)
         elif isinstance(layer, IntAttention):
             self.attention.finish(layer)
-        else:
+        elif isinstance(layer, IntPlanes):
             self.classifier.planes(layer)
+        elif isinstance(layer, IntTokenNeuron):
+            TokenScheduler(self.context, self.classifier).fire(layer)
+        elif layer.reduce:
+            self.classifier.count(layer)
 
     def _synapse(self, layer: IntSynapse) -> None:
         """All column groups of a layer; several input chunks go through the partial-sum bank, in blocks that fit it."""
@@ -106,7 +119,7 @@ class Scheduler:
         limit, groups = self.tile_limit(layer), -(-count // partition.gang)
         if layer.reduce:
             require(groups * self.chip.blocks, self.chip.reduce_rows, layer.name, "reduce", self.chip)
-        steps = 1 if layer.planes and layer.source != IMAGE else self.network.timesteps
+        steps = 1 if layer.classifies else self.network.timesteps
         longest = max(end - first for first, end in partition.ranges)
         # A pooled position needs up to 2 x 3 positions before the pool.
         position = steps * self.chip.blocks * (6 if layer.pool else 1)
@@ -197,7 +210,7 @@ class Scheduler:
             for core in cores:
                 context.out_bank[core] = fields["out_bank"] ^ 1
             self._deliver(layer, tile, cores, [group * partition.gang + member for member in range(len(cores))], fields)
-        if last and layer.planes and not layer.spikes:
+        if last and layer.classifies:
             self.classifier.logits(layer, cores, group, fields)
 
     def residual(self, layer: IntSynapse, group: int, tile: Tile) -> dict[str, int]:
@@ -209,12 +222,11 @@ class Scheduler:
         longest = max(end - first for first, end in partition.ranges)
         step = chip.blocks
         position = steps * step
-        classifier = not layer.stream and not layer.spikes
-        if layer.stream or classifier:
+        if layer.stream or layer.classifies:
             require(self.context.share_rows(layer), chip.residual_rows, layer.name, "residual", chip)
         base = group * longest * position + (tile.first - tile.range_first) * position
         return {
-            "residual_in": int(bool(layer.stream) and not layer.opens), "residual_out": int(bool(layer.stream) or classifier),
+            "residual_in": int(bool(layer.stream) and not layer.opens), "residual_out": int(bool(layer.stream) or layer.classifies),
             "residual_in_base": base, "residual_out_base": base, "residual_position": position, "residual_step": step,
         }  # fmt: skip
 

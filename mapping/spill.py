@@ -7,6 +7,7 @@ at a time, so a core waits for both; the other cores compute meanwhile.
 from archsim.contracts import dma, sequencer
 from mapping.context import Context
 from mapping.data import sum_bytes
+from mapping.ir import Map
 from mapping.partition import words
 from mapping.quantise import IntSynapse
 from mapping.tile import Tile
@@ -18,7 +19,7 @@ class Spill:
     def __init__(self, context: Context) -> None:
         self.context, self.chip = context, context.chip
         self.rows = context.network.timesteps * context.chip.blocks
-        self.places: dict[str, int] = {}
+        self.places: dict[tuple[str, Map], int] = {}
 
     def fields(self) -> dict[str, int]:
         """Residual addresses of a tile that lies in the bank alone."""
@@ -35,12 +36,12 @@ class Spill:
         self._transfer(sequencer.STORE, layer, core, tile, word)
 
     def _transfer(self, opcode: int, layer: IntSynapse, core: int, tile: Tile, word: int) -> None:
-        name, positions, size = layer.stream or "", layer.shape.positions, sum_bytes(self.chip)
-        if name not in self.places:
-            self.places[name] = self.context.dram.reserve(words(self.chip, layer) * positions * self.rows, size)
+        place, positions, size = (layer.stream or "", layer.shape), layer.shape.positions, sum_bytes(self.chip)
+        if place not in self.places:  # a stream that is opened again may have another shape
+            self.places[place] = self.context.dram.reserve(words(self.chip, layer) * positions * self.rows, size)
         first = (word * positions + tile.first) * self.rows * self.context.dram.stride(size)
         fields = {
-            "dram_address": self.places[name] + first, "memory": dma.RESIDUAL, "cores": 1 << core, "bank": 0, "row": 0,
+            "dram_address": self.places[place] + first, "memory": dma.RESIDUAL, "cores": 1 << core, "bank": 0, "row": 0,
             "rows": (tile.end - tile.first) * self.rows, "row_bytes": size,
         }  # fmt: skip
         self.context.emitter.emit([sequencer.DMA], opcode, fields, [{"layer": self.context.layer}])

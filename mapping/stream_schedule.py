@@ -9,10 +9,9 @@ import numpy as np
 from archsim.contracts import dma, multicast, neuron, sequencer
 from archsim.contracts.neuron import param_layout
 from mapping.attend import EXPECTED_RATE
-from mapping.ir import IMAGE
 from mapping.partition import Chunk, chunks, words
 from mapping.place import require
-from mapping.quantise import IntAttention, IntPlanes, IntSynapse
+from mapping.quantise import IntAttention, IntSynapse
 from mapping.relay import Relay
 from mapping.schedule import Scheduler
 from mapping.spill import Spill
@@ -54,7 +53,7 @@ class StreamScheduler(Scheduler):
             self.context.layer = number
             if isinstance(layer, IntAttention):
                 self._attention(layer, number, waiting[layer.name])
-            elif isinstance(layer, IntPlanes) or layer.planes and layer.source != IMAGE:
+            elif not isinstance(layer, IntSynapse) or layer.classifies:
                 self._flush()
                 self._layer(layer)
             elif layer.spikes in fed:

@@ -1,13 +1,13 @@
 """Tile: a piece of a layer's output positions, and the fields of the SYNAPSE instruction that computes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from archsim.contracts import neuron, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.spike_fetch import ADDRESS_BITS
-from mapping.ir import IMAGE, Map
+from mapping.ir import Map
 from mapping.partition import Chunk
 from mapping.place import Region
 from mapping.quantise import IntNetwork, IntSynapse
@@ -121,12 +121,12 @@ def stored_width(layer: IntSynapse) -> int:
     return (layer.shape.width + 1) // 2 if layer.pool else layer.shape.width
 
 
-def unit_layer(chip: ChipParams, planes: int) -> IntSynapse:
-    """A layer that adds words of ``planes``-bit operands channel by channel: unit weights, no neuron."""
+def unit_layer(chip: ChipParams, planes: int = 0, reduce: bool = False) -> IntSynapse:
+    """A layer that adds words of ``planes``-bit operands (0: of spikes) channel by channel: unit weights, no neuron."""
     zeros = np.zeros(chip.columns, np.int64)
     weight = np.eye(chip.columns, dtype=np.int8)[:, :, None, None]
     shape = Map(1, 1, chip.columns)
-    return IntSynapse("unit", UNIT, weight, zeros, zeros, zeros, neuron.NONE, shape, planes=planes)
+    return IntSynapse("unit", UNIT, weight, zeros, zeros, zeros, neuron.NONE, shape, reduce=reduce, planes=planes)
 
 
 def identity_layer(chip: ChipParams, name: str, source: Map) -> IntSynapse:
@@ -140,8 +140,9 @@ def synapse_fields(
     chip: ChipParams, network: IntNetwork, layer: IntSynapse, tile: Tile, chunk: Chunk, piece: Piece
 ) -> dict[str, int]:
     """Fields that follow from the layer, the tile and its input; the scheduler adds cores, banks and residual."""
-    region = piece.region
-    classifier = bool(layer.planes) and layer.source != IMAGE
+    region, classifier = piece.region, layer.classifies
+    if classifier and not layer.planes:  # on spikes: the time steps are parts of its operand, a row each
+        region = replace(region, positions=region.slices, slices=1)
     steps = network.timesteps
     x_stride = region.slices * region.words
     y_stride = piece.width * x_stride
@@ -160,12 +161,17 @@ def synapse_fields(
     if classifier:
         # The parts of the operand lie side by side; every part meets the same weights.
         fields |= {"in_width": region.positions, "kernel_width": region.positions, "tap_rows": 0}
+    if region.addends > 1:
+        # So do the maps of a sum: they are the columns of a window, as far apart as a map is long.
+        fields |= {
+            "in_width": region.addends, "kernel_width": region.addends, "x_stride": region.spacing, "tap_rows": 0,
+        }  # fmt: skip
     replay = bool(layer.planes) and not classifier
     total = 1 if classifier else steps
     slices = chip.slices(steps)
     return fields | {
         "blocks": -(-min(chip.columns, layer.shape.channels) // chip.neurons),
-        "steps": total if layer.planes else chip.lanes_used(steps), "replay": int(replay), "neuron": layer.kind,
+        "steps": total if layer.planes or classifier else chip.lanes_used(steps), "replay": int(replay), "neuron": layer.kind,
         "spike_out": int(layer.spikes is not None), "reduce": int(layer.reduce),
         "reduce_first": int(tile.first == tile.range_first), "pool": int(layer.pool), "pool_first_odd": tile.first_odd,
         "pool_left_odd": tile.left_odd,

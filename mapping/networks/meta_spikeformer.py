@@ -20,8 +20,8 @@ THRESHOLD, ATTENTION_THRESHOLD, SCALE = 1.0, 0.5, 0.125
 
 STREAM = "x"
 
-SEP_RATIO, CONV_RATIO, SEP_KERNEL = 2, 4, 7
-"""Published expansion of SepConv and of the convolution behind it, and the kernel of the depthwise convolution."""
+SEP_RATIO, CONV_RATIO = 2, 4
+"""Published expansion of SepConv and of the convolution behind it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class MetaSpikeformer:
         depths: blocks of the third and fourth stage.
         merge_rep, merge_sep: RepConv and SepConv's chain are given as one dense convolution.
         distilled: a second head, trained on a teacher; logits are the mean of both.
-        heads, mlp_ratio, classes, timesteps, image: as in the published code.
+        heads, mlp_ratio, classes, timesteps, image, scale: as in the published code.
+        strides: of the five down-samplings.
+        sep_kernels: of SepConv's depthwise convolution in each of the four convolution blocks.
         note: what of this size is not published.
     """
 
@@ -49,6 +51,9 @@ class MetaSpikeformer:
     classes: int = 1000
     timesteps: int = 4
     image: Map = Map(224, 224, 3)
+    scale: float = SCALE
+    strides: tuple[int, ...] = (2, 2, 2, 2, 1)
+    sep_kernels: tuple[int, ...] = (7, 7, 7, 7)
     note: str = ""
 
     def network(self, weights: Weights, image_limit: float = 1.0, head_limit: float = 1.0) -> Network:
@@ -70,22 +75,18 @@ class MetaSpikeformer:
 
     def _layers(self, weights: Weights, names: Iterator[str]) -> Iterator[Layer]:
         first, second, third, fourth = self.dims
-        lif = next(names)
-        yield self._down(weights, "1_1", IMAGE, first // 2, self.image.channels, lif, kernel=7, padding=3)
-        for place, dim, entry in (
-            ("1_1", first // 2, "1_2"),
-            ("1_2", first, "2"),
-            ("2_1", second, ""),
-            ("2_2", second, "3"),
-        ):
+        lif, strides = next(names), iter(self.strides)
+        yield self._down(weights, "1_1", IMAGE, first // 2, self.image.channels, lif, next(strides), kernel=7)
+        blocks = ("1_1", first // 2, "1_2"), ("1_2", first, "2"), ("2_1", second, ""), ("2_2", second, "3")
+        for (place, dim, entry), kernel in zip(blocks, self.sep_kernels, strict=True):
             inside, behind = next(names), next(names)
-            yield from self._separable(weights, f"ConvBlock{place}.0.Conv", lif, dim, inside)
+            yield from self._separable(weights, f"ConvBlock{place}.0.Conv", lif, dim, inside, kernel)
             yield from self._convolutions(weights, f"ConvBlock{place}.0", inside, dim, behind)
             lif = behind
             if entry:
                 cout = {"1_2": first, "2": second, "3": third}[entry]
                 lif = next(names)
-                yield self._down(weights, entry, behind, cout, dim, lif)
+                yield self._down(weights, entry, behind, cout, dim, lif, next(strides))
         for stage, dim, depth in ((3, third, self.depths[0]), (4, fourth, self.depths[1])):
             for block in range(depth):
                 inside, following = next(names), next(names, None)
@@ -94,34 +95,35 @@ class MetaSpikeformer:
                 lif = following or ""
             if stage == 3:
                 before, lif = lif, next(names)
-                yield self._down(weights, "4", before, fourth, third, lif, stride=1)
+                yield self._down(weights, "4", before, fourth, third, lif, next(strides))
         yield self._classifier(weights, f"block4.{self.depths[1] - 1}.mlp.fc2_conv")
 
     def _down(
-        self, weights: Weights, place: str, source: str, cout: int, cin: int, lif: str, kernel: int = 3, stride: int = 2,
-        padding: int = 1,
-    ) -> Synapse:  # fmt: skip
+        self, weights: Weights, place: str, source: str, cout: int, cin: int, lif: str, stride: int, kernel: int = 3
+    ) -> Synapse:
         """A convolution between stages, which opens the stream."""
         name = f"downsample{place}"
         weight, bias = weights.conv(f"{name}.encode_conv", f"{name}.encode_bn", (cout, cin, kernel, kernel), bias=True)
         threshold = weights.threshold(lif, THRESHOLD)
         return Synapse(
-            f"{name}.encode_conv", source, weight, bias, stride, padding, STREAM, True, threshold=threshold, spikes=lif
+            f"{name}.encode_conv", source, weight, bias, stride, kernel // 2, STREAM, True, threshold=threshold, spikes=lif
         )
 
-    def _separable(self, weights: Weights, place: str, source: str, dim: int, lif: str) -> Iterator[Layer]:
-        """SepConv: 1x1, LIF, depthwise 7x7, 1x1."""
+    def _separable(
+        self, weights: Weights, place: str, source: str, dim: int, lif: str, size: int
+    ) -> Iterator[Layer]:
+        """SepConv: 1x1, LIF, depthwise ``size`` x ``size``, 1x1."""
         wide, inside = dim * SEP_RATIO, f"{place}.lif2"
         kernel = weights.conv(f"{place}.pwconv1", f"{place}.bn1", (wide, dim, 1, 1))
         threshold = weights.threshold(inside, THRESHOLD)
         yield Synapse(f"{place}.pwconv1", source, *kernel, threshold=threshold, spikes=inside)
-        depthwise = weights.plain(f"{place}.dwconv", (wide, 1, SEP_KERNEL, SEP_KERNEL))
+        depthwise = weights.plain(f"{place}.dwconv", (wide, 1, size, size))
         parts = (
             Part(f"{place}.dwconv", *depthwise, groups=wide),
             Part(f"{place}.pwconv2", *weights.conv(f"{place}.pwconv2", f"{place}.bn2", (dim, wide, 1, 1))),
         )
         threshold = weights.threshold(lif, THRESHOLD)
-        chain = _chain(f"{place}.pwconv2", inside, parts, SEP_KERNEL // 2, lif, threshold, STREAM)
+        chain = _chain(f"{place}.pwconv2", inside, parts, size // 2, lif, threshold, STREAM)
         yield merge(chain) if self.merge_sep else chain
 
     def _convolutions(self, weights: Weights, place: str, source: str, dim: int, lif: str) -> Iterator[Layer]:
@@ -138,7 +140,7 @@ class MetaSpikeformer:
         for part in ("k", "v", "q"):
             yield self._rep_conv(weights, f"{attn}.{part}_conv", source, dim, f"{attn}.{part}_lif", None)
         threshold, fired = weights.threshold(f"{attn}.attn_lif", ATTENTION_THRESHOLD), f"{attn}.attn_lif"
-        yield Attention(attn, f"{attn}.q_lif", f"{attn}.k_lif", f"{attn}.v_lif", fired, self.heads, SCALE, threshold)
+        yield Attention(attn, f"{attn}.q_lif", f"{attn}.k_lif", f"{attn}.v_lif", fired, self.heads, self.scale, threshold)
         yield self._rep_conv(weights, f"{attn}.proj_conv", fired, dim, lif, STREAM)
 
     def _rep_conv(self, weights: Weights, name: str, source: str, dim: int, lif: str, stream: str | None) -> Layer:
@@ -168,7 +170,7 @@ class MetaSpikeformer:
         if self.distilled:
             other, constant = weights.linear("head_kd", (self.classes, self.dims[3]))
             weight, bias = (weight + other) / 2, (bias + constant) / 2
-        return Classifier("head", source, weight, bias, LIF, weights.threshold("lif", THRESHOLD))
+        return Classifier("head", source, weight, bias, LIF, weights.threshold("lif", THRESHOLD), "lif")
 
 
 def _chain(

@@ -22,15 +22,17 @@ class Spikformer:
     Attributes:
         name: for reports.
         image: height, width, channels.
-        pooled: number of the first convolution of the tokenizer behind which a pool stands.
+        stem: channels of the tokenizer's convolutions before the last one, which has ``dim``.
+        pools: whether a pool stands behind each of them, the last one included.
         dim, depth, heads, classes: as in the published code.
         linear: the blocks have linear layers, and multiply ``q k^T`` first, as in the code for CIFAR.
-        mlp_ratio, timesteps: as in the published code.
+        mlp_ratio, timesteps, scale: as in the published code.
     """
 
     name: str
     image: Map
-    pooled: int
+    stem: tuple[int, ...]
+    pools: tuple[bool, ...]
     dim: int
     depth: int
     heads: int
@@ -38,6 +40,7 @@ class Spikformer:
     linear: bool = False
     mlp_ratio: int = 4
     timesteps: int = 4
+    scale: float = SCALE
 
     def network(self, weights: Weights, image_limit: float = 1.0, head_limit: float = 1.0) -> Network:
         """The network with these weights; the limits are as in :class:`~mapping.ir.Network`."""
@@ -48,15 +51,14 @@ class Spikformer:
         return Network(self.name, self.timesteps, self.image, image_limit, head_limit, tuple(layers))
 
     def _tokenizer(self, weights: Weights) -> Iterator[Layer]:
-        """Four convolutions, a fifth beside them, and the first sum."""
-        dim, source = self.dim, IMAGE
-        channels = (self.image.channels, dim // 8, dim // 4, dim // 2, dim)
-        for number, suffix in enumerate(("", "1", "2", "3")):
-            conv, norm, lif = (f"patch_embed.proj_{part}{suffix}" for part in ("conv", "bn", "lif"))
-            kernel = weights.conv(conv, norm, (channels[number + 1], channels[number], 3, 3))
+        """The convolutions, one more beside them, and the first sum."""
+        dim, source, cin = self.dim, IMAGE, self.image.channels
+        for number, (cout, pool) in enumerate(zip((*self.stem, dim), self.pools, strict=True)):
+            conv, norm, lif = (f"patch_embed.proj_{part}{number or ''}" for part in ("conv", "bn", "lif"))
+            kernel = weights.conv(conv, norm, (cout, cin, 3, 3))
             threshold = weights.threshold(lif, THRESHOLD)
-            yield Synapse(conv, source, *kernel, padding=1, threshold=threshold, spikes=lif, pool=number >= self.pooled)
-            source = lif
+            yield Synapse(conv, source, *kernel, padding=1, threshold=threshold, spikes=lif, pool=pool)
+            source, cin = lif, cout
         kernel = weights.conv("patch_embed.rpe_conv", "patch_embed.rpe_bn", (dim, dim, 3, 3))
         lif = "patch_embed.rpe_lif"
         threshold = weights.threshold(lif, THRESHOLD)
@@ -77,7 +79,7 @@ class Spikformer:
         for part in ("k", "v", "q"):
             yield layer(attn, part, x, dim, dim, self.linear)
         yield Attention(
-            attn, f"{attn}.q_lif", f"{attn}.k_lif", f"{attn}.v_lif", f"{attn}.attn_lif", self.heads, SCALE,
+            attn, f"{attn}.q_lif", f"{attn}.k_lif", f"{attn}.v_lif", f"{attn}.attn_lif", self.heads, self.scale,
             weights.threshold(f"{attn}.attn_lif", ATTENTION_THRESHOLD), order=QK_FIRST if self.linear else KV_FIRST,
         )  # fmt: skip
         yield layer(attn, "proj", f"{attn}.attn_lif", dim, dim, True)
@@ -94,8 +96,16 @@ class Spikformer:
         return weights.conv(f"{place}_conv", f"{place}_bn", (*shape, *ones), bias)
 
 
+def _published(
+    name: str, size: int, pooled: int, dim: int, depth: int, heads: int, classes: int, linear: bool = False
+) -> Spikformer:
+    """A published size: four convolutions in the tokenizer, a pool behind those from ``pooled`` on."""
+    stem, pools = (dim // 8, dim // 4, dim // 2), tuple(number >= pooled for number in range(4))
+    return Spikformer(f"spikformer_{name}", Map(size, size, 3), stem, pools, dim, depth, heads, classes, linear)
+
+
 PUBLISHED = {
-    **{f"8-{dim}": Spikformer(f"spikformer_8_{dim}", Map(224, 224, 3), 0, dim, 8, 8, 1000) for dim in (384, 512, 768)},
-    "cifar10-4-384": Spikformer("spikformer_4_384_cifar10", Map(32, 32, 3), 2, 384, 4, 12, 10, linear=True),
+    **{f"8-{dim}": _published(f"8_{dim}", 224, 0, dim, 8, 8, 1000) for dim in (384, 512, 768)},
+    "cifar10-4-384": _published("4_384_cifar10", 32, 2, 384, 4, 12, 10, linear=True),
 }
 """The published sizes: ImageNet at 224 x 224 by depth and dimension, CIFAR-10 at 32 x 32."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import HEIGHT, IF_HALF, IMAGE, LIF, Chain, Classifier, Part, Synapse
+from mapping.ir import HEIGHT, IF_HALF, IMAGE, Attention, Chain, Classifier, Part, Synapse
 from mapping.nodes import BATCH, Concat, Expert, Experts, Norm, Sum, WindowAttention
 from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
 from mapping.operators import NODES, refusal
@@ -27,10 +27,7 @@ REFUSED = {
     "a norm by position behind the sums": replace(LAYER, token_norm=np.ones((2, 4))),
     "a time constant of 1.5 steps; the neuron unit has 2": replace(LAYER, tau=1.5),
     "integrate and fire from half the threshold": replace(LAYER, neuron=IF_HALF),
-    "a layer on the image that joins a stream; add a neuron": replace(LAYER, source=IMAGE, stream="x"),
-    "a neuron between the mean over tokens and the classifier": Classifier("l", "l", np.ones((2, 1)), np.ones(2), LIF),
     "a chain of convolutions without a neuron between them; merge it into one": CHAIN,
-    "a sum of spike maps, which is a map of integers": Sum("l", ("s", "s")),
     "maps side by side": Concat("l", ("s", "s")),
     "a norm that folds into no weight": Norm("l", "s", BATCH, ONE, ONE),
     "attention within windows, with softmax": WINDOWS,
@@ -55,11 +52,25 @@ def test_what_is_mapped_is_not_refused(make_random):
     assert [refusal(layer, maps) for layer in network.layers] == [None] * 10
 
 
-def test_readers_of_integers_and_of_real_numbers_are_refused():
-    assert refusal(LAYER, {"s": Operand(INTEGERS)}) == "a layer on a map of integers"
-    assert refusal(LAYER, {"s": Operand(REAL)}) == "a layer on a map of real numbers"
+def test_readers_of_integers_and_of_real_numbers():
+    """An integer map is a sum of spike maps, which weights without a neighbour can read."""
+    integers, real = {"s": Operand(INTEGERS)}, {"s": Operand(REAL)}
+    assert refusal(LAYER, integers) is None
+    wide = replace(LAYER, weight=np.ones((1, 1, 3, 3)), padding=1)
+    assert refusal(wide, integers) == "a 3x3 kernel of stride 1 on a sum of spike maps; put a neuron in between"
+    assert refusal(replace(LAYER, stride=2), integers) == "a 1x1 kernel of stride 2 on a sum of spike maps; put a neuron in between"
+    assert refusal(replace(LAYER, pool=True), integers) == "a pool of spikes on a sum of spike maps"
+    assert refusal(LAYER, real) == "a layer on a map of real numbers"
+    assert refusal(Attention("l", "s", "s", "s", "t", 1, 1.0, 0.5), integers) == "attention on a map of integers"
+    assert refusal(Sum("l", ("s", "s")), {"l": Operand(REAL)}) == "a sum of maps other than spikes of height 1"
+
+
+def test_the_mean_of_a_map_is_one_of_a_sum():
     head = Classifier("l", "s", np.ones((2, 1)), np.ones(2))
-    assert refusal(head, {"s": Operand(SPIKES)}) == "a mean over a map; the classifier reads that of a stream"
+    assert refusal(head, {"s": Operand(INTEGERS)}) is None
+    assert refusal(head, {"s": Operand(SPIKES)}) == (
+        "a mean over a map; the classifier reads that of a stream or of a sum of spike maps"
+    )
 
 
 def test_every_node_beside_the_synapses_is_named():

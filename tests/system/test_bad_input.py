@@ -64,9 +64,10 @@ def test_wrong_family(copy, refused):
 
 
 def test_family_without_an_importer(copy, refused):
-    copy.replace("family: spikingformer", "family: spikformer")
+    copy.replace("family: spikingformer", "family: spiking_mlp")
     assert (
-        "network.family: required one of spikingformer, whose artefacts can be read, given 'spikformer'; "
+        "network.family: required one of spikingformer, spikformer, meta_spikeformer, spike_driven_transformer, spiking_moe, "
+        "whose artefacts can be read, given 'spiking_mlp'; "
         "name a published size instead of an artefact" in refused()
     )
 
