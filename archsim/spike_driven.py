@@ -122,7 +122,7 @@ def _judge(layer: Layer, maps: Mapping[str, Operand]) -> tuple[str, str, str]:
     if isinstance(layer, WindowAttention):
         return NOT, "softmax: exponentials and a division; its real result is multiplied with v", "vector unit or host"
     if isinstance(layer, Sum):
-        return ADDITION, f"adds {_of(maps[layer.name])} position by position", "spike writer"
+        return ADDITION, f"adds {_of(maps[layer.name])} position by position", "multicast"
     if isinstance(layer, Concat):
         return ADDITION, "moves spikes only", "multicast"
     if isinstance(layer, Norm):
@@ -151,9 +151,10 @@ def _synapse(layer: Synapse, source: Operand) -> tuple[str, str, str]:
         )
     if source.kind == REAL:
         return NOT, "reads real numbers: multiplies each with its weights", "vector unit or host"
-    if source.kind in (ANALOG, INTEGERS):
-        what = "the image" if source.kind == ANALOG else "sums of spike maps"
-        return INTEGER, f"reads {what}, bit plane by bit plane", "core, over bit planes"
+    if source.kind == ANALOG:
+        return INTEGER, "reads the image, bit plane by bit plane", "core, over bit planes"
+    if source.kind == INTEGERS:
+        return INTEGER, "reads sums of spike maps, map by map", "core, over spike maps"
     reason = "adds a row of weights for each spike"
     if source.kind == SCALED:
         reason += "; the spikes' height is a factor of the weights"

@@ -69,7 +69,9 @@ def _classifier(
     factor = top / max(np.abs(layer.weight).max(), LEAST_WEIGHT)
     operand = count * 2.0**exponent / 2.0**right_shift
     channels = len(layer.weight)
-    planes = IntPlanes(f"{layer.name}.planes", layer.source, f"{layer.name}.input", precision.head_bits, right_shift, exponent)
+    planes = IntPlanes(
+        f"{layer.name}.planes", layer.source, f"{layer.name}.input", precision.head_bits, right_shift, exponent
+    )
     # Floor loses half a unit of each operand on average; the bias gives it back.
     weight = np.rint(layer.weight * factor)
     bias = integers(layer.bias * factor * operand + 0.5 * weight.sum(1) * (right_shift > 0))

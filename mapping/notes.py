@@ -25,7 +25,13 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
             count, lanes = -(-whole.channels // chip.columns), chip.lanes_used(steps)
             if isinstance(layer, IntTokenNeuron):
                 lanes = 1
-            shape = {"positions": whole.positions, "slices": steps // lanes, "words": count, "planes": 0, "lanes": lanes}
+            shape = {
+                "positions": whole.positions,
+                "slices": steps // lanes,
+                "words": count,
+                "planes": 0,
+                "lanes": lanes,
+            }
             result[layer.spikes] = shape | {"channels": whole.channels, "steps": steps}
         if isinstance(layer, IntExperts):
             for first, _ in layer.experts:

@@ -35,7 +35,11 @@ def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
         return _synapse(layer, maps[layer.source])
     if isinstance(layer, Classifier):
         is_mean_of_map = layer.source in maps and maps[layer.source].kind != INTEGERS
-        return "a mean over a map; the classifier reads that of a stream or of a sum of spike maps" if is_mean_of_map else None
+        return (
+            "a mean over a map; the classifier reads that of a stream or of a sum of spike maps"
+            if is_mean_of_map
+            else None
+        )
     if isinstance(layer, Experts):
         return _experts(layer)
     if isinstance(layer, Sum):
@@ -57,7 +61,8 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
         f"a time constant of {layer.tau:g} steps; the neuron unit has 2": layer.tau != 2.0,
         "integrate and fire from half the threshold": layer.neuron == IF_HALF,
         f"a layer on a map of {source.kind}": source.kind == REAL,
-        f"a {size} kernel of stride {layer.stride} on a sum of spike maps; put a neuron in between": source.kind == INTEGERS
+        f"a {size} kernel of stride {layer.stride} on a sum of spike maps; put a neuron in between": source.kind
+        == INTEGERS
         and (size != "1x1" or layer.stride > 1 or layer.padding > 0),
         "a pool of spikes on a sum of spike maps": source.kind == INTEGERS and layer.pool,
     }

@@ -82,7 +82,9 @@ def regions(
     for layer in network.layers:
         if isinstance(layer, IntSum) and layer.name not in placed and home(network, layer.name) in placed:
             placed[layer.name] = replace(placed[home(network, layer.name)], addends=len(layer.sources))
-    placed |= _slots(chip, network, slots, {name: (placed[name], written[name], read[name]) for name in read if name in placed})
+    placed |= _slots(
+        chip, network, slots, {name: (placed[name], written[name], read[name]) for name in read if name in placed}
+    )
     return placed | _parts(chip, network, gangs, placed, streamed)
 
 

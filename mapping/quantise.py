@@ -198,9 +198,7 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
 
             layers += quantise_head(layer, network, layers.pop(), exponent, precision, bounds)
             maps[layers[-2].spikes or ""] = Map(1, 1, layer.weight.shape[1])
-    return IntNetwork(
-        network.name, network.timesteps, maps, tuple(layers), pixel, exponent, precision, bounds.layers
-    )
+    return IntNetwork(network.name, network.timesteps, maps, tuple(layers), pixel, exponent, precision, bounds.layers)
 
 
 def quantise_attention(layer: Attention) -> IntAttention:

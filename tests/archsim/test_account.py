@@ -174,9 +174,9 @@ def test_chip_beside_formula(monkeypatch, result):
 
 
 def test_what_the_chip_refuses_is_named():
-    account = report(ROOT / "workloads/spikformer_imagenet.yaml")
+    account = report(ROOT / "workloads/spiking_moe_imagenet.yaml")
     assert account["chip_energy_mj"] is None
-    assert account["chip_refused"].startswith("layer 'patch_embed.sum': not mapped yet: a sum of spike maps")
+    assert account["chip_refused"] == "layer 'patch_embed.proj_conv3': not mapped yet: a maximum over sums before the neuron"
 
 
 @pytest.mark.parametrize("rate", [(0.3, 0.2), (-0.1, 0.2), (0.1, 1.5)])

@@ -56,16 +56,16 @@ def test_what_reads_integers(checked):
     spikingformer, spikformer = layers(checked["spikingformer_imagenet"]), layers(checked["spikformer_imagenet"])
     assert spikingformer["patch_embed.proj_conv"] == (INTEGER, "reads the image, bit plane by bit plane")
     assert spikingformer["head"] == (INTEGER, "reads a mean over tokens and time, bit plane by bit plane")
-    assert spikformer["block.0.attn.q_conv"] == (INTEGER, "reads sums of spike maps, bit plane by bit plane")
+    assert spikformer["block.0.attn.q_conv"] == (INTEGER, "reads sums of spike maps, map by map")
     assert spikformer["block.0.attn.proj_conv"] == (ADDITION, "adds a row of weights for each spike")
 
 
 def test_what_runs_and_what_is_refused(checked):
-    refused = {layer["layer"]: layer["refused"] for layer in checked["spikformer_imagenet"]["layers"]}
+    refused = {layer["layer"]: layer["refused"] for layer in checked["spiking_moe_imagenet"]["layers"]}
     assert refused["patch_embed.rpe_conv"] is None
-    assert refused["patch_embed.sum"] == "a sum of spike maps, which is a map of integers"
-    assert refused["block.0.attn.q_conv"] == "a layer on a map of integers"
-    assert checked["spikingformer_imagenet"]["refused_layers"] == 0
+    assert refused["block.0.mlp"] == "experts whose results a softmax weighs"
+    for name in ("spikingformer_imagenet", "spikformer_imagenet", "meta_spikeformer_imagenet"):
+        assert checked[name]["refused_layers"] == 0
 
 
 def test_chains_apart_read_real_numbers():

@@ -58,7 +58,10 @@ def test_readers_of_integers_and_of_real_numbers():
     assert refusal(LAYER, integers) is None
     wide = replace(LAYER, weight=np.ones((1, 1, 3, 3)), padding=1)
     assert refusal(wide, integers) == "a 3x3 kernel of stride 1 on a sum of spike maps; put a neuron in between"
-    assert refusal(replace(LAYER, stride=2), integers) == "a 1x1 kernel of stride 2 on a sum of spike maps; put a neuron in between"
+    assert (
+        refusal(replace(LAYER, stride=2), integers)
+        == "a 1x1 kernel of stride 2 on a sum of spike maps; put a neuron in between"
+    )
     assert refusal(replace(LAYER, pool=True), integers) == "a pool of spikes on a sum of spike maps"
     assert refusal(LAYER, real) == "a layer on a map of real numbers"
     assert refusal(Attention("l", "s", "s", "s", "t", 1, 1.0, 0.5), integers) == "attention on a map of integers"

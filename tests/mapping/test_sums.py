@@ -79,8 +79,9 @@ def test_readers_take_the_maps_as_columns_that_share_their_weights(grown):
 
 def test_a_bank_without_room_for_a_whole_sum_is_refused(grown):
     chip = load_chip("small").replace(spike_in_rows=40)
-    with pytest.raises(ArchsimError, match="layer 'l.c': its input map 'abc' needs 48 rows of one spike_in bank"):
+    with pytest.raises(ArchsimError, match="layer 'l.c': its input map 'abc' needs 48 rows of one spike_in bank") as error:
         schedule(grown, chip)
+    assert str(error.value).endswith("maps do not pass through DRAM, since layer 'ab' is a sum of spike maps")
 
 
 def test_the_bound_of_a_sum_counts_every_map(make_network):

@@ -66,7 +66,7 @@ def test_every_value_equals_the_reference(case, lanes):
         mapped = map_experts(chip, expert_network(seed, **sizes), placement, Limits(positions=2) if seed else None)
         prove(chip, mapped.queues, len(mapped.program.dram))
         ran = run(mapped, seed)
-        check_intervals(mapped.queues, ran.records)
+        check_intervals(chip, mapped.queues, ran.records)
         logits = simulate.read_logits(mapped.program, ran.memories.dram)
         check = simulate.compare(mapped, ran.pixels, ran.capture, logits)
         assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}

@@ -140,7 +140,7 @@ RUNS = {
     "image 3x3": (image_conv, 3, 1, 1), "image 7x7 stride 2": (image_conv, 7, 2, 3), "image 4x4 stride 4": (image_conv, 4, 4, 0),
     "spikes 3x3": (spike_conv, 3, 1, 1), "spikes 3x3 stride 2": (spike_conv, 3, 2, 1), "depthwise 3x3": (depthwise, 3),
     "depthwise 7x7": (depthwise, 7), "pool": (pooled,), "integrate and fire": (integrate_and_fire,), "attention": (attention,),
-    "gate": (attention, 8, 64, 1.0, GATE), "gate whose heads fill no word": (attention, 8, 48, 0.25, GATE),
+    "gate": (attention, 8, 64, 1.0, GATE), "gate whose heads fill no word": (attention, 8, 48, 1.0, GATE),
     **{f"T = {steps}": (image_conv, 4, 4, 0, steps) for steps in (1, 6, 7, 128)},
 }  # fmt: skip
 

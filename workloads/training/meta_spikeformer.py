@@ -2,8 +2,8 @@
 
     python -m workloads.training.meta_spikeformer [--out DIR] [--epochs N] [--seed S]
 
-Its artefact is not committed yet: 15 epochs learned nothing (13.9 % of the training images, with a wider surrogate too), so the defaults are
-not known to train. The test images are evaluated once, at the end.
+Its artefact is not committed yet: 15 epochs learned nothing (13.9 % of the training images, with a wider surrogate too), so the
+defaults are not known to train. The test images are evaluated once, at the end.
 """
 
 from __future__ import annotations
