@@ -12,6 +12,11 @@ from numba import types
 from numba.extending import intrinsic
 
 
+def cache_base() -> Path:
+    """Folder of everything that this package keeps between runs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "archsim"
+
+
 def cache_directory() -> Path:
     """Where compiled kernels are kept: a folder named by a hash of every source that a kernel may use.
 
@@ -25,8 +30,7 @@ def cache_directory() -> Path:
     ):
         digest.update(source.read_bytes())
     digest.update(Path(__file__).read_bytes())
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "archsim" / f"kernels-{digest.hexdigest()[:16]}"
+    return cache_base() / f"kernels-{digest.hexdigest()[:16]}"
 
 
 numba.config.CACHE_DIR = str(cache_directory())

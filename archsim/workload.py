@@ -12,7 +12,7 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
 from archsim.kernel import decode
 from archsim.ownership import prove
-from archsim.synthetic import Synthetic, read_rates
+from archsim.synthetic import Synthetic, calibrated, read_rates
 from archsim.traces import trace_words
 from mapping.importers import artefact, spikingformer
 from mapping.ir import Network
@@ -94,12 +94,17 @@ class Sources:
     synthetic: Synthetic | None = None
 
 
-def read(place: str | Path, config: WorkloadConfig, chip: ChipParams) -> Sources:
-    """Read and quantise the network of a workload file; raises ArchsimError for anything that does not fit together."""
+def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str) -> Sources:
+    """Read and quantise the network of a workload file; raises ArchsimError for anything that does not fit together.
+
+    In mode ``execute`` a published size with firing rates is calibrated, so that its random weights fire at them.
+    """
     precision = Precision(chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits)
     if config.network.size is not None:
         network = quantise(_published(place, config), precision)
         rates = read_rates(config.rates_path, config.network.size) if config.rates_path else {}
+        if mode == "execute" and rates:
+            network = calibrated(network, Synthetic(network, rates, config.network.seed))
         return Sources(network, synthetic=Synthetic(network, rates, config.network.seed))
     trained, recording = _artefacts(place, config)
     return Sources(quantise(FAMILIES[config.network.family](trained), precision), trained, recording)

@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from archsim.contracts import neuron
-from mapping.ir import IMAGE
+from mapping.ir import IMAGE, Map
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
 
 
@@ -52,8 +52,8 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
                 sums = y.sum(axis=(0, 1))
             if layer.spikes:
                 bits = network.precision.membrane_bits
-                fired, result.potentials[layer.name] = _fire(y, layer.threshold, layer.kind, bits)
-                result.spikes[layer.spikes] = _pool(fired, layer) if layer.pool else fired
+                fired, result.potentials[layer.name] = fire(y, layer.threshold, layer.kind, bits)
+                result.spikes[layer.spikes] = pool(fired, layer.shape) if layer.pool else fired
     return result
 
 
@@ -72,7 +72,7 @@ def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: N
     return np.repeat(scaled, network.timesteps, axis=0) if len(scaled) == 1 else scaled
 
 
-def _fire(
+def fire(
     inputs: NDArray[np.int64], threshold: NDArray[np.int64], kind: int, bits: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Neurons over axis 0; returns spikes and potentials before the reset.
@@ -80,8 +80,8 @@ def _fire(
     LIF: tau 2, hard reset to 0. IF: soft reset, membranes saturate at ``bits`` bits, start at half the threshold or at 0.
     """
     top, bottom = 2 ** (bits - 1) - 1, -(2 ** (bits - 1))
-    v = np.zeros(inputs.shape[1:], np.int64) + (threshold // 2 if kind == neuron.IF_HALF else 0)
-    spikes, potentials = np.zeros(inputs.shape, np.bool_), np.zeros(inputs.shape, np.int64)
+    v = np.zeros(inputs.shape[1:], inputs.dtype) + (threshold // 2 if kind == neuron.IF_HALF else 0)
+    spikes, potentials = np.zeros(inputs.shape, np.bool_), np.zeros(inputs.shape, inputs.dtype)
     for t, y in enumerate(inputs):
         potentials[t] = np.floor_divide(v + y, 2) if kind == neuron.LIF else np.clip(v + y, bottom, top)
         spikes[t] = potentials[t] >= threshold
@@ -90,9 +90,8 @@ def _fire(
     return spikes, potentials
 
 
-def _pool(spikes: NDArray[np.bool_], layer: IntSynapse) -> NDArray[np.bool_]:
-    """OR over 3x3 windows, stride 2, padding 1."""
-    shape = layer.shape
+def pool(spikes: NDArray[np.bool_], shape: Map) -> NDArray[np.bool_]:
+    """OR over 3x3 windows, stride 2, padding 1, of a map [T, positions, channels] of that shape."""
     maps = spikes.reshape(len(spikes), shape.height, shape.width, -1)
     windows = sliding_window_view(np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))
     pooled = windows[:, ::2, ::2].any(axis=(4, 5))
@@ -107,5 +106,5 @@ def _attention(layer: IntAttention, result: ReferenceRun) -> None:
     counts = (q @ k.transpose(0, 1, 3, 2)) @ v
     y = counts.transpose(0, 2, 1, 3).reshape(steps, tokens, channels) * 2**-layer.shift
     result.inputs[layer.name] = y
-    fired, result.potentials[layer.name] = _fire(y, np.full(channels, layer.threshold), neuron.LIF, 64)
+    fired, result.potentials[layer.name] = fire(y, np.full(channels, layer.threshold), neuron.LIF, 64)
     result.spikes[layer.spikes] = fired
