@@ -123,7 +123,7 @@ class Prepared:
 
     def _scratch(self) -> list[Work]:
         """Scratch of each thread, large enough for every instruction."""
-        none = np.zeros((0, 0, 0, 0), np.int32)
+        cube, tesseract = np.zeros((0, 0, 0), np.int32), np.zeros((0, 0, 0, 0), np.int32)
         synapses = [place.fields for place in self.places if place.fields["opcode"] == sequencer.SYNAPSE]
         attends = [place.fields for place in self.places if KINDS[place.fields["opcode"]] == 4]
         gates = max((head["steps"] * head["words"] for head in attends), default=0)
@@ -131,8 +131,8 @@ class Prepared:
         rows = int((rows["positions"] * rows["slices"] * rows["words"]).max(initial=0))
         return [
             Work(
-                core.scratch_for(self.chip, synapses, Recording(none[0], none[0])),
-                attention.scratch_for(self.chip, gates, Recording(none, none)),
+                core.scratch_for(self.chip, synapses, Recording(cube, cube)),
+                attention.scratch_for(self.chip, gates, Recording(tesseract, tesseract)),
                 np.zeros((rows, self.chip.lanes), np.uint64), np.zeros((0, self.chip.lanes), np.uint64),
             )
             for _ in range(THREADS)

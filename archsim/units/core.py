@@ -16,7 +16,7 @@ from archsim.units.neuron import NeuronScratch, columns_step, take_params
 from archsim.units.spike_fetch import clip, fetch_slice
 from archsim.units.spike_writer import output_row, pooled, store
 from archsim.units.sram import CoreMemory
-from archsim.units.synapse_array import add_events
+from archsim.units.synapse_array import add_weights
 
 FIRST_ADD, PLANES_OVERHEAD = contract.FIRST_ADD, contract.PLANES_OVERHEAD
 group_end = njit(contract.group_end)
@@ -136,7 +136,7 @@ def run_tile(f, bits, banks, scratch, compute, counts):
                     cycles, words, empty = cycles + part[0], words + part[1], empty + part[2]
                     events, lane_events = events + part[3], lane_events + part[4]
                     if compute:
-                        add_events(scratch, banks.weight, -1 if f.planes and f.signed and index == 0 else 1)
+                        add_weights(scratch, banks.weight, -1 if f.planes and f.signed and index == 0 else 1)
                 if f.planes and index < f.slices - 1:
                     continue
                 before = handover

@@ -36,7 +36,7 @@ class ArrayRun(NamedTuple):
 
 
 @njit
-def add_events(scratch, weight, sign):
+def add_weights(scratch, weight, sign):
     """Add (sign 1) or subtract (-1) the weight rows of a slice's events."""
     for lane in range(len(scratch.ends)):
         rows, end, sums = scratch.rows[lane], scratch.ends[lane], scratch.sums[lane]
