@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts import sequencer
-from archsim.jit import lowest_bit, njit
+from archsim.jit import copy, kernel, lowest_bit
 from archsim.units import attention, core, dma, multicast
 from archsim.units.attention import run_attend
 from archsim.units.core import run_planes, run_synapse
@@ -107,7 +107,7 @@ class Run(NamedTuple):
     progress: NDArray[np.int64]
 
 
-@njit
+@kernel
 def map_row(place, position, index):
     """Row of the first word of a position (from 0) and slice of an instruction among those of all maps."""
     number = position
@@ -116,20 +116,20 @@ def map_row(place, position, index):
     return place.row + ((place.position + number) * place.slices + index) * place.map_words + place.word
 
 
-@njit
+@kernel
 def take_rows(place, trace, rows):
-    """The rows of a trace that an instruction writes, in the order position, slice, word; a view of ``rows``."""
+    """Copy the rows of a trace that an instruction writes to ``rows``, in the order position, slice, word; returns how many."""
     number = 0
     for position in range(place.positions):
         for index in range(place.slices):
             first = map_row(place, position, index)
             for word in range(place.words):
-                rows[number] = trace[first + word]
+                copy(rows[number], trace[first + word])
                 number += 1
-    return rows[:number]
+    return number
 
 
-@njit
+@kernel
 def keep_rows(place, bank, maps):
     """Copy the rows that an instruction has written from its bank to the maps."""
     for position in range(place.positions):
@@ -137,16 +137,16 @@ def keep_rows(place, bank, maps):
             first = map_row(place, position, index)
             row = place.bank_row + position * place.bank_position + index * place.bank_slice
             for word in range(place.words):
-                maps[first + word] = bank[row + word]
+                copy(maps[first + word], bank[row + word])
 
 
-@njit
+@kernel
 def work_synapse(f, number, member, tables, run, work):
     """A SYNAPSE of one core."""
     stack, place, counts = run.stack, tables.places[number], run.counters[number]
     compute, trace, out = len(run.trace) == 0, work.none, stack.spike_out[member, f.out_bank]
     if not compute:
-        trace = take_rows(place, run.trace, work.rows)
+        trace = work.rows[: take_rows(place, run.trace, work.rows)]
     leader = lowest_bit(np.uint64(f.gang))
     banks = core.Banks(
         stack.spike_in[leader, f.in_bank], stack.weight[member, f.weight_bank], stack.param[member, f.param_bank],
@@ -157,24 +157,24 @@ def work_synapse(f, number, member, tables, run, work):
     keep_rows(place, out, run.maps)
 
 
-@njit
+@kernel
 def work_planes(f, number, member, tables, run, work):
     """A PLANES of one core."""
     stack, place, trace, out = run.stack, tables.places[number], work.none, run.stack.spike_out[member, f.out_bank]
     if len(run.trace):
-        trace = take_rows(place, run.trace, work.rows)
+        trace = work.rows[: take_rows(place, run.trace, work.rows)]
     neurons, counts = stack.residual.shape[2], run.counters[number]
     run.cycles[number] = run_planes(f, neurons, stack.reduce[member], trace, out, counts)
     keep_rows(place, out, run.maps)
 
 
-@njit
+@kernel
 def work_attention(f, number, opcode, tables, run, work):
     """An ATTEND instruction."""
     stack, place, counts = run.stack, tables.places[number], run.counters[number]
     compute, trace, out = len(run.trace) == 0, work.none, stack.out[f.out_bank]
     if not compute:
-        trace = take_rows(place, run.trace, work.rows)
+        trace = work.rows[: take_rows(place, run.trace, work.rows)]
     banks = attention.Banks(stack.spikes[f.q_bank], stack.spikes[2], stack.spikes[3], stack.counts, out)
     bits, neurons = run.sizes.membrane_bits, stack.residual.shape[2]
     run.cycles[number] = run_attend(
@@ -183,7 +183,7 @@ def work_attention(f, number, opcode, tables, run, work):
     keep_rows(place, out, run.maps)
 
 
-@njit
+@kernel
 def run_tasks(tasks, tables, run, work, thread):
     """All tasks of a thread."""
     sizes, stack, compute = run.sizes, run.stack, len(run.trace) == 0

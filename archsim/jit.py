@@ -55,6 +55,11 @@ def njit(function: Any) -> Any:
     return numba_njit(cache=True, nogil=True)(function)
 
 
+def kernel(function: Any) -> Any:
+    """As :func:`njit`, for functions that make no arrays: they count no references, which costs more than short loops do."""
+    return numba_njit(cache=True, nogil=True, _nrt=False)(function)
+
+
 def table(fields: Iterable[Field], count: int) -> NDArray[np.void]:
     """``count`` instructions, all 0: kernels take an entry ``f`` and read ``f.name``, int64."""
     return np.zeros(count, np.dtype([(field.name, np.int64) for field in fields]))
@@ -86,3 +91,10 @@ def lowest_bit(typing_context, word):  # type: ignore[no-untyped-def]
         return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
 
     return types.int64(types.uint64), generate
+
+
+@kernel
+def copy(target, source):
+    """Copy as many elements as ``target`` has."""
+    for number in range(len(target)):
+        target[number] = source[number]

@@ -13,10 +13,11 @@ from archsim.contracts import multicast as multicast_contract
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.ownership import Bank, banks
 from archsim.execute import PLACE, Tables, Task, Work
 from archsim.hazards import needs, touched
 from archsim.results import COUNTERS, Recording
-from archsim.timing import Heads, serial_order
+from archsim.timing import Heads, conflict, serial_order
 from archsim.units import attention, core, dma, multicast
 
 KINDS = {
@@ -74,14 +75,15 @@ class Prepared:
         self.notes = [notes["instructions"][str(place.engine)][place.index] for place in self.places]
         self.layers = np.array([note["layer"] for note in self.notes], np.int64)
         self.compiled = all(place.fields["opcode"] in KINDS for place in self.places)
+        self.owned = _owned(self.places)
         self.maps = _maps(notes)
-        self.rows = sum(shape["positions"] * shape["slices"] * shape["words"] for shape in notes["tensors"].values())
         if self.compiled:
             self._compile(notes)
 
-    def number(self, engine: int, index: int) -> int:
-        """Number of an instruction."""
-        return int(self.heads.first[engine]) + index
+    def conflicts(self, records: NDArray[np.void]) -> bool:
+        """Whether two instructions of a run owned one bank at the same time."""
+        numbers = self.heads.first[records["engine"]] + records["index"]
+        return bool(conflict(numbers, records["start"].copy(), records["end"].copy(), *self.owned))
 
     def _compile(self, notes: Mapping[str, Any]) -> None:
         chip, kinds = self.chip, [KINDS[place.fields["opcode"]] for place in self.places]
@@ -162,6 +164,10 @@ class Prepared:
 class Queues(dict[int, list[dict[str, int]]]):
     """Decoded instructions per engine, prepared once for the chip and the notes of their program."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copies are prepared anew: somebody may change them."""
+        return Queues, (), None, None, iter(self.items())
+
     def prepare(self, chip: ChipParams, notes: Mapping[str, Any]) -> Prepared:
         """The prepared program."""
         kept = getattr(self, "_prepared", None)
@@ -177,6 +183,14 @@ def _heads(places: Sequence[Instruction], engines: int) -> Heads:
     ]
     counts = np.bincount([place.engine for place in places], minlength=engines)
     return Heads(np.cumsum([0, *counts]), *np.array(rows, np.int64).reshape(-1, 4).T.copy())
+
+
+def _owned(places: Sequence[Instruction]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Banks of every instruction by number: all in one row, where each instruction's begin, and how many banks there are."""
+    numbers: dict[Bank, int] = {}
+    rows = [[numbers.setdefault(bank, len(numbers)) for bank in banks(x.engine, x.fields)] for x in places]
+    first = np.cumsum([0, *(len(row) for row in rows)])
+    return np.array([bank for row in rows for bank in row], np.int64), first, len(numbers)
 
 
 def _maps(notes: Mapping[str, Any]) -> dict[str, int]:

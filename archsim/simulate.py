@@ -143,13 +143,14 @@ def run_image(
     ``record`` keeps membranes; ``trace`` (words by map, as a capture holds them) replaces the recording.
     """  # fmt: skip
     program, chip = mapped.program, mapped.program.chip
-    memories = Memories.empty(chip, program.dram)
+    memories = Memories.empty(chip, mapped.dram(), copy=False)
     write_image(mapped, memories.dram, pixels)
     if mode == "trace" and trace is None:
         trace = mapped.words(number)
     capture = Capture(chip, program.notes, trace if mode == "trace" else None, record)
     records = Simulation(chip, mapped.queues, memories, capture).run()
-    check_intervals(mapped.queues, records)
+    if mapped.queues.prepare(chip, program.notes).conflicts(records):
+        check_intervals(mapped.queues, records)
     # Queues are in order and end together with the last instruction: that is the last logit's.
     return ImageRun(int(records["end"].max()), read_logits(program, memories.dram), records), capture
 

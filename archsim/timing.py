@@ -209,3 +209,22 @@ def highest_semaphore(posts, takes):
             taken += 1
         highest = max(highest, number + 1 - taken)
     return highest
+
+
+@njit
+def conflict(numbers, start, end, owned, first, banks):
+    """Whether two instructions owned one bank at the same time.
+
+    Args:
+        numbers: of the instructions in the order of their starts.
+        start, end: their cycles.
+        owned, first: banks of each instruction by its number, ``owned[first[i]:first[i + 1]]``.
+        banks: how many there are.
+    """
+    busy = np.full(banks, -1)
+    for place in range(len(numbers)):
+        for bank in owned[first[numbers[place]] : first[numbers[place] + 1]]:
+            if start[place] <= busy[bank]:
+                return True
+            busy[bank] = end[place]
+    return False

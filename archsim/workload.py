@@ -1,7 +1,11 @@
 """Workloads as a run needs them: a network in integers, its program, its images, and recorded or drawn spikes."""
 
+import mmap
+import tempfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +16,7 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
 from archsim.kernel import decode
 from archsim.ownership import prove
+from archsim.prepare import Queues
 from archsim.synthetic import Synthetic, calibrated, read_rates
 from archsim.traces import trace_words
 from mapping.importers import artefact, spikingformer
@@ -52,12 +57,24 @@ class Workload:
     recording: artefact.Artefact | None = None
     synthetic: Synthetic | None = None
     products: dict[str, FirstProduct] = field(default_factory=dict)
-    queues: dict[int, list[dict[str, int]]] = field(init=False)
+    queues: Queues = field(init=False)
 
     def __post_init__(self) -> None:
         """Decode the program and prove its rules."""
         self.queues = decode(self.program)
         prove(self.program.chip, self.queues, len(self.program.dram))
+
+    def dram(self) -> NDArray[np.uint8]:
+        """DRAM with the program's contents, to be written: only the pages that a run writes are copied."""
+        size = len(self.program.dram)
+        return np.frombuffer(mmap.mmap(self._dram_file.fileno(), size, access=mmap.ACCESS_COPY), np.uint8)
+
+    @cached_property
+    def _dram_file(self) -> IO[bytes]:
+        file = tempfile.TemporaryFile()
+        file.write(self.program.dram)
+        file.flush()
+        return file
 
     def images(self, count: int) -> list[NDArray[np.float64]]:
         """The first images, normalised. Raises ArchsimError when there are not so many."""

@@ -11,7 +11,7 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field
 from archsim.contracts.neuron import LATENCY
-from archsim.jit import entry, lowest_bit, njit, popcount
+from archsim.jit import copy, entry, kernel, lowest_bit, njit, popcount
 from archsim.results import COUNT, COUNTERS, Recording
 from archsim.units.attention_counts import count_kv, count_row, multiply_kv, segment_of, word_at
 from archsim.units.core import drain, group_end, word_cycles
@@ -38,13 +38,15 @@ class Banks(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """State of an ATTEND kernel: sums int32 [M], gate words uint64 [words x steps], and that of the neuron unit.
+    """State of an ATTEND kernel: sums int32 [M]; gate words uint64 [words x steps]; words of K and V, and transposed, uint64 [2, M].
 
-    The recordings are of [tile, steps, words, M].
+    The recordings of the neuron unit are of [tile, steps, words, M].
     """
 
     sums: NDArray[np.int32]
     gate: NDArray[np.uint64]
+    words: NDArray[np.uint64]
+    turned: NDArray[np.uint64]
     neuron: NeuronScratch
 
 
@@ -57,10 +59,11 @@ def completed(fields: Mapping[str, int], chip: ChipParams) -> dict[str, int]:
 def scratch_for(chip: ChipParams, gates: int, recording: Recording) -> Scratch:
     """Scratch for ATTEND instructions of at most ``gates`` words x steps."""
     neuron = NeuronScratch.empty(chip.columns, *recording)
-    return Scratch(np.zeros(chip.columns, np.int32), np.zeros(gates, np.uint64), neuron)
+    words, turned = (np.zeros((2, chip.columns), np.uint64) for _ in range(2))
+    return Scratch(np.zeros(chip.columns, np.int32), np.zeros(gates, np.uint64), words, turned, neuron)
 
 
-@njit
+@kernel
 def neurons(f, kind, token, word, step, bits, width, scratch, out, counts):
     """Neuron unit and writer for one output word at one time step; records y and h if there is room for them."""
     state, sums = scratch.neuron, scratch.sums
@@ -71,8 +74,8 @@ def neurons(f, kind, token, word, step, bits, width, scratch, out, counts):
         v[:] = initial(f.threshold, f.neuron)
     spikes = fire(y, v, state.params[1], f.neuron, bits, h, state.flags)
     if state.inputs.shape[0]:
-        state.inputs[token, step, word, :width] = y
-        state.potentials[token, step, word, :width] = h[:width]
+        copy(state.inputs[token, step, word, :width], y)
+        copy(state.potentials[token, step, word, :width], h)
     if kind == 2:
         scratch.gate[word * f.steps + step] = spikes
         return
@@ -81,7 +84,7 @@ def neurons(f, kind, token, word, step, bits, width, scratch, out, counts):
     counts[COUNT.spikes] += popcount(spikes)
 
 
-@njit
+@kernel
 def gather_q(f, columns, token, word, step, queries, counts_memory, sums, compute, counts):
     """Sums of one output word of ATTEND_Q: the count rows of the events of its head's Q words; returns the cycles."""
     cycles, head = 0, word // f.head_words * f.head_words
@@ -105,7 +108,7 @@ def gather_q(f, columns, token, word, step, queries, counts_memory, sums, comput
     return cycles
 
 
-@njit
+@kernel
 def gather_scores(f, columns, token, word, step, queries, keys, values, sums, counts):
     """Sums of one output word of ATTEND_SCORES: scores by AND-popcount, added where V has spikes; returns the cycles."""
     head = word // f.head_words * f.head_words
@@ -128,7 +131,7 @@ def gather_scores(f, columns, token, word, step, queries, keys, values, sums, co
     return cycles
 
 
-@njit
+@kernel
 def count_gate(f, word, step, keys, values, sums, counts):
     """Sums over tokens of K AND V for one word and time step; returns the cycles."""
     for token in range(f.tokens):
@@ -142,7 +145,7 @@ def count_gate(f, word, step, keys, values, sums, counts):
     return f.tokens
 
 
-@njit
+@kernel
 def attend_tile(f, kind, bits, p_count, banks, scratch, compute, counts):
     """Groups of ATTEND_Q (kind 0), ATTEND_SCORES (1), or phase 1 of ATTEND_GATE (2); returns (last block taken, busy)."""
     handover = FIRST_ADD if kind == 0 else FIRST_SCORE if kind == 1 else FIRST_GATE
@@ -181,7 +184,7 @@ def attend_tile(f, kind, bits, p_count, banks, scratch, compute, counts):
     return taken, busy
 
 
-@njit
+@kernel
 def replay_tile(f, width, trace, out, counts):
     """Store the rows of a trace, uint64 [tile x slices x words, L], in place of computed ones."""
     slices = f.steps // f.lanes
@@ -194,7 +197,7 @@ def replay_tile(f, width, trace, out, counts):
             counts[COUNT.spikes] += popcount(trace[number, lane] & ones)
 
 
-@njit
+@kernel
 def apply_gate(f, gate, queries, trace, out, counts):
     """Phase 2 of ATTEND_GATE: Q AND gate, a row of all lanes a cycle; ``gate``: uint64 [words x steps]."""
     slices = f.steps // f.lanes
@@ -217,11 +220,11 @@ def apply_gate(f, gate, queries, trace, out, counts):
     return rows
 
 
-@njit
-def multiply(f, columns, banks, counts):
+@kernel
+def multiply(f, columns, banks, words, turned, counts):
     """ATTEND_KV on the engine that the instruction names; returns its cycles."""
     if f.popcount:
-        multiply_kv(f, columns, banks.keys, banks.values, banks.counts, counts)
+        multiply_kv(f, columns, banks.keys, banks.values, banks.counts, words, turned, counts)
         counts[COUNT.fill_cycles] += FIRST_PAIR + KV_OVERHEAD
         return f.product_cycles
     events = count_kv(f, columns, banks.keys, banks.values, banks.counts, counts)
@@ -230,11 +233,11 @@ def multiply(f, columns, banks, counts):
     return cycles
 
 
-@njit
+@kernel
 def run_attend(kind, f, bits, neurons, banks, scratch, compute, trace, counts):
     """ATTEND_KV (kind -1), or as in :func:`attend_tile`; without ``compute`` the rows of ``trace`` are stored."""
     if kind < 0:
-        return multiply(f, len(scratch.sums), banks, counts)
+        return multiply(f, len(scratch.sums), banks, scratch.words, scratch.turned, counts)
     taken, busy = attend_tile(f, kind, bits, neurons, banks, scratch, compute or kind == 2, counts)
     cycles = taken + drain(0)
     if kind == 2:

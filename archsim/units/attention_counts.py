@@ -3,7 +3,7 @@
 import numpy as np
 
 from archsim.contracts import attention as contract
-from archsim.jit import lowest_bit, njit, popcount
+from archsim.jit import kernel, lowest_bit, njit, popcount
 from archsim.results import COUNT
 from archsim.units.core import word_cycles
 from archsim.units.transposer import transpose
@@ -12,21 +12,21 @@ count_row = njit(contract.count_row)
 kv_operations = njit(contract.kv_operations)
 
 
-@njit
+@kernel
 def word_at(f, bank, base, token, step, word):
     """The spikes of one word of the instruction (from its first) at one time step."""
     row = base + token * f.token_rows + step // f.lanes * f.map_words + f.first_word + word
     return bank[row, step % f.lanes]
 
 
-@njit
+@kernel
 def segment_of(channel, segment):
     """Mask of the channels of the head that ``channel`` of a word belongs to."""
     ones = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - segment)
     return ones << np.uint64(channel // segment * segment)
 
 
-@njit
+@kernel
 def count_kv(f, columns, keys, values, counts_memory, counts):
     """ATTEND_KV: K^T V into the count memory; returns its events (one at least per K word and V word)."""
     total = 0
@@ -59,7 +59,7 @@ def count_kv(f, columns, keys, values, counts_memory, counts):
     return total
 
 
-@njit
+@kernel
 def take_block(f, columns, keys, values, place, first, words):
     """Words of K and V of the tokens from ``first`` on, as many as a block holds, into ``words`` [2, M]; returns how many."""
     step, word, number = place
@@ -70,10 +70,9 @@ def take_block(f, columns, keys, values, place, first, words):
     return count
 
 
-@njit
-def multiply_kv(f, columns, keys, values, counts_memory, counts):
-    """ATTEND_KV with ``popcount``: K^T V into the count memory, M tokens at a time."""
-    words, turned = np.zeros((2, columns), np.uint64), np.zeros((2, columns), np.uint64)
+@kernel
+def multiply_kv(f, columns, keys, values, counts_memory, words, turned, counts):
+    """ATTEND_KV with ``popcount``: K^T V into the count memory, M tokens at a time; ``words``, ``turned``: scratch uint64 [2, M]."""
     for step in range(f.steps):
         for word in range(f.words):
             head = word // f.head_words * f.head_words

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from archsim.contracts import core as contract
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import NONE
-from archsim.jit import entry, njit, popcount
+from archsim.jit import entry, kernel, njit, popcount
 from archsim.results import COUNT, COUNTERS, Recording
 from archsim.units.event_encoder import word_cycles
 from archsim.units.neuron import NeuronScratch, columns_step, take_params
@@ -65,15 +65,16 @@ class Scratch(NamedTuple):
         )  # fmt: skip
 
 
-@njit
+@kernel
 def store_group(f, y, x, index, shifted, bits, banks, scratch, counts):
     """Neuron unit and spike writer for all blocks of a group.
 
-    Blocks come outside and steps inside; with one step the blocks are taken side by side.
+    Blocks come outside and steps inside. With one step, or without a memory in which the order shows, they go side by side.
     """
     neurons, position = banks.residual.shape[1], y * f.out_width + x
     columns = f.blocks * neurons
-    width = columns if f.steps == 1 else neurons
+    ordered = f.psum_in or f.psum_out or f.residual_in or f.residual_out or f.reduce
+    width = neurons if ordered and f.steps > 1 else columns
     for first in range(0, columns, width):
         for step in range(f.steps):
             t = step if f.planes else index * f.steps + step
@@ -88,7 +89,7 @@ def store_group(f, y, x, index, shifted, bits, banks, scratch, counts):
                     counts[COUNT.spikes] += popcount(spikes)
 
 
-@njit
+@kernel
 def count_blocks(f, counts):
     """Count the memory accesses of all groups of an instruction."""
     positions = f.out_height * f.out_width
@@ -108,7 +109,7 @@ def count_blocks(f, counts):
         counts[COUNT.v_writes] += positions * f.blocks * (f.slices - 1)
 
 
-@njit
+@kernel
 def run_tile(f, bits, banks, scratch, compute, counts):
     """All groups of a tile; returns the duration in cycles. Without ``compute`` its time and counters alone."""
     handover, taken, cycles, busy, half = FIRST_ADD, 0, 0, 0, 1 << (bits - 1)
@@ -162,7 +163,7 @@ def run_tile(f, bits, banks, scratch, compute, counts):
     return end
 
 
-@njit
+@kernel
 def run_synapse(f, bits, banks, scratch, compute, trace, leads, counts):
     """SYNAPSE of one member of a gang; with ``compute`` False the rows of ``trace`` are stored. Returns the cycles."""
     cycles = run_tile(f, bits, banks, scratch, compute, counts)
@@ -174,7 +175,7 @@ def run_synapse(f, bits, banks, scratch, compute, trace, leads, counts):
     return cycles
 
 
-@njit
+@kernel
 def replay_tile(f, trace, neurons, bank, counts):
     """Store the rows of a trace, uint64 [positions x slices, L], in place of computed ones."""
     slices, width = f.steps // f.lanes if f.planes else f.slices, f.blocks * neurons
@@ -187,7 +188,7 @@ def replay_tile(f, trace, neurons, bank, counts):
     counts[COUNT.spike_writes] += len(trace) * f.lanes * f.blocks
 
 
-@njit
+@kernel
 def run_planes(f, neurons, reduce, trace, out, counts):
     """PLANES: bit planes of sums int32 [rows, P], or the rows of a trace, into the output bank; returns the cycles."""
     width, total = f.blocks * neurons, reduce.reshape(-1)[f.reduce_base * neurons :]

@@ -10,7 +10,7 @@ from archsim.contracts import dma as contract
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import SHIFT_BITS
 from archsim.contracts.sequencer import LOAD, STORE
-from archsim.jit import entry, lowest_bit, njit
+from archsim.jit import entry, kernel, lowest_bit
 from archsim.results import COUNT, COUNTERS
 from archsim.units.sram import Memories
 from archsim.vectors import load_word, store_word
@@ -47,7 +47,7 @@ class Sizes(NamedTuple):
         return cls(chip.dram_bus_bytes, chip.weight_bits, chip.membrane_bits)
 
 
-@njit
+@kernel
 def bits_at(data, start, end, first, width):
     """The ``width`` bits (64 at most) from bit ``first`` of the bytes ``start..end-1`` on; bytes that are missing are 0."""
     byte, shift = start + (first >> 3), first & 7
@@ -63,7 +63,7 @@ def bits_at(data, start, end, first, width):
     return word & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width))
 
 
-@njit
+@kernel
 def put_bits(data, start, end, first, width, word):
     """Add the lowest ``width`` bits of ``word`` to bytes that are 0 there; those from ``end`` on are left out."""
     byte, shift = start + (first >> 3), first & 7
@@ -76,7 +76,7 @@ def put_bits(data, start, end, first, width, word):
         data[byte + number] |= np.uint8(part & np.uint64(255))
 
 
-@njit
+@kernel
 def integers(data, start, end, first, width, target):
     """Two's-complement integers of ``width`` bits, from bit ``first`` on."""
     half = 1 << (width - 1)
@@ -84,54 +84,80 @@ def integers(data, start, end, first, width, target):
         target[number] = (np.int64(bits_at(data, start, end, first + number * width, width)) ^ half) - half
 
 
-@njit
-def load_row(memory, bank, row, core, start, end, sizes, stack):
-    """One row of a LOAD, from the bytes ``start..end-1`` of DRAM, into a memory of one core."""
-    dram, bits = stack.dram, sizes.membrane_bits
-    if memory == contract.WEIGHT:
-        weights = stack.weight[core, bank, row]
-        if sizes.weight_bits == 8:
-            count = min(len(weights), end - start)
-            weights[:count] = dram[start : start + count].view(np.int8)
-            weights[count:] = 0
-        else:
-            integers(dram, start, end, 0, sizes.weight_bits, weights)
-    elif memory == contract.SPIKE_IN:
-        words, width = stack.spike_in[core, bank, row], stack.weight.shape[3]
-        for lane in range(len(words)):
-            words[lane] = bits_at(dram, start, end, lane * width, width)
-    elif memory == contract.PARAM:
-        params, neurons = stack.param[core, bank, row], stack.param.shape[4]
+@kernel
+def load_weights(f, core, stride, sizes, stack):
+    """The rows of a LOAD of weights."""
+    dram, bank, columns = stack.dram, stack.weight[core, f.bank], stack.weight.shape[3]
+    if sizes.weight_bits == 8 and stride == columns == f.row_bytes and f.row_skip == 0:
+        weights, first = bank.reshape(-1), f.row * columns
+        for byte in range(f.rows * columns):
+            weights[first + byte] = np.int8(dram[f.dram_address + byte])
+        return
+    for number in range(f.rows):
+        start = f.dram_address + number * stride
+        integers(dram, start, start + f.row_bytes, 0, sizes.weight_bits, bank[f.row + number * (1 + f.row_skip)])
+
+
+@kernel
+def load_spikes(f, core, stride, stack):
+    """The rows of a LOAD of spikes."""
+    dram, bank, width = stack.dram, stack.spike_in[core, f.bank], stack.weight.shape[3]
+    for number in range(f.rows):
+        start, row = f.dram_address + number * stride, f.row + number * (1 + f.row_skip)
+        for lane in range(bank.shape[1]):
+            bank[row, lane] = bits_at(dram, start, start + f.row_bytes, lane * width, width)
+
+
+@kernel
+def load_params(f, core, stride, bits, stack):
+    """The rows of a LOAD of parameters."""
+    dram, bank = stack.dram, stack.param[core, f.bank]
+    neurons = bank.shape[2]
+    for number in range(f.rows):
+        start, params = f.dram_address + number * stride, bank[f.row + number * (1 + f.row_skip)]
+        end = start + f.row_bytes
         integers(dram, start, end, 0, bits, params[0])
         integers(dram, start, end, neurons * bits, bits, params[1])
         integers(dram, start, end, 2 * neurons * bits, SHIFT_BITS, params[2])
-    elif memory == contract.RESIDUAL:
-        integers(dram, start, end, 0, bits, stack.residual[core, row])
-    elif memory == contract.PSUM:
-        integers(dram, start, end, 0, bits, stack.psum[core, row])
-    elif memory == contract.REDUCE:
-        integers(dram, start, end, 0, bits, stack.reduce[core, row])
 
 
-@njit
+@kernel
+def load_integers(f, stride, bits, dram, bank):
+    """The rows of a LOAD of membranes, sums or reductions int32 [rows, P]."""
+    for number in range(f.rows):
+        start = f.dram_address + number * stride
+        integers(dram, start, start + f.row_bytes, 0, bits, bank[f.row + number * (1 + f.row_skip)])
+
+
+@kernel
 def move_in(f, cores, sizes, stack):
     """The rows of a LOAD into the memories of the cores of a mask."""
-    stride, step = -(-f.row_bytes // sizes.bus_bytes) * sizes.bus_bytes, 1 + f.row_skip
+    stride, bits = -(-f.row_bytes // sizes.bus_bytes) * sizes.bus_bytes, sizes.membrane_bits
     for core in range(stack.weight.shape[0]):
-        if cores >> core & 1:
-            for number in range(f.rows):
-                start = f.dram_address + number * stride
-                load_row(f.memory, f.bank, f.row + number * step, core, start, start + f.row_bytes, sizes, stack)
+        if not cores >> core & 1:
+            continue
+        if f.memory == contract.WEIGHT:
+            load_weights(f, core, stride, sizes, stack)
+        elif f.memory == contract.SPIKE_IN:
+            load_spikes(f, core, stride, stack)
+        elif f.memory == contract.PARAM:
+            load_params(f, core, stride, bits, stack)
+        elif f.memory == contract.RESIDUAL:
+            load_integers(f, stride, bits, stack.dram, stack.residual[core])
+        elif f.memory == contract.PSUM:
+            load_integers(f, stride, bits, stack.dram, stack.psum[core])
+        elif f.memory == contract.REDUCE:
+            load_integers(f, stride, bits, stack.dram, stack.reduce[core])
 
 
-@njit
+@kernel
 def store_integers(dram, start, end, width, values):
     """A row of integers as bytes."""
     for number in range(len(values)):
         put_bits(dram, start, end, number * width, width, np.uint64(values[number]))
 
 
-@njit
+@kernel
 def move_out(f, sizes, stack):
     """The rows of a STORE into DRAM."""
     stride, core, dram = -(-f.row_bytes // sizes.bus_bytes) * sizes.bus_bytes, lowest_bit(np.uint64(f.cores)), stack.dram

@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 from archsim.contracts import multicast as contract
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.sequencer import ATTENTION, CORE0
-from archsim.jit import entry, njit
+from archsim.jit import copy as copy_row
+from archsim.jit import entry, kernel
 from archsim.results import COUNT, COUNTERS
 from archsim.units.sram import Memories
 
 
-@njit
+@kernel
 def move(f, cores, stack):
     """The rows of a COPY into the input banks of the cores of a mask, or (0) of the attention unit."""
     source = stack.out[f.source_bank] if f.source == ATTENTION else stack.spike_out[f.source - CORE0, f.source_bank]
@@ -22,10 +23,10 @@ def move(f, cores, stack):
             words = source[f.source_base + outer * f.source_outer + inner * f.source_inner]
             row = f.base + outer * f.base_outer + inner * f.base_inner
             if cores == 0:
-                stack.spikes[f.bank, row] = words
+                copy_row(stack.spikes[f.bank, row], words)
             for core in range(stack.spike_in.shape[0]):
                 if cores >> core & 1:
-                    stack.spike_in[core, f.bank, row] = words
+                    copy_row(stack.spike_in[core, f.bank, row], words)
 
 
 def account(fields: Mapping[str, int]) -> tuple[int, NDArray[np.int64]]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from archsim.contracts import neuron
 from archsim.contracts.core import SYNAPSE_FIELDS
-from archsim.jit import entry, njit
+from archsim.jit import copy, entry, kernel, njit
 from archsim.vectors import WIDTH, pack
 
 membrane_input = njit(neuron.membrane_input)
@@ -51,7 +51,17 @@ class NeuronScratch(NamedTuple):
         return cls(np.zeros((3, columns), np.int32), v, y, h, np.zeros(WIDTH, np.uint8), inputs, potentials)
 
 
-@njit
+@kernel
+def update(y, v, threshold, kind, bits, h, flags):
+    """Membranes of :func:`fire`, and who fires."""
+    for p in range(len(y)):
+        h[p] = potential(v[p], y[p], kind, bits)
+    for p in range(len(y)):
+        flags[p] = h[p] >= threshold[p]
+        v[p] = reset(h[p], threshold[p], kind, bits)
+
+
+@kernel
 def fire(y, v, threshold, kind, bits, h, flags):
     """One time step of the neurons of some columns; ``v`` and ``h`` (potential before the reset) are updated in place.
 
@@ -68,17 +78,16 @@ def fire(y, v, threshold, kind, bits, h, flags):
     """
     if kind == neuron.NONE:
         return np.uint64(0)
-    for p in range(len(y)):
-        h[p] = potential(v[p], y[p], kind, bits)
-    for p in range(len(y)):
-        flags[p] = h[p] >= threshold[p]
-        v[p] = reset(h[p], threshold[p], kind, bits)
+    if kind == neuron.LIF:  # a constant, so that the loops of the usual kind are made for it
+        update(y, v, threshold, neuron.LIF, bits, h, flags)
+    else:
+        update(y, v, threshold, kind, bits, h, flags)
     spikes = pack(flags)
     flags[: len(y)] = 0
     return spikes
 
 
-@njit
+@kernel
 def take_params(f, bank, params):
     """Copy the parameters of an instruction's columns [rows, 3, P] to ``params`` [3, M]; returns whether any is shifted."""
     neurons, shifted = bank.shape[2], False
@@ -90,7 +99,7 @@ def take_params(f, bank, params):
     return shifted
 
 
-@njit
+@kernel
 def add_partial(f, row, sums, bits, psum):
     """Store the sums, added to partial ones where there are such; ``psum`` int32 [rows x P], ``row`` the first element."""
     half, psum_in = 1 << (bits - 1), f.psum_in != 0
@@ -99,7 +108,7 @@ def add_partial(f, row, sums, bits, psum):
         psum[row + p] = ((total + half) & (2 * half - 1)) - half
 
 
-@njit
+@kernel
 def form_inputs(f, psum_row, residual_row, first, sums, shifted, bits, banks, scratch):
     """Membrane inputs of the columns from ``first`` on into ``scratch.y``."""
     y, bias, shift = scratch.y, scratch.params[0, first:], scratch.params[2, first:]
@@ -112,7 +121,7 @@ def form_inputs(f, psum_row, residual_row, first, sums, shifted, bits, banks, sc
         )  # fmt: skip
 
 
-@njit
+@kernel
 def columns_step(f, position, t, first, sums, shifted, bits, banks, scratch):
     """Blocks of one time step of a position, side by side; returns their spikes, the first column in bit 0.
 
@@ -137,7 +146,7 @@ def columns_step(f, position, t, first, sums, shifted, bits, banks, scratch):
     form_inputs(f, psum_row, (f.residual_in_base + offset) * neurons, first, sums, shifted, bits, banks, scratch)
     if f.residual_out:
         row = (f.residual_out_base + offset) * neurons
-        banks.residual.reshape(-1)[row : row + columns] = y[:columns]
+        copy(banks.residual.reshape(-1)[row : row + columns], y)
     if f.reduce:
         total = banks.reduce.reshape(-1)[(f.reduce_base + block) * neurons :]
         if f.reduce_first and position == 0 and t == 0:
@@ -145,7 +154,7 @@ def columns_step(f, position, t, first, sums, shifted, bits, banks, scratch):
         for p in range(columns):
             total[p] = ((y[p] + total[p] + half) & (2 * half - 1)) - half
     if scratch.inputs.shape[0]:
-        scratch.inputs[position, t, first : first + columns] = y[:columns]
+        copy(scratch.inputs[position, t, first : first + columns], y)
     if f.neuron == neuron.NONE:
         return np.uint64(0)
     v, threshold = scratch.v[first : first + columns], scratch.params[1, first:]
@@ -154,7 +163,7 @@ def columns_step(f, position, t, first, sums, shifted, bits, banks, scratch):
             v[p] = initial(threshold[p], f.neuron)
     spikes = fire(y[:columns], v, threshold, f.neuron, bits, scratch.h, scratch.flags)
     if scratch.potentials.shape[0]:
-        scratch.potentials[position, t, first : first + columns] = scratch.h[:columns]
+        copy(scratch.potentials[position, t, first : first + columns], scratch.h)
     return spikes
 
 

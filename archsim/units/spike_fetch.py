@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from archsim.contracts import spike_fetch
 from archsim.handshake import taken, waits
-from archsim.jit import entry, lowest_bit, njit, popcount
+from archsim.jit import entry, kernel, lowest_bit, njit, popcount
 from archsim.units.event_encoder import word_cycles
 
 clip = njit(spike_fetch.clip)
@@ -70,7 +70,7 @@ def window_words(f, spikes, word_bits, origin, top, bottom, left, right, index, 
                 number += 1
 
 
-@njit
+@kernel
 def fetch_slice(f, origin, window, index, spikes, columns, scratch, compute):
     """Words of one (position, slice): their cycles, how many, how many are empty, their events and lane events.
 

@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from archsim.contracts import spike_writer
 from archsim.contracts.core import SYNAPSE_FIELDS
-from archsim.jit import entry, njit
+from archsim.jit import entry, kernel, njit
 
 emits = njit(spike_writer.emits)
 pooled_size = njit(spike_writer.pooled_size)
 
 
-@njit
+@kernel
 def store(bank, row, lane, shift, granule, neurons):
     """Replace ``neurons`` bits from bit ``shift`` of a lane of a row; the first granule clears the rest of the row."""
     if shift == 0 and lane == 0:
@@ -24,7 +24,7 @@ def store(bank, row, lane, shift, granule, neurons):
     bank[row, lane] = (bank[row, lane] & ~mask) | ((np.uint64(granule) & ones) << np.uint64(shift))
 
 
-@njit
+@kernel
 def pool(y, x, first, left, height, width, granule, columns, lines):
     """Add a granule at (y, x) of a tile to the pool; returns (complete, pooled granule).
 
@@ -49,7 +49,7 @@ def pool(y, x, first, left, height, width, granule, columns, lines):
     return emits(y, height, first), whole
 
 
-@njit
+@kernel
 def pooled(f, y, x, t, block, granule, columns, lines):
     """Pass a granule of a tile on, through the pool if there is one; returns (complete, granule, output position)."""
     if not f.pool:
@@ -62,7 +62,7 @@ def pooled(f, y, x, t, block, granule, columns, lines):
     return complete, granule, (y - f.pool_first_odd) // 2 * width + (x - f.pool_left_odd) // 2
 
 
-@njit
+@kernel
 def output_row(f, position, t):
     """Row of the output bank for time step ``t`` of an output position."""
     return f.out_base + position * f.out_position + t // f.lanes * f.out_slice

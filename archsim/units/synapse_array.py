@@ -10,7 +10,7 @@ from archsim.contracts import synapse_array as contract
 from archsim.contracts.event_encoder import SHIFT
 from archsim.contracts.synapse_array import SynapseArrayParams
 from archsim.handshake import taken, waits
-from archsim.jit import njit
+from archsim.jit import kernel, njit
 from archsim.vectors import BLOCK, WIDTH, add_rows
 
 step = njit(contract.step)
@@ -35,7 +35,7 @@ class ArrayRun(NamedTuple):
     state: NDArray[np.int64]
 
 
-@njit
+@kernel
 def add_weights(scratch, weight, sign):
     """Add (sign 1) or subtract (-1) the weight rows of a slice's events."""
     for lane in range(len(scratch.ends)):
