@@ -108,12 +108,12 @@ class Run(NamedTuple):
 
 
 @kernel
-def map_row(place, position, index):
-    """Row of the first word of a position (from 0) and slice of an instruction among those of all maps."""
+def map_row(place, position):
+    """Row of the first word of a position (from 0) of an instruction among those of all maps."""
     number = position
     if place.columns:
         number = position // place.columns * place.pitch + position % place.columns
-    return place.row + ((place.position + number) * place.slices + index) * place.map_words + place.word
+    return place.row + (place.position + number) * place.slices * place.map_words + place.word
 
 
 @kernel
@@ -121,8 +121,9 @@ def take_rows(place, trace, rows):
     """Copy the rows of a trace that an instruction writes to ``rows``, in the order position, slice, word; returns how many."""
     number = 0
     for position in range(place.positions):
+        row = map_row(place, position)
         for index in range(place.slices):
-            first = map_row(place, position, index)
+            first = row + index * place.map_words
             for word in range(place.words):
                 copy(rows[number], trace[first + word])
                 number += 1
@@ -133,8 +134,9 @@ def take_rows(place, trace, rows):
 def keep_rows(place, bank, maps):
     """Copy the rows that an instruction has written from its bank to the maps."""
     for position in range(place.positions):
+        map_first = map_row(place, position)
         for index in range(place.slices):
-            first = map_row(place, position, index)
+            first = map_first + index * place.map_words
             row = place.bank_row + position * place.bank_position + index * place.bank_slice
             for word in range(place.words):
                 copy(maps[first + word], bank[row + word])
@@ -150,7 +152,7 @@ def work_synapse(f, number, member, tables, run, work):
     leader = lowest_bit(np.uint64(f.gang))
     banks = core.Banks(
         stack.spike_in[leader, f.in_bank], stack.weight[member, f.weight_bank], stack.param[member, f.param_bank],
-        stack.residual[member], stack.psum[member], stack.reduce[member], out,
+        stack.residual[member].reshape(-1), stack.psum[member].reshape(-1), stack.reduce[member].reshape(-1), out,
     )  # fmt: skip
     bits, leads = run.sizes.membrane_bits, member == leader
     run.cycles[number] = run_synapse(f, bits, banks, work.core, compute, trace, leads, counts)

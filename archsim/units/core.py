@@ -26,7 +26,7 @@ planes_cycles = njit(contract.planes_cycles)
 
 
 class Banks(NamedTuple):
-    """The banks that a SYNAPSE instruction owns (see CoreMemory)."""
+    """The banks that a SYNAPSE instruction owns (see CoreMemory); those of integers flat, [rows x P]."""
 
     spike_in: NDArray[np.uint64]
     weight: NDArray[np.int8]
@@ -71,21 +71,22 @@ def store_group(f, y, x, index, shifted, bits, banks, scratch, counts):
 
     Blocks come outside and steps inside. With one step, or without a memory in which the order shows, they go side by side.
     """
-    neurons, position = banks.residual.shape[1], y * f.out_width + x
-    columns = f.blocks * neurons
+    neurons, position = banks.param.shape[2], y * f.out_width + x
     ordered = f.psum_in or f.psum_out or f.residual_in or f.residual_out or f.reduce
-    width = neurons if ordered and f.steps > 1 else columns
-    for first in range(0, columns, width):
+    count = 1 if ordered and f.steps > 1 else f.blocks
+    width = count * neurons
+    for block in range(0, f.blocks, count):
+        first = block * neurons
         for step in range(f.steps):
             t = step if f.planes else index * f.steps + step
             sums = scratch.sums[0 if f.replay else step, first : first + width]
-            spikes = columns_step(f, position, t, first, sums, shifted, bits, banks, scratch.neuron)
+            spikes = columns_step(f, position, t, block, sums, shifted, bits, banks, scratch.neuron)
             if f.spike_out and not f.psum_out:
-                block = first // neurons
                 complete, spikes, place = pooled(f, y, x, t, block, spikes, scratch.columns, scratch.lines)
                 if complete:
-                    store(banks.spike_out, output_row(f, place, t), t % f.lanes, first, spikes, width)
-                    counts[COUNT.spike_writes] += width // neurons
+                    lane = 0 if f.lanes == 1 else t % f.lanes
+                    store(banks.spike_out, output_row(f, place, t), lane, first, spikes, width)
+                    counts[COUNT.spike_writes] += count
                     counts[COUNT.spikes] += popcount(spikes)
 
 
@@ -168,7 +169,7 @@ def run_synapse(f, bits, banks, scratch, compute, trace, leads, counts):
     """SYNAPSE of one member of a gang; with ``compute`` False the rows of ``trace`` are stored. Returns the cycles."""
     cycles = run_tile(f, bits, banks, scratch, compute, counts)
     if not compute and f.spike_out and not f.psum_out:
-        replay_tile(f, trace, banks.residual.shape[1], banks.spike_out, counts)
+        replay_tile(f, trace, banks.param.shape[2], banks.spike_out, counts)
     if not leads:  # the leader's fetch and encoder serve the whole gang
         for counter in (COUNT.words, COUNT.empty_words, COUNT.spike_reads):
             counts[counter] = 0
@@ -244,7 +245,8 @@ def synapse(
         recording = Recording(np.zeros(shape, np.int32), np.zeros(shape, np.int32))
         banks = Banks(
             memories[0].spike_in[head["in_bank"]], memory.weight[head["weight_bank"]], memory.param[head["param_bank"]],
-            memory.residual, memory.psum, memory.reduce, memory.spike_out[head["out_bank"]],
+            memory.residual.reshape(-1), memory.psum.reshape(-1), memory.reduce.reshape(-1),
+            memory.spike_out[head["out_bank"]],
         )  # fmt: skip
         f, scratch = entry(contract.SYNAPSE_FIELDS, heads[member]), scratch_for(chip, heads[:1], recording)
         trace = np.zeros((0, chip.lanes), np.uint64) if traces is None else traces[member]

@@ -89,9 +89,10 @@ def load_weights(f, core, stride, sizes, stack):
     """The rows of a LOAD of weights."""
     dram, bank, columns = stack.dram, stack.weight[core, f.bank], stack.weight.shape[3]
     if sizes.weight_bits == 8 and stride == columns == f.row_bytes and f.row_skip == 0:
-        weights, first = bank.reshape(-1), f.row * columns
-        for byte in range(f.rows * columns):
-            weights[first + byte] = np.int8(dram[f.dram_address + byte])
+        count, first, source = f.rows * columns, f.row * columns, f.dram_address
+        weights, data = bank.reshape(-1)[first : first + count], dram[source : source + count]
+        for byte in range(count):
+            weights[byte] = np.int8(data[byte])
         return
     for number in range(f.rows):
         start = f.dram_address + number * stride

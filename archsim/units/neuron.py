@@ -18,7 +18,10 @@ initial = njit(neuron.initial)
 
 
 class NeuronBanks(NamedTuple):
-    """The memories of a neuron unit, int32: the parameter bank in use [rows, 3, P] and the others [rows, P]."""
+    """The memories of a neuron unit, int32: the parameter bank in use [rows, 3, P] and the others [rows, P].
+
+    Kernels take the others flat, [rows x P].
+    """
 
     param: NDArray[np.int32]
     psum: NDArray[np.int32]
@@ -102,17 +105,17 @@ def take_params(f, bank, params):
 @kernel
 def add_partial(f, row, sums, bits, psum):
     """Store the sums, added to partial ones where there are such; ``psum`` int32 [rows x P], ``row`` the first element."""
-    half, psum_in = 1 << (bits - 1), f.psum_in != 0
+    half, psum_in, stored = 1 << (bits - 1), f.psum_in != 0, psum[row : row + len(sums)]
     for p in range(len(sums)):
-        total = sums[p] + (psum[row + p] if psum_in else 0)
-        psum[row + p] = ((total + half) & (2 * half - 1)) - half
+        total = sums[p] + (stored[p] if psum_in else 0)
+        stored[p] = ((total + half) & (2 * half - 1)) - half
 
 
 @kernel
 def form_inputs(f, psum_row, residual_row, first, sums, shifted, bits, banks, scratch):
     """Membrane inputs of the columns from ``first`` on into ``scratch.y``."""
     y, bias, shift = scratch.y, scratch.params[0, first:], scratch.params[2, first:]
-    psum, residual = banks.psum.reshape(-1)[psum_row:], banks.residual.reshape(-1)[residual_row:]
+    psum, residual = banks.psum[psum_row:], banks.residual[residual_row:]
     psum_in, residual_in = f.psum_in != 0, f.residual_in != 0
     for p in range(len(sums)):
         y[p] = membrane_input(
@@ -122,33 +125,33 @@ def form_inputs(f, psum_row, residual_row, first, sums, shifted, bits, banks, sc
 
 
 @kernel
-def columns_step(f, position, t, first, sums, shifted, bits, banks, scratch):
+def columns_step(f, position, t, block, sums, shifted, bits, banks, scratch):
     """Blocks of one time step of a position, side by side; returns their spikes, the first column in bit 0.
 
     Args:
         f: the fields of a SYNAPSE.
         position: position in the tile.
         t: time step.
-        first: first column.
+        block: first block.
         sums: accumulators, int32 [columns].
         shifted: whether any column has a shift.
         bits: membrane bits.
-        banks: ``param``, ``psum``, ``residual``, ``reduce`` as in CoreMemory; the last three are written.
+        banks: ``param``, ``psum``, ``residual``, ``reduce`` as in CoreMemory; the last three flat, and written.
         scratch: a NeuronScratch, its parameters taken.
     """
-    neurons, columns, y = banks.residual.shape[1], len(sums), scratch.y
-    block, half = first // neurons, 1 << (bits - 1)
+    neurons, columns, y = banks.param.shape[2], len(sums), scratch.y
+    first, half = block * neurons, 1 << (bits - 1)
     psum_row = (f.psum_base + position * f.psum_position + t * f.psum_step + block) * neurons
     if f.psum_out:
-        add_partial(f, psum_row, sums, bits, banks.psum.reshape(-1))
+        add_partial(f, psum_row, sums, bits, banks.psum)
         return np.uint64(0)
     offset = position * f.residual_position + t * f.residual_step + block
     form_inputs(f, psum_row, (f.residual_in_base + offset) * neurons, first, sums, shifted, bits, banks, scratch)
     if f.residual_out:
         row = (f.residual_out_base + offset) * neurons
-        copy(banks.residual.reshape(-1)[row : row + columns], y)
+        copy(banks.residual[row : row + columns], y)
     if f.reduce:
-        total = banks.reduce.reshape(-1)[(f.reduce_base + block) * neurons :]
+        total = banks.reduce[(f.reduce_base + block) * neurons :]
         if f.reduce_first and position == 0 and t == 0:
             total[:columns] = 0
         for p in range(columns):
@@ -199,15 +202,15 @@ def block_times(gaps, granules, group_gap):
 def run_blocks(f, sums, bits, banks, scratch):
     """Arithmetic of whole groups, blocks outside and steps inside: granules."""
     granules = np.zeros(len(sums), np.uint64)
-    number, group, neurons = 0, 0, sums.shape[1]
+    number, group = 0, 0
     slices = 1 if f.planes else f.slices
     shifted = not f.psum_out and take_params(f, banks.param, scratch.params)
     while number < len(sums):
         position, index = group // slices, group % slices
         for block in range(f.blocks):
             for step in range(f.steps):
-                t, first = index * f.steps + step, block * neurons
-                granules[number] = columns_step(f, position, t, first, sums[number], shifted, bits, banks, scratch)
+                t = index * f.steps + step
+                granules[number] = columns_step(f, position, t, block, sums[number], shifted, bits, banks, scratch)
                 number += 1
         group += 1
     return granules
@@ -231,7 +234,8 @@ def run(
     """
     f, none = entry(SYNAPSE_FIELDS, fields), np.zeros((0, 0, 0), np.int32)
     scratch = NeuronScratch.empty(params.blocks * params.neurons, none, none)
-    granules = run_blocks(f, np.asarray(sums, np.int32), params.membrane_bits, banks, scratch)
+    flat = NeuronBanks(banks.param, *(bank.reshape(-1) for bank in banks[1:]))
+    granules = run_blocks(f, np.asarray(sums, np.int32), params.membrane_bits, flat, scratch)
     accepted = block_times(np.asarray(gaps, np.int64), f["blocks"] * f["steps"], neuron.GROUP_GAP)
     state = scratch.v.reshape(-1, params.neurons)[f["blocks"] - 1]
     return NeuronRun(accepted, granules, accepted + neuron.LATENCY, state.astype(np.int64))

@@ -77,18 +77,20 @@ def fetch_slice(f, origin, window, index, spikes, columns, scratch, compute):
     With ``compute`` the weight rows of the events of each lane go to ``scratch`` (that of the core).
     """
     top, bottom, left, right = window
-    rows, ends = scratch.rows, scratch.ends
-    lanes, shift = spikes.shape[1], 1 if f.planes and index > 0 else 0
-    cycles, empty, events, lane_events, words = 0, 0, 0, 0, f.words
+    rows, ends, lanes, shift = scratch.rows, scratch.ends, spikes.shape[1], 1 if f.planes and index > 0 else 0
+    # Copies: the compiler does not know that the rows are stored elsewhere than the fields.
+    words, y_stride, x_stride, kernel_width = f.words, f.y_stride, f.x_stride, f.kernel_width
+    weight_base, tap_rows, start = f.weight_base, f.tap_rows, origin + index * f.slice_stride
+    cycles, empty, events, lane_events = 0, 0, 0, 0
     ends[:] = 0
     for dy in range(top, bottom):
         for dx in range(left, right):
-            base = origin + dy * f.y_stride + dx * f.x_stride + index * f.slice_stride
-            row = f.weight_base + (dy * f.kernel_width + dx) * f.tap_rows
+            base = start + dy * y_stride + dx * x_stride
+            row = weight_base + (dy * kernel_width + dx) * tap_rows
             for word in range(words):
-                union = np.uint64(0)
+                union, address = np.uint64(0), np.uint64((base + word) & ADDRESS_MASK)
                 for lane in range(lanes):
-                    bits = spikes[(base + word) & ADDRESS_MASK, lane]
+                    bits = spikes[address, lane]
                     union |= bits
                     lane_events += popcount(bits)
                     if compute:

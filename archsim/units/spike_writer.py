@@ -65,7 +65,7 @@ def pooled(f, y, x, t, block, granule, columns, lines):
 @kernel
 def output_row(f, position, t):
     """Row of the output bank for time step ``t`` of an output position."""
-    return f.out_base + position * f.out_position + t // f.lanes * f.out_slice
+    return f.out_base + position * f.out_position + (t if f.lanes == 1 else t // f.lanes) * f.out_slice
 
 
 class WriterRun(NamedTuple):
