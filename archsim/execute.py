@@ -41,8 +41,8 @@ PLACE = np.dtype(
 """Where the rows that an instruction writes lie in its map and in its bank.
 
 ``row``: first row of the map among those of all maps, [positions, slices, map_words] of each. The instruction writes ``words``
-words from ``word`` on of ``positions`` positions: ``columns`` of each row of ``pitch``, or (0) all from ``position`` on. In the bank
-position i, slice s, word w lie in ``bank_row + i * bank_position + s * bank_slice + w``. No map: ``positions`` is 0.
+words from ``word`` on of ``positions`` positions: ``columns`` of each row of ``pitch``, or (0) all from ``position`` on. In
+the bank position i, slice s, word w lie in ``bank_row + i * bank_position + s * bank_slice + w``. No map: ``positions`` is 0.
 """
 
 
@@ -179,9 +179,7 @@ def work_attention(f, number, opcode, tables, run, work):
         trace = work.rows[: take_rows(place, run.trace, work.rows)]
     banks = attention.Banks(stack.spikes[f.q_bank], stack.spikes[2], stack.spikes[3], stack.counts, out)
     bits, neurons = run.sizes.membrane_bits, stack.residual.shape[2]
-    run.cycles[number] = run_attend(
-        opcode - ATTEND_Q, f, bits, neurons, banks, work.attention, compute, trace, counts
-    )
+    run.cycles[number] = run_attend(opcode - ATTEND_Q, f, bits, neurons, banks, work.attention, compute, trace, counts)
     keep_rows(place, out, run.maps)
 
 

@@ -31,9 +31,7 @@ def touched(
     return [], list(banks(engine, fields))
 
 
-def needs(
-    touches: Sequence[tuple[int, tuple[list[Hashable], list[Hashable]]]], threads: int
-) -> list[list[int]]:
+def needs(touches: Sequence[tuple[int, tuple[list[Hashable], list[Hashable]]]], threads: int) -> list[list[int]]:
     """For each thread's tasks, how many of the other thread's must be done before.
 
     Args:

@@ -67,10 +67,12 @@ def table(fields: Iterable[Field], count: int) -> NDArray[np.void]:
 
 def entry(fields: Iterable[Field], values: Mapping[str, int]) -> np.void:
     """One instruction for a kernel; what ``values`` lacks is 0."""
+    fields = tuple(fields)
     result = table(fields, 1)
-    for name in set(values) & set(result.dtype.names):
-        result[name] = values[name]
-    return result[0]
+    for field in fields:
+        result[field.name] = values.get(field.name, 0)
+    only: np.void = result[0]
+    return only
 
 
 @intrinsic

@@ -117,7 +117,7 @@ class Simulation:
         cycles, counters, maps = program.cycles.copy(), program.counters.copy(), self.capture.rows
         if self.latencies is not None:
             for number in range(*program.heads.first[sequencer.DMA : sequencer.DMA + 2]):
-                fields = program.places[number].fields
+                fields = program.places[number][2]
                 if fields["opcode"] == sequencer.LOAD:
                     cycles[number] = dma.account(fields, self.chip, self._latencies(fields))[0]
         trace, sizes = self.capture.trace_rows, dma.Sizes.of(self.chip)
@@ -126,9 +126,7 @@ class Simulation:
         threads = min(THREADS, self.chip.cores, len(os.sched_getaffinity(0)))
         first, *rest = program.tasks[threads]
         with ThreadPoolExecutor(1) as pool:
-            others = [
-                pool.submit(run_tasks, tasks, program.tables, run, program.work[1], 1) for tasks in rest
-            ]
+            others = [pool.submit(run_tasks, tasks, program.tables, run, program.work[1], 1) for tasks in rest]
             run_tasks(first, program.tables, run, program.work[0], 0)
             for other in others:
                 other.result()
@@ -144,7 +142,7 @@ class Simulation:
             numbers = program.order[place : place + size]
             place += size
             group = [program.places[number] for number in numbers]
-            found = self._dispatch([entry[:2] for entry in group], [entry.fields for entry in group])
+            found = self._dispatch([entry[:2] for entry in group], [entry[2] for entry in group])
             cycles[numbers], counters[numbers] = found
             if self.observe:
                 for entry in group:

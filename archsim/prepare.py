@@ -1,12 +1,11 @@
 """A program as the compiled driver takes it: tables, one serial order, static times, and tasks for each thread."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.contracts import attention as attention_contract
 from archsim.contracts import core as core_contract
 from archsim.contracts import dma as dma_contract
 from archsim.contracts import multicast as multicast_contract
@@ -36,12 +35,8 @@ THREADS = 2
 """Threads that share the cores of a chip, the lower half and the upper half."""
 
 
-class Instruction(NamedTuple):
-    """An instruction of the program: engine, index in its queue, decoded fields."""
-
-    engine: int
-    index: int
-    fields: Mapping[str, int]
+Instruction = tuple[int, int, dict[str, int]]
+"""An instruction of the program: engine, index in its queue, decoded fields."""
 
 
 class Prepared:
@@ -57,10 +52,12 @@ class Prepared:
         maps: shape of each map, and its first row.
     """
 
-    def __init__(self, chip: ChipParams, queues: Mapping[int, Sequence[Mapping[str, int]]], notes: Mapping[str, Any]) -> None:
+    def __init__(
+        self, chip: ChipParams, queues: Mapping[int, Sequence[dict[str, int]]], notes: Mapping[str, Any]
+    ) -> None:
         self.chip = chip
         self.places = [
-            Instruction(engine, index, fields)
+            (engine, index, fields)
             for engine in range(max(queues) + 1)
             for index, fields in enumerate(queues.get(engine, ()))
         ]
@@ -72,9 +69,9 @@ class Prepared:
                 f"{sequencer.engine_name(e)} at instruction {following[e] - self.heads.first[e]}" for e in stuck
             )
             raise ArchsimError(f"program: deadlock, these queues wait for semaphores that nobody posts: {places}")
-        self.notes = [notes["instructions"][str(place.engine)][place.index] for place in self.places]
+        self.notes = [notes["instructions"][str(engine)][index] for engine, index, _ in self.places]
         self.layers = np.array([note["layer"] for note in self.notes], np.int64)
-        self.compiled = all(place.fields["opcode"] in KINDS for place in self.places)
+        self.compiled = all(fields["opcode"] in KINDS for _, _, fields in self.places)
         self.owned = _owned(self.places)
         self.maps = _maps(notes)
         if self.compiled:
@@ -86,22 +83,23 @@ class Prepared:
         return bool(conflict(numbers, records["start"].copy(), records["end"].copy(), *self.owned))
 
     def _compile(self, notes: Mapping[str, Any]) -> None:
-        chip, kinds = self.chip, [KINDS[place.fields["opcode"]] for place in self.places]
+        chip, kinds = self.chip, [KINDS[fields["opcode"]] for _, _, fields in self.places]
         self.entries = np.zeros(len(kinds), np.int64)
         tables = []
         for kind, fields in enumerate(FIELDS):
             chosen = [number for number, other in enumerate(kinds) if other == kind]
             self.entries[chosen] = np.arange(len(chosen))
-            heads = [self.places[number].fields for number in chosen]
+            heads = [self.places[number][2] for number in chosen]
             heads = [attention.completed(head, chip) for head in heads] if kind == 4 else heads
             names = [field.name for field in fields]
             dtype = np.dtype([(name, np.int64) for name in names])
             tables.append(np.array([tuple(head[name] for name in names) for head in heads], dtype))
         written = np.zeros(len(kinds), PLACE)
-        for number, (place, note) in enumerate(zip(self.places, self.notes, strict=True)):
+        for number, ((_, _, head), note) in enumerate(zip(self.places, self.notes, strict=True)):
             if note.get("tensor"):
-                written[number] = _place(place.fields, note, notes["tensors"], self.maps[note["tensor"]])
-        self.tables = Tables(*tables, written)
+                written[number] = _place(head, note, notes["tensors"], self.maps[note["tensor"]])
+        transfers, copies, synapses, planes, attends = tables
+        self.tables = Tables(transfers, copies, synapses, planes, attends, written)
         self.cycles, self.counters = self._static()
         self.work = self._scratch()
         self.tasks = {threads: self._tasks(threads) for threads in (1, THREADS)}
@@ -126,11 +124,11 @@ class Prepared:
     def _scratch(self) -> list[Work]:
         """Scratch of each thread, large enough for every instruction."""
         cube, tesseract = np.zeros((0, 0, 0), np.int32), np.zeros((0, 0, 0, 0), np.int32)
-        synapses = [place.fields for place in self.places if place.fields["opcode"] == sequencer.SYNAPSE]
-        attends = [place.fields for place in self.places if KINDS[place.fields["opcode"]] == 4]
+        synapses = [fields for _, _, fields in self.places if fields["opcode"] == sequencer.SYNAPSE]
+        attends = [fields for _, _, fields in self.places if KINDS[fields["opcode"]] == 4]
         gates = max((head["steps"] * head["words"] for head in attends), default=0)
-        rows = self.tables.places
-        rows = int((rows["positions"] * rows["slices"] * rows["words"]).max(initial=0))
+        written = self.tables.places
+        rows = int((written["positions"] * written["slices"] * written["words"]).max(initial=0))
         return [
             Work(
                 core.scratch_for(self.chip, synapses, Recording(cube, cube)),
@@ -155,10 +153,11 @@ class Prepared:
                     columns[thread].append((number, opcode, engine, int(self.entries[number]), cores & owned[thread]))
                     touches.append((thread, touched(engine, fields, cores & owned[thread], self.chip)))
         need = needs(touches, threads)
-        return [
-            Task(*np.array(part, np.int64).reshape(-1, 5).T.copy(), np.array(wait, np.int64))
-            for part, wait in zip(columns, need, strict=True)
-        ]
+        tasks = []
+        for part, wait in zip(columns, need, strict=True):
+            numbers, opcodes, engines, entries, masks = np.array(part, np.int64).reshape(-1, 5).T.copy()
+            tasks.append(Task(numbers, opcodes, engines, entries, masks, np.array(wait, np.int64)))
+        return tasks
 
 
 class Queues(dict[int, list[dict[str, int]]]):
@@ -178,17 +177,16 @@ class Queues(dict[int, list[dict[str, int]]]):
 
 
 def _heads(places: Sequence[Instruction], engines: int) -> Heads:
-    rows = [
-        (x.fields["opcode"], x.fields.get("gang", 0), x.fields["wait"], x.fields["post"]) for x in places
-    ]
-    counts = np.bincount([place.engine for place in places], minlength=engines)
-    return Heads(np.cumsum([0, *counts]), *np.array(rows, np.int64).reshape(-1, 4).T.copy())
+    rows = [(fields["opcode"], fields.get("gang", 0), fields["wait"], fields["post"]) for _, _, fields in places]
+    counts = np.bincount([engine for engine, _, _ in places], minlength=engines)
+    opcode, gang, wait, post = np.array(rows, np.int64).reshape(-1, 4).T.copy()
+    return Heads(np.cumsum([0, *counts]), opcode, gang, wait, post)
 
 
 def _owned(places: Sequence[Instruction]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Banks of every instruction by number: all in one row, where each instruction's begin, and how many banks there are."""
     numbers: dict[Bank, int] = {}
-    rows = [[numbers.setdefault(bank, len(numbers)) for bank in banks(x.engine, x.fields)] for x in places]
+    rows = [[numbers.setdefault(bank, len(numbers)) for bank in banks(engine, fields)] for engine, _, fields in places]
     first = np.cumsum([0, *(len(row) for row in rows)])
     return np.array([bank for row in rows for bank in row], np.int64), first, len(numbers)
 
@@ -200,9 +198,7 @@ def _maps(notes: Mapping[str, Any]) -> dict[str, int]:
     return dict(zip(notes["tensors"], np.cumsum([0, *sizes])[:-1].tolist(), strict=True))
 
 
-def _place(
-    fields: Mapping[str, int], note: Mapping[str, Any], tensors: Mapping[str, Any], row: int
-) -> tuple[int, ...]:
+def _place(fields: Mapping[str, int], note: Mapping[str, Any], tensors: Mapping[str, Any], row: int) -> tuple[int, ...]:
     """PLACE of an instruction that writes a map whose first row is ``row``."""
     opcode, slices = fields["opcode"], tensors[note["tensor"]]["slices"]
     bank = fields["out_base"], fields.get("out_position", 0), fields.get("out_slice", 1)

@@ -90,7 +90,7 @@ def calibrated(network: IntNetwork, synthetic: Synthetic) -> IntNetwork:
     if not file.exists():
         values, _ = calibrate.calibrate(network, image, synthetic.rates)
         file.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(part := file.with_name(f"{os.getpid()}-{file.name}"), **values)
+        np.savez(part := file.with_name(f"{os.getpid()}-{file.name}"), **values)  # type: ignore[arg-type]  # names are no options
         part.replace(file)
     with np.load(file) as kept:
         return calibrate.apply(network, dict(kept))

@@ -125,7 +125,7 @@ def serial_order(heads):
 
 @njit
 def post_places(heads):
-    """For each ordered pair of engines the place of its first post in one list of all, int64 [engines, engines]; and their number."""
+    """Place of the first post of each ordered pair of engines in one list of all, int64 [engines, engines]; and their number."""
     engines = len(heads.first) - 1
     counts = np.zeros((engines, engines), np.int64)
     for engine in range(engines):
@@ -215,11 +215,8 @@ def highest_semaphore(posts, takes):
 def conflict(numbers, start, end, owned, first, banks):
     """Whether two instructions owned one bank at the same time.
 
-    Args:
-        numbers: of the instructions in the order of their starts.
-        start, end: their cycles.
-        owned, first: banks of each instruction by its number, ``owned[first[i]:first[i + 1]]``.
-        banks: how many there are.
+    ``numbers`` are those of the instructions in the order of their starts, ``start`` and ``end`` their cycles;
+    instruction i owns ``owned[first[i]:first[i + 1]]`` of ``banks`` banks.
     """
     busy = np.full(banks, -1)
     for place in range(len(numbers)):

@@ -71,7 +71,7 @@ class Workload:
 
     @cached_property
     def _dram_file(self) -> IO[bytes]:
-        file = tempfile.TemporaryFile()
+        file = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as its pages are in use)
         file.write(self.program.dram)
         file.flush()
         return file

@@ -44,7 +44,11 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def pair(
-    name: str, ours: Callable[[], object], theirs: Callable[[], object], versions: dict[str, str], repeats: int = REPEATS
+    name: str,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    versions: dict[str, str],
+    repeats: int = REPEATS,
 ) -> Entry:
     """Both sides by turns, after a call of each that is not counted."""
     ours(), theirs()

@@ -1,7 +1,8 @@
 """Spikingformer in PyTorch, with LIF neurons as SpikingJelly's multi-step ones compute them: what a forward pass costs.
 
-The layers are those of :class:`mapping.networks.spikingformer.Spikingformer`; the norms are folded, as for inference, so that PyTorch
-has less to do than in the published code. Weights and thresholds are the float values behind the integers of a mapped network.
+The layers are those of :class:`mapping.networks.spikingformer.Spikingformer`; the norms are folded, as for inference, so that
+PyTorch has less to do than in the published code. Weights and thresholds are the float values behind the integers of a mapped
+network.
 Run as ``python -m benchmarks.spikingformer_torch FILE THREADS``: it reads the layers from FILE (``.npz``), prints a line when it is
 ready, and times one forward for every line that it reads.
 """

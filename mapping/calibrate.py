@@ -73,10 +73,10 @@ class Calibration:
         if layer.stream:
             self.streams[layer.stream] = y = y if layer.opens else y + self.streams[layer.stream]
         layer = replace(layer, bias=bias)
-        if layer.spikes is None:
-            return layer
         if layer.spikes in self.rates:
             layer = self._threshold(layer, y)
+        if layer.spikes is None:
+            return layer
         y = np.broadcast_to(y, (self.network.timesteps, *y.shape[1:]))
         fired = fire(y, layer.threshold.astype(np.int32), layer.kind, self.network.precision.membrane_bits)[0]
         self._keep(layer.spikes, pool(fired, layer.shape) if layer.pool else fired)
@@ -92,13 +92,15 @@ class Calibration:
             return float((pool(fired, shape) if layer.pool else fired).mean())
 
         def thresholds(multiple: float) -> NDArray[np.int32]:
-            return np.maximum(np.rint(multiple * spread), 1).astype(np.int32)
+            found: NDArray[np.int32] = np.maximum(np.rint(multiple * spread), 1).astype(np.int32)
+            return found
 
         found = _search(rate, self.rates[layer.spikes or ""], 8.0)
         return replace(layer, threshold=thresholds(found).astype(np.int64))
 
-    def _keep(self, name: str, spikes: NDArray[np.bool_]) -> None:
-        self.spikes[name], self.reached[name] = spikes, float(spikes.mean())
+    def _keep(self, name: str | None, spikes: NDArray[np.bool_]) -> None:
+        if name is not None:
+            self.spikes[name], self.reached[name] = spikes, float(spikes.mean())
 
 
 def calibrate(

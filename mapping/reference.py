@@ -1,6 +1,7 @@
 """Integer reference: the quantised network as plain NumPy matrix products, independent of chip, program and kernels."""
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from mapping.ir import IMAGE, Map
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
+
+Integer = TypeVar("Integer", np.int32, np.int64)
 
 
 @dataclass
@@ -73,9 +76,9 @@ def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: N
 
 
 def fire(
-    inputs: NDArray[np.int64], threshold: NDArray[np.int64], kind: int, bits: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Neurons over axis 0; returns spikes and potentials before the reset.
+    inputs: NDArray[Integer], threshold: NDArray[Integer], kind: int, bits: int
+) -> tuple[NDArray[np.bool_], NDArray[Integer]]:
+    """Neurons over axis 0 in the integers of ``inputs``; returns spikes and potentials before the reset.
 
     LIF: tau 2, hard reset to 0. IF: soft reset, membranes saturate at ``bits`` bits, start at half the threshold or at 0.
     """

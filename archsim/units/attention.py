@@ -38,7 +38,7 @@ class Banks(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """State of an ATTEND kernel: sums int32 [M]; gate words uint64 [words x steps]; words of K and V, and transposed, uint64 [2, M].
+    """State of an ATTEND kernel: sums int32 [M]; gate words uint64 [words x steps]; K and V, also transposed, uint64 [2, M].
 
     The recordings of the neuron unit are of [tile, steps, words, M].
     """

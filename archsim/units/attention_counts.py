@@ -72,7 +72,7 @@ def take_block(f, columns, keys, values, place, first, words):
 
 @kernel
 def multiply_kv(f, columns, keys, values, counts_memory, words, turned, counts):
-    """ATTEND_KV with ``popcount``: K^T V into the count memory, M tokens at a time; ``words``, ``turned``: scratch uint64 [2, M]."""
+    """ATTEND_KV with ``popcount``: K^T V into the count memory, M tokens at a time; ``words``, ``turned``: scratch [2, M]."""
     for step in range(f.steps):
         for word in range(f.words):
             head = word // f.head_words * f.head_words
