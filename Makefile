@@ -10,6 +10,8 @@ TYPES := $(BIN)/mypy
 IMPORTS := $(BIN)/lint-imports --no-logo
 # Colour is asked for here because the stage wrapper stands between pytest and the terminal.
 PYTEST := $(BIN)/pytest $(shell [ -t 1 ] && echo --color=yes)
+# Two processes share the tests, file by file: what a file builds is built by one of them. Single tests want none of this.
+WORKERS := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint types imports cosim-units synthesis mutation formal nightly bench docs train clean
@@ -31,7 +33,7 @@ test: ## set up everything; lint, types, import rules, tests
 	@scripts/stage.sh lint $(LINT)
 	@scripts/stage.sh types $(TYPES)
 	@scripts/stage.sh imports $(IMPORTS)
-	@scripts/stage.sh --last tests $(PYTEST) $(ARGS)
+	@scripts/stage.sh --last tests $(PYTEST) $(WORKERS) $(ARGS)
 
 lint: setup ## style and likely bugs (ruff)
 	@$(LINT)
@@ -55,7 +57,7 @@ mutation: setup ## is every wrong version of contracts and hardware noticed? (AR
 formal: setup ## formal proofs: queues, arbiter, crossbar, deadlock, streams of every unit (ARGS="--only NAME")
 	@$(BIN)/python -m rtl.formal --out reports/formal.md $(ARGS)
 
-nightly: setup ## all of that at full length, its results under reports/nightly (ARGS="formal cosim-units")
+nightly: setup ## all of that and the pool at full length, results under reports/nightly (ARGS="formal cosim-pool")
 	@scripts/nightly.sh $(ARGS)
 
 bench: setup ## paired benchmarks beside PyTorch and the Verilog (ARGS="--only forward")

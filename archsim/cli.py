@@ -1,4 +1,4 @@
-"""Command line over public functions. Exit status: 0 done, 1 --check found differences, 2 bad input."""
+"""Command line over public functions. Exit status: 0 done, 1 --check found differences or a claim does not hold, 2 bad input."""
 
 import json
 import sys
@@ -106,6 +106,63 @@ def run(
 
 
 @app.command()
+def account(
+    workload: Workload,
+    chip: ChipOption = None,
+    rate: Annotated[
+        tuple[float, float] | None,
+        typer.Option(help="Lowest and highest firing rate (0..1) to assume where none is published.", metavar="LOW HIGH"),
+    ] = None,
+    on_chip: Annotated[bool, typer.Option("--chip-run/--no-chip", help="Run an image on the chip for its energy.")] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Print parameters, operations, and energy by the formula of the network's paper, beside the chip's."""
+    from archsim.account import report, show
+
+    result = report(workload, chip, on_chip, rate)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        show(result, console_of_tables())
+
+
+@app.command()
+def networks(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON list on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """List the published sizes of every family of networks: parameters and dense operations."""
+    from archsim.account import show_sizes, sizes
+
+    if as_json:
+        typer.echo(json.dumps(sizes(), indent=2))
+    else:
+        show_sizes(sizes(), console_of_tables())
+
+
+@app.command()
+def check(
+    workload: Workload,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Tell layer by layer whether a network is spike-driven, and what of it runs; status 1 if it claims otherwise."""
+    from archsim import spike_driven
+
+    result = spike_driven.check(workload)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+    else:
+        spike_driven.show(result, console_of_tables())
+    if result["broken_by"]:
+        raise typer.Exit(1)
+
+
+@app.command()
 def chips() -> None:
     """List the chips that come with archsim."""
     table = Table(title="chips")
@@ -163,16 +220,16 @@ def console_of_tables() -> Console:
 
 
 @contextmanager
-def progress_bar(images: int, text: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error; yields a function of (images done, images in all)."""
+def progress_bar(count: int, text: str, unit: str = "image") -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error; yields a function of (images, or other units, done and in all)."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(f"{unit}s"))
     if not console.is_terminal:
-        console.print(f"{text}, {images} image(s)", highlight=False)
+        console.print(f"{text}, {count} {unit}(s)", highlight=False)
     with Progress(
         *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(text, total=images)
+        task = bar.add_task(text, total=count)
 
         def report(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, description="running" if done else text)

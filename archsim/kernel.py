@@ -16,6 +16,7 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
+from archsim.contracts.dma import PROGRAM, row_beats
 from archsim.execute import Run, run_tasks
 from archsim.prepare import THREADS, Prepared, Queues
 from archsim.results import COUNTERS, RECORD
@@ -26,10 +27,14 @@ from archsim.units.sram import Memories
 from archsim.vectors import LINE
 
 Observer = Callable[[int, int, dict[str, int]], None]
+Watcher = Callable[[list[tuple[int, int]], list[dict[str, int]]], None]
 
 
 def decode(program: Program) -> Queues:
-    """The instructions of every queue up to its HALT. Raises ArchsimError for a queue without one or a bad opcode."""
+    """The instructions of every queue up to its HALT.
+
+    Raises ArchsimError for a queue without one, a bad opcode, and where DRAM holds other rows for a program memory than its queue.
+    """
     queues = Queues()
     for engine, rows in program.queues.items():
         instructions = [sequencer.decode(row.tobytes()) for row in rows]
@@ -39,7 +44,27 @@ def decode(program: Program) -> Queues:
                 f"program: the queue of {sequencer.engine_name(engine)} has no HALT; map the network again"
             )
         queues[engine] = instructions[: halts[0]]
+    _check_refills(program, queues.get(sequencer.DMA, []))
     return queues
+
+
+def _check_refills(program: Program, transfers: Sequence[Mapping[str, int]]) -> None:
+    """Raise ArchsimError unless each LOAD of a program memory brings the next part of that engine's queue."""
+    half, bus = program.chip.queue_rows // 2, program.chip.dram_bus_bytes
+    parts = dict.fromkeys(program.queues, 2)
+    for index, head in enumerate(transfers):
+        if head["opcode"] != sequencer.LOAD or head["memory"] != PROGRAM:
+            continue
+        stride = row_beats(head["row_bytes"], bus) * bus
+        loaded = program.dram[head["dram_address"] :][: head["rows"] * stride].reshape(-1, stride)
+        first = parts[head["cores"]] * half
+        rows = program.queues[head["cores"]][first : first + half]
+        parts[head["cores"]] += 1
+        if not np.array_equal(loaded[: len(rows), : rows.shape[1]], rows):
+            raise ArchsimError(
+                f"program: dma instruction {index} loads other rows into the program memory of "
+                f"{sequencer.engine_name(head['cores'])} than {first} to {first + half - 1} of its queue; map the network again"
+            )
 
 
 class Simulation:
@@ -52,6 +77,7 @@ class Simulation:
         capture: takes the outputs of instructions, and gives those of a trace.
         latencies: DRAM latencies, cycles, that the bursts of all LOADs take in turn, cyclic; None: the chip's constant.
         observe: called with engine, index in its queue and decoded fields when an instruction has changed the memories.
+        watch: called before it changes them, once a gang: with (engine, index) and fields of each member.
     """
 
     def __init__(
@@ -62,8 +88,10 @@ class Simulation:
         capture: Capture,
         latencies: Sequence[int] | None = None,
         observe: Observer | None = None,
+        watch: Watcher | None = None,
     ) -> None:
         self.chip, self.memories, self.capture, self.observe = chip, memories, capture, observe
+        self.watch = watch
         self.latencies = None if latencies is None else cycle(latencies)
         self.queues = queues if isinstance(queues, Queues) else Queues(queues)
 
@@ -73,7 +101,8 @@ class Simulation:
         Raises ArchsimError when instructions wait for each other for ever, or a semaphore overflows.
         """
         program = self.queues.prepare(self.chip, self.capture.notes)
-        stepwise = self.observe is not None or self.capture.potentials or not program.compiled
+        watched = self.observe is not None or self.watch is not None
+        stepwise = watched or self.capture.potentials or not program.compiled
         cycles, counters = self._step_through(program) if stepwise else self._drive(program)
         return self._records(program, cycles, counters)
 
@@ -142,7 +171,10 @@ class Simulation:
             numbers = program.order[place : place + size]
             place += size
             group = [program.places[number] for number in numbers]
-            found = self._dispatch([entry[:2] for entry in group], [entry[2] for entry in group])
+            places, heads = [entry[:2] for entry in group], [entry[2] for entry in group]
+            if self.watch:
+                self.watch(places, heads)
+            found = self._dispatch(places, heads)
             cycles[numbers], counters[numbers] = found
             if self.observe:
                 for entry in group:
@@ -175,6 +207,8 @@ class Simulation:
             cycles, counts = multicast.copy(head, chip, memories)
         elif opcode == sequencer.TOPK:
             cycles, counts = experts.topk(head, chip, memories)
+            table = memories.experts.routes[head["core"], head["entry"] :]
+            capture.choose(engine, index, head, table[: head["tokens"] * head["choices"]])
         elif opcode in (sequencer.DISPATCH, sequencer.COLLECT):
             cycles, counts = experts.route(head, chip, memories)
         else:

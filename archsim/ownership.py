@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from archsim.contracts import dma, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from archsim.contracts.common.ownership import Bank, banks
+from archsim.contracts.common.ownership import Bank, banks, fetched_half
 from archsim.contracts.spike_fetch import ADDRESS_BITS
 from archsim.contracts.spike_writer import pooled_size
 from archsim.tensors import synapse_positions
@@ -29,7 +29,9 @@ _MEMBER_FIELDS = ("wait", "post", "columns", "param_base")
 def describe(bank: Bank) -> str:
     """A bank in words."""
     unit, number, memory, index = bank
-    return f"{unit} {number} {memory}[{index}]" if unit == "core" else f"attention {memory}[{index}]"
+    if unit == "queue":
+        return f"{sequencer.engine_name(number)} {memory}[{index}]"
+    return f"attention {memory}[{index}]" if unit == "attention" else f"{unit} {number} {memory}[{index}]"
 
 
 def _name(place: Place, queues: Queues) -> str:
@@ -53,6 +55,7 @@ class _Proof:
         self.clock = {engine: np.zeros(max(queues) + 1, np.int64) for engine in queues}
         self.posts: dict[Place, deque[NDArray[np.int64]]] = {}
         self.owner: dict[Bank, Place] = {}
+        self.parts = {("queue", engine, "program", half): half for engine in queues for half in (0, 1)}
 
     def run(self) -> None:
         pending = deque(self.queues)
@@ -98,8 +101,17 @@ class _Proof:
 
     def _own(self, engine: int, head: Mapping[str, int], clock: NDArray[np.int64]) -> None:
         """Take the banks of an instruction; raises ArchsimError if the last owner of one may still run."""
-        place = engine, self.next[engine]
-        for bank in banks(engine, head):
+        place, rows = (engine, self.next[engine]), self.chip.queue_rows
+        following = fetched_half(*place, rows)
+        refilled = len(self.queues[engine]) >= rows  # HALT takes a row too
+        if refilled and self.parts[following] != sequencer.part(self.next[engine] + 1, rows):
+            raise ArchsimError(
+                f"program: {_name(place, self.queues)} is followed by a part of its queue that {describe(following)} may not hold "
+                "then; required a LOAD that brings it, ordered by semaphores"
+            )
+        if head["opcode"] == sequencer.LOAD and head["memory"] == dma.PROGRAM:
+            self.parts[banks(engine, head)[0]] += 2
+        for bank in (*banks(engine, head), following):
             last = self.owner.get(bank, place)
             if last[0] != engine and clock[last[0]] <= last[1]:
                 raise ArchsimError(
@@ -139,13 +151,13 @@ def prove(chip: ChipParams, queues: Queues, dram_bytes: int) -> None:
     _Proof(chip, queues).run()
 
 
-def check_intervals(queues: Queues, records: NDArray[np.void]) -> None:
+def check_intervals(chip: ChipParams, queues: Queues, records: NDArray[np.void]) -> None:
     """Check that no two instructions of a run owned one bank at the same time; raises ArchsimError."""
     last: dict[Bank, tuple[int, Place]] = {}
     for engine, index, start, end in zip(
         *(records[name].tolist() for name in ("engine", "index", "start", "end")), strict=True
     ):
-        for bank in banks(engine, queues[engine][index]):
+        for bank in (*banks(engine, queues[engine][index]), fetched_half(engine, index, chip.queue_rows)):
             busy, place = last.get(bank, (-1, (engine, index)))
             if start <= busy:
                 raise ArchsimError(
@@ -159,15 +171,19 @@ def _extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int) -> list
     """(memory, end of the rows that an instruction reaches, rows that exist)."""
     opcode = head["opcode"]
     if opcode in (sequencer.LOAD, sequencer.STORE):
-        reached = dma.LOADED if opcode == sequencer.LOAD else dma.STORED
+        reached = (*dma.LOADED, dma.PROGRAM) if opcode == sequencer.LOAD else dma.STORED
         if head["memory"] not in reached:
             raise ArchsimError(
-                f"program: {sequencer.OPCODES[opcode]} reaches {[dma.MEMORIES[number] for number in reached]}, given memory number "
+                f"program: {sequencer.OPCODES[opcode]} reaches {dma.names(reached)}, given memory number "
                 f"{head['memory']}"
             )
-        memory = dma.MEMORIES[head["memory"]]
+        (memory,) = dma.names([head["memory"]])
         stride = dma.row_beats(head["row_bytes"], chip.dram_bus_bytes) * chip.dram_bus_bytes
-        rows = getattr(chip, f"{memory}_rows")
+        rows = getattr(chip, f"{memory}_rows") if head["memory"] != dma.PROGRAM else chip.queue_rows // 2
+        if head["memory"] == dma.PROGRAM and head["cores"] not in sequencer.engines(chip):
+            raise ArchsimError(
+                f"program: LOAD of the program memory of engine {head['cores']}: required one of {sequencer.engines(chip)}"
+            )
         return [
             (memory, head["row"] + (head["rows"] - 1) * (1 + head["row_skip"]) + 1, rows),
             ("dram", head["dram_address"] + head["rows"] * stride, dram_bytes),

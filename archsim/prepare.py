@@ -12,7 +12,7 @@ from archsim.contracts import multicast as multicast_contract
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from archsim.contracts.common.ownership import Bank, banks
+from archsim.contracts.common.ownership import Bank, banks, fetched_half
 from archsim.execute import PLACE, Tables, Task, Work
 from archsim.hazards import needs, touched
 from archsim.results import COUNTERS, Recording
@@ -72,7 +72,7 @@ class Prepared:
         self.notes = [notes["instructions"][str(engine)][index] for engine, index, _ in self.places]
         self.layers = np.array([note["layer"] for note in self.notes], np.int64)
         self.compiled = all(fields["opcode"] in KINDS for _, _, fields in self.places)
-        self.owned = _owned(self.places)
+        self.owned = _owned(self.places, chip.queue_rows)
         self.maps = _maps(notes)
         if self.compiled:
             self._compile(notes)
@@ -119,6 +119,8 @@ class Prepared:
                 cycles[number], counters[number] = known[key]
             elif kind == 1:
                 cycles[number], counters[number] = multicast.account(fields)
+            elif kind == 2:
+                counters[number] = core.account(fields)
         return cycles, counters
 
     def _scratch(self) -> list[Work]:
@@ -183,10 +185,13 @@ def _heads(places: Sequence[Instruction], engines: int) -> Heads:
     return Heads(np.cumsum([0, *counts]), opcode, gang, wait, post)
 
 
-def _owned(places: Sequence[Instruction]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+def _owned(places: Sequence[Instruction], queue_rows: int) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Banks of every instruction by number: all in one row, where each instruction's begin, and how many banks there are."""
     numbers: dict[Bank, int] = {}
-    rows = [[numbers.setdefault(bank, len(numbers)) for bank in banks(engine, fields)] for engine, _, fields in places]
+    rows = []
+    for engine, index, fields in places:
+        owned = *banks(engine, fields), fetched_half(engine, index, queue_rows)
+        rows.append([numbers.setdefault(bank, len(numbers)) for bank in owned])
     first = np.cumsum([0, *(len(row) for row in rows)])
     return np.array([bank for row in rows for bank in row], np.int64), first, len(numbers)
 
@@ -214,7 +219,7 @@ def _place(fields: Mapping[str, int], note: Mapping[str, Any], tensors: Mapping[
 
 
 def _cores(engine: int, fields: Mapping[str, int]) -> int:
-    """Mask of the cores whose memories an instruction writes, or (STORE) reads; 0: the attention unit's."""
+    """Mask of the cores whose memories an instruction writes, or (STORE) reads; 0: none, or the attention unit's."""
     if engine >= sequencer.CORE0:
         return 1 << engine - sequencer.CORE0
-    return fields.get("cores", 0)
+    return dma.target_cores(fields) if KINDS[fields["opcode"]] == 0 else fields.get("cores", 0)

@@ -49,12 +49,19 @@ COUNTERS = (
     Counter("v_writes", "rows", "rows written to the membranes kept between slices"),
     Counter("count_reads", "rows", "rows read from the count memory"),
     Counter("count_writes", "rows", "rows written to the count memory"),
+    Counter("mark_reads", "rows", "rows read from the marks of count rows that hold 0"),
+    Counter("mark_writes", "rows", "rows written to these marks"),
+    Counter("pool_column_reads", "granules", "granules read from the pool's ORs over columns"),
+    Counter("pool_column_writes", "granules", "granules written to them"),
+    Counter("pool_line_reads", "granules", "granules read from the pool's line buffers"),
+    Counter("pool_line_writes", "granules", "granules written to them"),
     Counter("copied_rows", "rows", "rows that the multicast (or a crossbar) read from output banks"),
     Counter("copied_row_writes", "rows", "rows that the multicast (or a crossbar) wrote, all destinations"),
     Counter("dram_bytes", "bytes", "bytes moved between DRAM and the chip"),
     Counter("loaded_weight_rows", "rows", "rows written to weight banks by DMA, all cores"),
     Counter("loaded_param_rows", "rows", "rows written to parameter banks by DMA, all cores"),
     Counter("loaded_spike_rows", "rows", "rows written to input spike banks by DMA, all cores"),
+    Counter("loaded_program_rows", "rows", "instructions written to program memories by DMA"),
     Counter("choices", "choices", "choices of the router"),
     Counter("dropped", "choices", "of these, choices beyond the capacity of their expert"),
     Counter("flits", "flits", "rows and requests that entered a crossbar"),
@@ -94,11 +101,15 @@ class Recording(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageRun:
-    """One image on the chip: total cycles, integer logits [classes], records [instructions] of dtype RECORD."""
+    """One image on the chip: total cycles, integer logits [classes], records [instructions] of dtype RECORD.
+
+    ``loads``: by number of a layer of experts, int64 [experts, 2]: choices of each expert, and those that found room.
+    """
 
     cycles: int
     logits: NDArray[np.int64]
     records: NDArray[np.void]
+    loads: dict[int, NDArray[np.int64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

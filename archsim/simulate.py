@@ -150,9 +150,9 @@ def run_image(
     capture = Capture(chip, program.notes, trace if mode == "trace" else None, record)
     records = Simulation(chip, mapped.queues, memories, capture).run()
     if mapped.queues.prepare(chip, program.notes).conflicts(records):
-        check_intervals(mapped.queues, records)
+        check_intervals(chip, mapped.queues, records)
     # Queues are in order and end together with the last instruction: that is the last logit's.
-    return ImageRun(int(records["end"].max()), read_logits(program, memories.dram), records), capture
+    return ImageRun(int(records["end"].max()), read_logits(program, memories.dram), records, capture.loads), capture
 
 
 def write_image(mapped: Workload, dram: NDArray[np.uint8], pixels: NDArray[np.float64]) -> None:
@@ -190,7 +190,8 @@ def compare(mapped: Workload, pixels: NDArray[np.float64], capture: Capture, log
 
     for name, spikes in expected.spikes.items():
         shape = notes["tensors"][name]
-        add("spikes", from_words(mapped.program.chip, capture.words[name], shape["steps"], shape["channels"]), spikes)
+        chip = mapped.program.chip.replace(lanes=shape["lanes"])
+        add("spikes", from_words(chip, capture.words[name], shape["steps"], shape["channels"]), spikes)
     for given, required in ((capture.inputs, expected.inputs), (capture.levels, expected.potentials)):
         for name, values in required.items():
             add("membranes", given[name][:, :, : values.shape[2]], values)

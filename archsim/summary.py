@@ -77,6 +77,7 @@ def summarise(result: RunResult) -> dict[str, Any]:
         "area_mm2": {"total": sum(area.values()), **area},
         "adder_slots_all_images": _slots(accounts, chip, cycles),
         "layers": rows,
+        "experts": _experts(result, counters),
         "first_products": result.program.notes.get("first_products", {}),
         "engines": _engines(result, cycles),
         "counters_all_images": whole(result),
@@ -174,6 +175,18 @@ def _field(layers: list[Mapping[str, Any]], counters: list[dict[str, int]], imag
         "label": "the field's formula: 0.9 pJ per accumulate, 4.6 pJ per multiply-accumulate of a layer with "
         "integer operand; fp32 at 45 nm, no memory at all",
     }
+
+
+def _experts(result: RunResult, counters: list[dict[str, int]]) -> list[dict[str, Any]]:
+    """Layers of experts, all images: choices and accepted tokens by expert, flits that entered a crossbar, cycles they waited."""
+    rows = []
+    for number, entry in enumerate(result.program.notes["layers"]):
+        loads = [run.loads[number] for run in result.images if number in run.loads]
+        if loads:
+            chosen, kept = np.sum(loads, axis=0).T.tolist()
+            waits = {name: counters[number][name] for name in ("flits", "flit_stalls")}
+            rows.append({"name": entry["name"], "chosen": chosen, "accepted": kept, "dropped": sum(chosen) - sum(kept), **waits})
+    return rows
 
 
 def _engines(result: RunResult, cycles: int) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.spike_writer import pooled_size
 from archsim.results import Recording
+from archsim.units.experts import EXPERT, KEPT
 from archsim.units.sram import AttentionMemory, CoreMemory
 
 
@@ -53,6 +54,7 @@ class Capture:
         potentials: whether to record membrane inputs and potentials.
         words: per tensor, the words that were stored.
         rows: uint64 [rows, L], the words of all tensors; ``words`` are views.
+        loads: per layer of experts, int64 [experts, 2]: choices of each expert, and of these those that found room.
         inputs, levels: per layer, membrane inputs and potentials, int32 [T, positions before the pool, channels].
     """
 
@@ -61,6 +63,7 @@ class Capture:
     trace: Mapping[str, NDArray[np.uint64]] | None = None
     potentials: bool = False
     words: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
+    loads: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     inputs: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     levels: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     rows: NDArray[np.uint64] = field(init=False)
@@ -96,15 +99,16 @@ class Capture:
     def replay(self, places: Sequence[tuple[int, int]]) -> list[NDArray[np.uint64]] | None:
         """Rows that the instructions at ``places`` (engine, index) store in trace mode; None in execute mode.
 
-        A map that the instruction does not write comes as one row of zeros, which is never stored.
+        A map that the instruction does not write comes as one row of zeros, which is never stored. What the layers of experts
+        compute is never replayed, since what their slots hold follows from the scores: it comes as no row, so it is computed.
         """
         if self.trace is None:
             return None
         traces = []
         for engine, index in places:
             note = self._note(engine, index)
-            rows = np.zeros((1, self.chip.lanes), np.uint64)
-            if note.get("tensor"):
+            rows = np.zeros((0 if note.get("computed") else 1, self.chip.lanes), np.uint64)
+            if len(rows) and note.get("tensor"):
                 words = self.trace[note["tensor"]][stored_positions(note)]
                 rows = words[:, :, note["word"] : note["word"] + note["words"]].reshape(-1, self.chip.lanes)
             traces.append(np.ascontiguousarray(rows))
@@ -145,6 +149,11 @@ class Capture:
             places = raster(note["input_position"], len(values), columns, pitch)
             column = note["word"] * self.chip.columns
             array[:, places, column : column + values.shape[2]] = values.transpose(1, 0, 2)
+
+    def choose(self, engine: int, index: int, head: Mapping[str, int], routes: NDArray[np.int64]) -> None:
+        """Take the choices of a TOPK instruction, rows of a route table [choices, columns]."""
+        load = self.loads.setdefault(self.layer(engine, index), np.zeros((head["experts"], 2), np.int64))
+        np.add.at(load, routes[:, EXPERT], np.stack([np.ones(len(routes), np.int64), routes[:, KEPT]], 1))
 
     def planes(self, engine: int, index: int, head: Mapping[str, int], memory: CoreMemory) -> None:
         """Take the outputs of a PLANES instruction."""

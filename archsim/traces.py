@@ -11,8 +11,11 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.tensors import to_words
 from mapping.importers.artefact import Artefact
+from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.ir import Attention, Layer, Map
 from mapping.place import collected
-from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse, quantise_attention
+from mapping.reference import gate
 
 
 def trace_words(
@@ -21,7 +24,8 @@ def trace_words(
     """Words of every map of one recorded image, for :class:`archsim.tensors.Capture`.
 
     The recorded classifier operand (a float mean) becomes the integer that the chip would have summed up; where
-    several gangs each sum a part, the parts are taken as equal.
+    several gangs each sum a part, the parts are taken as equal. The neurons of experts are not here, since what a slot
+    holds is decided in the run.
     Raises ArchsimError when the recording lacks a layer or has another shape.
     """
     words: dict[str, NDArray[np.uint64]] = {}
@@ -29,9 +33,9 @@ def trace_words(
         if isinstance(layer, IntPlanes):
             words |= _operand(chip, network, notes, layer, recording, image)
         elif layer.spikes:
-            spikes = recording.spikes(layer.spikes, image)
+            spikes = recorded(recording, layer, layer.spikes, image)
             if isinstance(layer, IntSynapse) and layer.pool:
-                spikes = _pool(spikes, layer)
+                spikes = pooled(layer.spikes, spikes, layer.shape)
             shape = notes["tensors"][layer.spikes]
             required = (shape["steps"], shape["positions"], shape["channels"])
             if spikes.shape != required:
@@ -39,28 +43,53 @@ def trace_words(
                     f"{recording.path}: spikes of '{layer.spikes}': required shape {required} (steps, positions, channels), "
                     f"given {spikes.shape}; is it the trace of this network?"
                 )
-            words[layer.spikes] = to_words(chip, spikes)
+            words[layer.spikes] = np.zeros(
+                (shape["positions"], shape["slices"], shape["words"], chip.lanes), np.uint64
+            )
+            words[layer.spikes][..., : shape["lanes"]] = to_words(chip.replace(lanes=shape["lanes"]), spikes)
+        if isinstance(layer, IntTokenNeuron):  # how the sums split into parts was not recorded, and takes no time
+            shape = notes["tensors"][collected(layer)]
+            words[collected(layer)] = np.zeros(
+                (shape["positions"], shape["slices"], shape["words"], chip.lanes), np.uint64
+            )
     return words
 
 
-def _pool(spikes: NDArray[np.bool_], layer: IntSynapse) -> NDArray[np.bool_]:
-    shape = layer.shape
+def recorded(recording: Artefact, layer: IntLayer | Layer, name: str, image: int) -> NDArray[np.bool_]:
+    """Recorded spikes [T, positions, channels] that ``layer`` writes as map ``name``, before any pool.
+
+    Those of a gate follow from its q, k and v, whose counts are exact.
+    """
+    if isinstance(layer, Attention):
+        layer = quantise_attention(layer)
+    if isinstance(layer, IntAttention) and layer.gates:
+        q, k, v = (recording.spikes(operand, image) for operand in (layer.q, layer.k, layer.v))
+        result: NDArray[np.bool_] = q & gate(layer, k.astype(np.int64), v.astype(np.int64))[1]
+        return result
+    return recording.spikes(name, image)
+
+
+def pooled(name: str, spikes: NDArray[np.bool_], shape: Map) -> NDArray[np.bool_]:
+    """Recorded spikes [T, positions, channels] of map ``name`` behind the pool: OR over 3x3 windows, stride 2, padding 1.
+
+    ``shape``: before the pool. Raises ArchsimError when the spikes have another.
+    """
     if spikes.shape[1:] != (shape.positions, shape.channels):
-        raise ArchsimError(f"spikes of '{layer.spikes}': required {shape} before the pool, given {spikes.shape}")
+        raise ArchsimError(f"spikes of '{name}': required {shape} before the pool, given {spikes.shape}")
     maps = np.pad(spikes.reshape(len(spikes), shape.height, shape.width, -1), ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = sliding_window_view(maps, (3, 3), axis=(1, 2))[:, ::2, ::2]
-    pooled: NDArray[np.bool_] = windows.any(axis=(4, 5)).reshape(len(spikes), -1, shape.channels)
-    return pooled
+    result: NDArray[np.bool_] = windows.any(axis=(4, 5)).reshape(len(spikes), -1, shape.channels)
+    return result
 
 
 def _operand(
     chip: ChipParams, network: IntNetwork, notes: Mapping[str, Any], layer: IntPlanes, recording: Artefact, image: int
 ) -> dict[str, NDArray[np.uint64]]:
     """Bit planes of the classifier's operand and of its parts, from the recorded mean."""
-    source = next(x for x in network.layers if isinstance(x, IntSynapse) and x.name == layer.source)
+    source = next(x for x in network.layers if isinstance(x, IntSynapse | IntSum) and x.name == layer.source)
     count = source.shape.positions * network.timesteps
     total = np.floor(
-        recording.values("head.input", source.shape.channels)[image] * count * 2.0**network.exponent
+        recording.values("head.input", source.shape.channels)[image] * count * 2.0**layer.exponent
     ).astype(np.int64)
     half = 1 << (layer.planes - 1)
     words = {layer.spikes: _planes(chip, np.clip(total >> layer.right_shift, -half, half - 1)[None], layer.planes)}

@@ -2,6 +2,7 @@
 
 import mmap
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,17 +20,39 @@ from archsim.ownership import prove
 from archsim.prepare import Queues
 from archsim.synthetic import Synthetic, calibrated, read_rates
 from archsim.traces import trace_words
-from mapping.importers import artefact, spikingformer
-from mapping.ir import Network
-from mapping.networks.spikingformer import PUBLISHED
+from mapping.importers import artefact
+from mapping.importers.meta_spikeformer import read as read_meta_spikeformer
+from mapping.importers.spike_driven_transformer import read as read_spike_driven_transformer
+from mapping.importers.spike_driven_transformer import read_experts
+from mapping.importers.spikformer import read as read_spikformer
+from mapping.importers.spikingformer import read as read_spikingformer
+from mapping.networks import (
+    masked_spiking_transformer,
+    meta_spikeformer,
+    spike_driven_transformer,
+    spikformer,
+    spiking_mlp,
+    spiking_moe,
+    spikingformer,
+)
+from mapping.networks.weights import Shapes, Size
 from mapping.networks.weights import Synthetic as RandomWeights
+from mapping.operators import require_mapped
 from mapping.product import FirstProduct
 from mapping.quantise import IntNetwork, Precision, quantise
 
-FAMILIES = {"spikingformer": spikingformer.read}
-"""Importer of each network family."""
+FAMILIES = {
+    "spikingformer": read_spikingformer, "spikformer": read_spikformer, "meta_spikeformer": read_meta_spikeformer,
+    "spike_driven_transformer": read_spike_driven_transformer, "spiking_moe": read_experts,
+}  # fmt: skip
+"""Importer of each network family that has one."""
 
-SIZES = {"spikingformer": PUBLISHED}
+SIZES: dict[str, Mapping[str, Size]] = {
+    "spikingformer": spikingformer.PUBLISHED, "spikformer": spikformer.PUBLISHED,
+    "meta_spikeformer": meta_spikeformer.PUBLISHED, "spike_driven_transformer": spike_driven_transformer.PUBLISHED,
+    "masked_spiking_transformer": masked_spiking_transformer.PUBLISHED, "spiking_moe": spiking_moe.PUBLISHED,
+    "spiking_mlp": spiking_mlp.PUBLISHED,
+}  # fmt: skip
 """Published sizes of each family."""
 
 TUNING_IMAGES = 4
@@ -118,20 +141,28 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str)
     """
     precision = Precision(chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits)
     if config.network.size is not None:
-        network = quantise(_published(place, config), precision)
+        size = published_size(place, config)
+        require_mapped(size.network(Shapes()))  # before random weights are drawn
+        network = quantise(size.network(RandomWeights(config.network.seed)), precision)
         rates = read_rates(config.rates_path, config.network.size) if config.rates_path else {}
         if mode == "execute" and rates:
             network = calibrated(network, Synthetic(network, rates, config.network.seed))
         return Sources(network, synthetic=Synthetic(network, rates, config.network.seed))
+    if config.network.family not in FAMILIES:
+        raise ArchsimError(
+            f"{place}: network.family: required one of {', '.join(FAMILIES)}, whose artefacts can be read, given "
+            f"'{config.network.family}'; name a published size instead of an artefact"
+        )
     trained, recording = _artefacts(place, config)
     return Sources(quantise(FAMILIES[config.network.family](trained), precision), trained, recording)
 
 
-def _published(place: str | Path, config: WorkloadConfig) -> Network:
-    sizes = SIZES[config.network.family]
-    if config.network.size not in sizes:
-        raise ArchsimError(f"{place}: network.size: required one of {', '.join(sizes)}, given '{config.network.size}'")
-    return sizes[config.network.size].network(RandomWeights(config.network.seed))
+def published_size(place: str | Path, config: WorkloadConfig) -> Size:
+    """The published size that a workload file names; raises ArchsimError for one that the family has not."""
+    sizes, size = SIZES[config.network.family], config.network.size or ""
+    if size not in sizes:
+        raise ArchsimError(f"{place}: network.size: required one of {', '.join(sizes)}, given '{size}'")
+    return sizes[size]
 
 
 def _artefacts(place: str | Path, config: WorkloadConfig) -> tuple[artefact.Artefact, artefact.Artefact]:

@@ -1,5 +1,7 @@
 """Banks by the names of the ownership rule: where they stand in the Verilog, and what the simulator holds of them, bit for bit."""
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -7,6 +9,7 @@ from numpy.typing import NDArray
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.ownership import Bank
+from archsim.contracts.experts import ENTRY, RouteTables
 from archsim.contracts.neuron import param_layout
 from archsim.units.sram import Memories
 
@@ -14,16 +17,18 @@ COUNTS: Bank = ("attention", 0, "counts", 0)
 """Of its rows those that are marked in ``CLEARED`` hold 0, whatever is stored."""
 
 CLEARED: Bank = ("attention", 0, "cleared", 0)
-"""The marks, a row a block; the simulator has no such memory, and its contents are not compared."""
+"""The marks, a row a block of M rows of the count memory."""
 
 _CORE = {
     "weight": "array.weight_{}", "param": "neuron.param{}", "spike_in": "fetch.bank{}", "spike_out": "writer.bank{}",
     "residual": "neuron.residual", "psum": "neuron.psum", "reduce": "neuron.reduce", "v": "neuron.v",
+    "pool_columns": "writer.pool.columns", "pool_lines": "writer.pool.lines",
 }  # fmt: skip
 _QUEUES = {
     sequencer.DMA: "dma_queue",
     sequencer.MULTICAST: "multicast_queue",
     sequencer.ATTENTION: "attention.sequencer",
+    sequencer.EXPERTS: "experts.sequencer",
 }
 _ATTENTION = {
     "spikes": "bank{}", "out": "writer.bank{}", "counts": "counts.counts", "cleared": "counts.cleared", "v": "neuron.v",
@@ -37,6 +42,8 @@ def path(bank: Bank) -> str:
         return f"system.chip.{_QUEUES.get(number, f'core{number - sequencer.CORE0}.sequencer')}.memory"
     if unit == "core":
         return f"system.chip.core{number}.{_CORE[memory].format(index)}"
+    if unit == "experts":
+        return f"system.chip.experts.unit.{memory}{number}"
     return f"system.chip.attention.unit.{_ATTENTION[memory].format(index)}"
 
 
@@ -47,9 +54,9 @@ def chip_banks(chip: ChipParams) -> list[Bank]:
         ("core", core, memory, index)
         for core in range(chip.cores) for memory in _CORE for index in range(2 if memory in double else 1)
     ]  # fmt: skip
-    found += [
-        ("queue", engine, "program", 0) for engine in (*_QUEUES, *range(sequencer.CORE0, sequencer.CORE0 + chip.cores))
-    ]
+    found += [("queue", engine, "program", 0) for engine in sequencer.engines(chip)]
+    if chip.crossbar_depth:
+        found += [("experts", core, table, 0) for core in range(chip.cores) for table in ("routes", "replies")]
     return found + [
         ("attention", 0, memory, index) for memory in _ATTENTION for index in range(attention.get(memory, 1))
     ]
@@ -57,14 +64,27 @@ def chip_banks(chip: ChipParams) -> list[Bank]:
 
 def held(bank: Bank) -> bool:
     """Whether the simulator's memories hold the bank."""
-    return bank[2] not in ("v", "program") and bank != CLEARED
+    return bank[2] not in ("v", "program", "pool_columns", "pool_lines")
+
+
+def array_of(memories: Memories, bank: Bank) -> NDArray[Any]:
+    """The array in which the simulator holds a bank."""
+    unit, number, memory, index = bank
+    if unit == "experts":
+        table: NDArray[Any] = getattr(memories.experts, memory)
+        return table[number]
+    array: NDArray[Any] = getattr(memories.cores[number] if unit == "core" else memories.attention, memory)
+    if bank == CLEARED:
+        return array[:, None]
+    return array[index] if array.ndim - (memory == "param") == 3 else array
 
 
 def rows(chip: ChipParams, memories: Memories, bank: Bank) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Elements of the rows of a bank, int64 [rows, elements], and the bits of each element."""
-    unit, number, memory, index = bank
-    array = getattr(memories.cores[number] if unit == "core" else memories.attention, memory)
-    array = array[index] if array.ndim - (memory == "param") == 3 else array
+    memory, array = bank[2], array_of(memories, bank)
+    if bank[0] == "experts":
+        layout = ENTRY if memory == "routes" else RouteTables(chip).asked
+        return array, np.array([field.width for field in layout.fields])
     if memory == "param":
         widths = [
             field.width for field in param_layout(chip.neurons, chip.membrane_bits).fields for _ in range(field.count)

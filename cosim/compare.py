@@ -11,17 +11,12 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.ownership import Bank
 from archsim.contracts.common.program import Program
 from archsim.ownership import describe
-from archsim.simulate import read_logits
 from cosim.banks import CLEARED, COUNTS, held
-from cosim.expected import Expected, Place, Plan
+from cosim.expected import Expected, Place, Plan, logits
 from cosim.machine import Found
 
-NOT_COMPARED = {
-    ("attention", "counts", "reads"): "an upper bound: of every event, also if its row is known to hold 0",
-    ("attention", "cleared", "reads"): "the simulator has no marks of rows that hold 0",
-    ("attention", "cleared", "writes"): "likewise",
-}
-"""Accesses that the simulator does not count, or not exactly, and why."""
+OWNERS = {"core": "cores", "attention": "attention unit", "experts": "expert engine"}
+"""What a bank belongs to, in words."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +64,7 @@ def compare(program: Program, plan: Plan, widths: Mapping[Bank, int], expected: 
     _times(result, plan, expected, found)
     _contents(result, plan, widths, expected, found)
     end = max(expected.cycles, found.cycles)
-    _values(result, "logits", end, expected.logits, read_logits(program, found.dram))
+    _values(result, "logits", end, expected.logits, logits(program, found.dram))
     _values(result, "DRAM bytes at the end", end, expected.dram, found.dram)
     _values(result, "DRAM bytes moved", end, [expected.dram_bytes], [found.dram_bytes])
     _values(result, "total cycles", end, [expected.cycles], [found.cycles])
@@ -116,7 +111,7 @@ def _contents(result: Comparison, plan: Plan, widths: Mapping[Bank, int], expect
             if bank == COUNTS:
                 marks = found.content[parts[CLEARED]].reshape(-1, widths[CLEARED])
                 theirs = _counted(theirs, marks, plan.chip.columns)
-            kind = f"{bank[2]} rows of the {bank[0]}" + ("s" if bank[0] == "core" else " unit")
+            kind = f"{bank[2]} rows of the {OWNERS[bank[0]]}"
             if np.array_equal(ours, theirs):
                 result.count(kind, len(ours), 0)
                 continue
@@ -152,10 +147,16 @@ def _values(
 
 def _accesses(result: Comparison, cycle: int, expected: Expected, found: Found) -> None:
     for (unit, number, memory), way, ours, theirs in _counted_accesses(expected, found):
-        kind = f"accesses of {unit if unit == 'attention' else f'{unit}s'}: {memory}"
+        kind = f"accesses of {unit if unit in ('attention', 'experts') else f'{unit}s'}: {memory}"
         result.count(kind, 1, int(ours != theirs))
         if ours != theirs:
-            where = sequencer.engine_name(number) if unit == "queue" else f"core {number}" if unit == "core" else unit
+            where = (
+                sequencer.engine_name(number)
+                if unit == "queue"
+                else unit
+                if unit == "attention"
+                else f"{unit} {number}"
+            )
             result.diverges(cycle, None, f"{where}: {way} of {memory}: expected {ours}, found {theirs}")
 
 
@@ -163,5 +164,4 @@ def _counted_accesses(expected: Expected, found: Found) -> Iterator[tuple[tuple[
     for access, theirs in found.accesses.items():
         ours = expected.accesses.get(access, [0, 0])
         for index, way in enumerate(("reads", "writes")):
-            if (access[0], access[2], way) not in NOT_COMPARED:
-                yield access, way, ours[index], theirs[index]
+            yield access, way, ours[index], theirs[index]

@@ -3,7 +3,7 @@
 import ctypes
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,9 +20,9 @@ from cosim import observer
 from cosim.banks import chip_banks, path
 from cosim.expected import Access, Plan
 from rtl.build import TOOLS, verilog
-from rtl.chip import check, program_layout
+from rtl.chip import program_layout
 from rtl.system import System
-from rtl.verilator import build
+from rtl.verilator import build, once, write_whole
 from rtl.verilator_library import Library
 
 LATENCIES = 4096
@@ -75,25 +75,31 @@ class Machine:
         folder: where Verilog and libraries are kept.
         text: the system's Verilog, if it is not what ``rtl.system`` writes.
         trace: for :meth:`wave`, and slower.
+        large: built in less time, and slower.
     """
 
     def __init__(
-        self, chip: ChipParams, dram_bytes: int, folder: Path, text: str | None = None, trace: bool = False
+        self,
+        chip: ChipParams,
+        dram_bytes: int,
+        folder: Path,
+        text: str | None = None,
+        trace: bool = False,
+        large: bool = False,
     ) -> None:
         self.chip = chip
-        check(chip)
         beats = beats_of(chip, dram_bytes)
         key = _digest(chip, beats) if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
         self.file = folder / f"{TOP}_{chip.name}_{key}.v"
-        if not self.file.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(verilog(System(chip, beats, LATENCIES), TOP) if text is None else text)
+        with once(self.file) as missing:
+            if missing:
+                write_whole(self.file, verilog(System(chip, beats, LATENCIES), TOP) if text is None else text)
         text = self.file.read_text()
         self.memories = observer.memories(text)
         self._number = {memory.path: number for number, memory in enumerate(self.memories) if memory.sram}
         self.library: Library = build(
             self.file, TOP, *observer.ports(text, TOP), folder, control=observer.CONTROL, trace=trace,
-            extension=observer.source(self.memories, trace),
+            extension=observer.source(self.memories, trace), large=large,
         )  # fmt: skip
         self._functions = ctypes.CDLL(str(self.library.path))
         self._functions.archsim_observe.restype = ctypes.c_int64
@@ -107,14 +113,23 @@ class Machine:
         return {bank: self.memories[self._number[path(bank)]].bytes for bank in chip_banks(self.chip)}
 
     def run(
-        self, plan: Plan, program: Program, dram: NDArray[np.uint8], latencies: Sequence[int] | None, limit: int
+        self,
+        plan: Plan,
+        program: Program,
+        dram: NDArray[np.uint8],
+        latencies: Sequence[int] | None,
+        limit: int,
+        start: Mapping[Bank, NDArray[np.uint8]] | None = None,
     ) -> Found:
         """Run a program from the reset to the end of every queue, or for ``limit`` cycles.
 
-        Arguments as of :func:`cosim.expected.simulate`; raises ArchsimError when an assertion in the Verilog fails.
+        ``start``: rows that banks hold before, as contents are kept; the others hold 0. The other arguments are those of
+        :func:`cosim.expected.simulate`. Raises ArchsimError when an assertion in the Verilog fails.
         """
         taken = [self.chip.dram_latency_cycles] if latencies is None else latencies
         views = self._load(program, dram, taken)
+        for bank, held in (start or {}).items():
+            views[self._number[path(bank)]][:] = held
         content_first = np.cumsum([0, *(len(entry) for entry in plan.banks)])
         numbers = np.array([self._number[path(bank)] for entry in plan.banks for bank in entry])
         times, content = np.full((len(plan.places), 2), -1), np.zeros(plan.at[-1], np.uint8)
@@ -181,11 +196,11 @@ class Machine:
         )
 
     def _program(self, program: Program) -> dict[str, NDArray[np.uint64] | int]:
-        """Inputs that write every queue, a row a cycle."""
+        """Inputs that write every program memory, a row a cycle."""
         layout = program_layout(self.chip)
         words = [
             layout.pack({"engine": engine, "row": row, "data": int.from_bytes(entry.tobytes(), "little")})
-            for engine, queue in program.queues.items() for row, entry in enumerate(queue)
+            for engine, queue in program.queues.items() for row, entry in enumerate(queue[: self.chip.queue_rows])
         ]  # fmt: skip
         size = -(-layout.width // 64) * 8
         payload = np.frombuffer(b"".join(word.to_bytes(size, "little") for word in words), np.uint64)

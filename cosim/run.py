@@ -30,13 +30,15 @@ class Bench:
         program: the program.
         folder: where built Verilog is kept.
         text: Verilog to run in place of the chip's own.
+        machine: a machine of the chip that has been built already, with room for the program's DRAM.
     """
 
-    def __init__(self, program: Program, folder: Path, text: str | None = None) -> None:
+    def __init__(self, program: Program, folder: Path, text: str | None = None, machine: Machine | None = None) -> None:
         self.program, self.folder, self.text = program, folder, text
-        self.machine = Machine(program.chip, len(program.dram), folder, text)
+        self.machine = machine or Machine(program.chip, len(program.dram), folder, text)
         self.plan = Plan(program.chip, decode(program), self.machine.bank_bytes())
         self.cycles: list[int] = []
+        self.logits: list[NDArray[np.int64]] = []
         self.simulator_s = self.verilog_s = 0.0
 
     def run(self, dram: NDArray[np.uint8], latencies: Sequence[int] | None = None) -> Comparison:
@@ -44,6 +46,7 @@ class Bench:
         widths = self.machine.row_bytes()
         expected = simulate(self.program, self.plan, dram, widths, latencies)
         self.cycles.append(expected.cycles)
+        self.logits.append(expected.logits)
         self._time(dram, latencies)
         before = perf_counter()
         found = self.machine.run(self.plan, self.program, dram, latencies, 2 * expected.cycles + SLACK)

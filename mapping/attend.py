@@ -53,7 +53,9 @@ class AttentionScheduler:
         return self.network.timesteps * words * head_words * self.chip.columns
 
     def opcode(self, layer: IntAttention) -> int:
-        """The dataflow: Q (K^T V) by events, or (Q K^T) V by AND-popcount when that is less work or the counts do not fit."""
+        """The dataflow: a gate; Q (K^T V), or (Q K^T) V by AND-popcount when that is less work or the counts do not fit."""
+        if layer.gates:
+            return sequencer.ATTEND_GATE
         _, _, _, tokens = self.shape(layer)
         events = max(1.0, EXPECTED_RATE * min(self.chip.columns, self.network.maps[layer.q].channels))
         fits = self.count_rows(layer) <= self.chip.count_rows and tokens < 1 << self.chip.count_bits
@@ -109,7 +111,7 @@ class AttentionScheduler:
         }  # fmt: skip
         note = {
             "layer": number, "tensor": layer.spikes, "position": tile.first, "positions": tile.end - tile.first,
-            "word": words[0], "words": len(words), "recording": layer.name, "input_position": tile.first,
+            "word": words[0], "words": len(words), "recording": layer.name, "input_position": 0 if layer.gates else tile.first,
         }  # fmt: skip
         self.context.emitter.emit([sequencer.ATTENTION], opcode, fields | piece, [note])
         slices = self.chip.slices(self.network.timesteps)

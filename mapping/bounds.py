@@ -45,10 +45,21 @@ class Bounds:
             )
             raise ReductionOverflow(message, bits - self.bits) if what == "reduction" else ArchsimError(message)
 
-    def synapse(self, layer: "IntSynapse", sums: int) -> None:
-        """Prove a layer: accumulator, biased sum, stream, membrane; ``sums``: positions x steps of a reduction."""
+    def count(self, layer: str, spikes: int) -> None:
+        """Prove the number of spikes of a sum, which a reduction may count."""
+        self.require(layer, "count", np.array([spikes]))
+
+    def synapse(self, layer: "IntSynapse", sums: int, addends: int = 1) -> None:
+        """Prove a layer: accumulator, biased sum, stream, membrane.
+
+        ``sums``: positions x steps of a reduction; ``addends``: operands that meet the same weights.
+        """
+        self.join(layer, *self.scaled(layer, addends), sums)
+
+    def scaled(self, layer: "IntSynapse", addends: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Prove accumulator and biased sum of a layer; returns the least and greatest of its shifted sums, int64 [Cout] each."""
         weight = layer.weight.astype(np.int64).reshape(len(layer.weight), -1)
-        low, high = np.minimum(weight, 0).sum(1), np.maximum(weight, 0).sum(1)
+        low, high = np.minimum(weight, 0).sum(1) * addends, np.maximum(weight, 0).sum(1) * addends
         if layer.planes:
             # Every prefix of the planes is a smaller operand of the same form, so the whole one bounds them all.
             half = 1 << (layer.planes - 1)
@@ -57,7 +68,10 @@ class Bounds:
         low, high = low + layer.bias, high + layer.bias
         self.require(layer.name, "biased sum", low, high, layer.bias)
         left, right = np.maximum(-layer.shift, 0), np.maximum(layer.shift, 0)
-        low, high = (low << left) >> right, (high << left) >> right
+        return (low << left) >> right, (high << left) >> right
+
+    def join(self, layer: "IntSynapse", low: NDArray[np.int64], high: NDArray[np.int64], sums: int) -> None:
+        """Prove stream, membrane and reduction of a layer whose shifted sums are in ``low`` to ``high``."""
         if layer.stream:
             if not layer.opens:
                 low, high = low + self.streams[layer.stream][0], high + self.streams[layer.stream][1]

@@ -4,11 +4,13 @@ from dataclasses import replace
 
 from archsim.contracts import dma, sequencer
 from mapping.context import Context
-from mapping.data import param_rows, weight_rows
-from mapping.partition import chunks, words
+from mapping.data import sum_bytes
+from mapping.integer_nodes import IntSum
+from mapping.partition import words
 from mapping.place import Region, collected, require
 from mapping.quantise import IntPlanes, IntSynapse
-from mapping.tile import output_tile, synapse_fields, unit_layer, whole_map
+from mapping.tile import Piece, unit_layer, whole_map
+from mapping.unit_sums import UnitSums
 
 
 class ClassifierScheduler:
@@ -20,7 +22,7 @@ class ClassifierScheduler:
     def planes(self, layer: IntPlanes) -> None:
         """Bit planes of the reduction for the classifier; the parts of several gangs are added up in core 0 first."""
         context = self.context
-        source = next(x for x in context.synapses() if x.name == layer.source)
+        source = next(x for x in context.network.layers if x.name == layer.source and isinstance(x, IntSynapse | IntSum))
         partition, count, target = (
             context.partitions[source.name],
             words(context.chip, source),
@@ -33,13 +35,13 @@ class ClassifierScheduler:
             for index in range(len(partition.ranges)):
                 for word, (member, group) in places.items():
                     core = index * partition.gang + member
-                    self._planes_of(core, group, parts.slices, 0, 1, parts, index, word, collected(layer))
+                    self.planes_of(core, group, parts.slices, 0, 1, parts, index, word, collected(layer))
             self._collect(layer, parts)
             places = {word: (0, word) for word in range(count)}
         for word, (core, group) in places.items():
-            self._planes_of(core, group, layer.planes, layer.right_shift, leaders, target, 0, word, layer.spikes)
+            self.planes_of(core, group, layer.planes, layer.right_shift, leaders, target, 0, word, layer.spikes)
 
-    def _planes_of(
+    def planes_of(
         self,
         core: int,
         group: int,
@@ -69,44 +71,43 @@ class ClassifierScheduler:
             "words": 1,
         }
         context.emitter.emit([sequencer.CORE0 + core], sequencer.PLANES, fields, [note])
-        copy = {
+        self.copy(core, bank, planes, cores, region, position, word)
+
+    def copy(self, core: int, bank: int, rows: int, cores: int, region: Region, position: int, word: int) -> None:
+        """COPY of ``rows`` rows of one word from an output bank to one position of a region in the cores of a mask."""
+        fields = {
             "source": sequencer.CORE0 + core, "source_bank": bank, "source_base": 0, "source_outer": 0,
-            "source_inner": 1, "outer": 1, "inner": planes, "cores": cores, "bank": region.bank,
-            "base": region.base + position * planes * region.words + word, "base_outer": 0, "base_inner": region.words,
+            "source_inner": 1, "outer": 1, "inner": rows, "cores": cores, "bank": region.bank,
+            "base": region.base + position * rows * region.words + word, "base_outer": 0, "base_inner": region.words,
         }  # fmt: skip
-        context.emitter.emit([sequencer.MULTICAST], sequencer.COPY, copy, [{"layer": context.layer}])
+        self.context.emitter.emit([sequencer.MULTICAST], sequencer.COPY, fields, [{"layer": self.context.layer}])
 
     def _collect(self, layer: IntPlanes, parts: Region) -> None:
-        """Add the parts of a reduction in core 0: one SYNAPSE with unit weights per word, into the reduction bank.
-
-        None of its columns counts as carrying a channel: these additions are the mapping's, not the network's.
-        """
-        context, chip = self.context, self.context.chip
-        unit = unit_layer(chip, parts.slices)
-        require(chip.columns, chip.weight_rows, layer.name, "weight", chip)
+        """Add the parts of a reduction in core 0: one SYNAPSE with unit weights per word, into the reduction bank."""
+        chip = self.context.chip
         require(parts.words * chip.blocks, chip.reduce_rows, layer.name, "reduce", chip)
-        context.weight_bank ^= 1
-        context.load(
-            dma.WEIGHT, 1, context.weight_bank, 0, weight_rows(chip, unit, 0, chunks(chip, unit, chip.columns)[0])
-        )
-        context.param_bank ^= 1
-        context.load(dma.PARAM, 1, context.param_bank, 0, param_rows(chip, unit, 0))
-        tile = output_tile(unit, 0, 0, 1, 0)
+        unit, units = unit_layer(chip, parts.slices), UnitSums(self.context, layer.name, 1)
         for word in range(parts.words):
             piece = whole_map(unit, replace(parts, base=parts.base + word), unit.shape)
-            fields = synapse_fields(chip, context.network, unit, tile, chunks(chip, unit, chip.columns)[0], piece)
-            fields |= {
-                "words": 1, "gang": 1, "weight_bank": context.weight_bank, "psum_in": 0, "psum_out": 0, "param_base": 0,
-                "param_bank": context.param_bank, "out_bank": 0, "reduce": 1, "reduce_first": 1, "columns": 0,
-                "reduce_base": word * chip.blocks, "residual_in": 0, "residual_out": 0, "residual_in_base": 0,
-                "residual_out_base": 0, "residual_position": 0, "residual_step": 0,
-            }  # fmt: skip
-            context.emitter.emit([sequencer.CORE0], sequencer.SYNAPSE, fields, [{"layer": context.layer}])
+            fields = {"reduce": 1, "reduce_first": 1, "reduce_base": word * chip.blocks}
+            units.emit(0, unit, 1, piece, fields, {})
+
+    def count(self, layer: IntSum) -> None:
+        """Count the spikes of a sum of maps: each core those of its positions, channel by channel, into the reduction bank."""
+        context, chip = self.context, self.context.chip
+        region, partition = context.regions[layer.name], context.partitions[layer.name]
+        require(region.words * chip.blocks, chip.reduce_rows, layer.name, "reduce", chip)
+        unit, units = unit_layer(chip, reduce=True), UnitSums(context, layer.name, partition.leaders)
+        for core, (first, end) in enumerate(partition.ranges):
+            for word in range(region.words):
+                place = replace(region, base=region.base + word)
+                piece = Piece(place, 0, 0, layer.shape.positions, 1)
+                units.emit(core, unit, end - first, piece, {"reduce_base": word * chip.blocks}, {}, first)
 
     def logits(self, layer: IntSynapse, cores: list[int], group: int, fields: dict[str, int]) -> None:
         """Store the logits of a column group."""
         context, chip = self.context, self.context.chip
-        row_bytes = -(-chip.neurons * chip.membrane_bits // 8)
+        row_bytes = sum_bytes(chip)
         for member, core in enumerate(cores):
             address = context.dram.reserve(fields["blocks"], row_bytes)
             store = {

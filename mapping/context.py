@@ -1,6 +1,7 @@
 """Context: what the parts of the scheduler share while a network is mapped: queues, DRAM, places, banks in turn."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,20 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from mapping.data import DramImage
 from mapping.emit import Emitter
-from mapping.ir import IMAGE, Map
-from mapping.partition import Partition, choose
-from mapping.place import regions
+from mapping.experts import IntExperts
+from mapping.integer_nodes import IntSum
+from mapping.ir import Map
+from mapping.partition import Partition, choose, split, words
+from mapping.place import Region, regions
 from mapping.quantise import IntNetwork, IntSynapse
+from mapping.slots import routes, slot_regions
+from mapping.sums import home, places, readers
+
+Placement = Mapping[str, Sequence[int]]
+"""Core of each expert, by layer."""
+
+NOWHERE: Placement = {}
+"""No layer is placed: its experts take one core after the other."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +50,7 @@ class Context:
         streamed: the maps lie in DRAM (see ``mapping.stream``).
         emitter, dram: the queues and the DRAM image as far as they are emitted.
         partitions: per layer, which cores compute which positions.
+        routes: per layer of experts, where tokens, scores and results lie.
         regions: per map, where cores find it in their input banks.
         layer: number of the layer that is being emitted.
         weight_bank, param_bank: the bank loaded last.
@@ -46,28 +58,51 @@ class Context:
         notes: for ``Program.notes``.
     """
 
-    def __init__(self, network: IntNetwork, chip: ChipParams, limits: Limits, streamed: bool = False) -> None:
+    def __init__(
+        self,
+        network: IntNetwork,
+        chip: ChipParams,
+        limits: Limits,
+        streamed: bool = False,
+        placement: Placement = NOWHERE,
+    ) -> None:
         self.network, self.chip, self.limits, self.streamed = network, chip, limits, streamed
         self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
-        self.emitter, self.dram = Emitter(chip), DramImage(chip)
+        self.dram = DramImage(chip)
+        self.emitter = Emitter(chip, self.dram)
         self.partitions = self._shares() if streamed else self._partitions()
-        self.regions = regions(chip, network, {name: len(x.ranges) for name, x in self.partitions.items()}, streamed)
+        self.routes = {
+            layer.name: routes(chip, layer, self.partitions[layer.name], network.timesteps, placement.get(layer.name))
+            for layer in network.layers if isinstance(layer, IntExperts)
+        }  # fmt: skip
+        gangs = {name: len(x.ranges) for name, x in self.partitions.items()}
+        self.regions = regions(chip, network, gangs, streamed, slot_regions(chip, self.routes))
         self.layer = self.weight_bank = self.param_bank = 0
         self.out_bank = [0] * chip.cores
         self.notes: dict[str, Any] = {}
 
     def _partitions(self) -> dict[str, Partition]:
-        """A partition per layer; layers of one stream share theirs, so that each membrane stays in one core."""
+        """A partition per layer; layers of one stream share theirs, so that each membrane stays in one core.
+
+        A stream that is opened again is another one: its map may have another size.
+        """
         groups: dict[str, list[IntSynapse]] = {}
+        opened: dict[str, str] = {}
+        result: dict[str, Partition] = {}
         for layer in self.network.layers:
             if isinstance(layer, IntSynapse):
-                groups.setdefault(layer.stream or layer.name, []).append(layer)
-        result: dict[str, Partition] = {}
+                if layer.stream and layer.opens:
+                    opened[layer.stream] = layer.name
+                groups.setdefault(opened[layer.stream] if layer.stream else layer.name, []).append(layer)
+            elif isinstance(layer, IntSum) and layer.reduce:
+                result[layer.name] = Partition(1, split(layer.shape, self.chip.cores, whole_rows=False))
         for layers in groups.values():
             shape = layers[0].shape
             if layers[0].pool:
                 shape = Map((shape.height + 1) // 2, (shape.width + 1) // 2, shape.channels)
             partition = choose(self.chip, layers, shape, layers[0].pool)
+            if any(isinstance(layer, IntExperts) for layer in layers):  # a token and all of its words have one home
+                partition = Partition(1, split(shape, self.chip.cores, layers[0].pool))
             result |= {layer.name: partition for layer in layers}
         return result
 
@@ -75,7 +110,7 @@ class Context:
         """A partition per layer of a streamed network: even parts of the positions, a core each; the classifier's as ever."""
         result = self._partitions()
         for layer in self.synapses():
-            if not layer.planes or layer.source == IMAGE:
+            if not layer.classifies:
                 count = layer.shape.positions
                 parts = min(self.chip.cores, count)
                 edges = [count * part // parts for part in range(parts + 1)]
@@ -86,12 +121,22 @@ class Context:
         """The layers that run on the cores."""
         return [layer for layer in self.network.layers if isinstance(layer, IntSynapse)]
 
+    def share_rows(self, layer: IntSynapse) -> int:
+        """Rows of a core's residual bank that its share of the layer's stream takes, all words of it."""
+        partition = self.partitions[layer.name]
+        longest = max(end - first for first, end in partition.ranges)
+        steps = self.network.timesteps if layer.stream else 1
+        return -(-words(self.chip, layer) // partition.gang) * longest * steps * self.chip.blocks
+
+    def spilled(self, layer: IntSynapse) -> bool:
+        """Whether the layer's stream lies in DRAM (see ``mapping.spill``)."""
+        return self.streamed and bool(layer.stream) and self.share_rows(layer) > self.chip.residual_rows
+
     def readers(self, name: str) -> int:
-        """Mask of the cores that lead a gang of a layer that reads map ``name``."""
+        """Mask of the cores that lead a gang of a layer that reads the region of map ``name``."""
         mask = 0
-        for layer in self.synapses():
-            if layer.source == name:
-                mask |= self.partitions[layer.name].leaders
+        for layer in readers(self.network, home(self.network, name)):
+            mask |= self.partitions[layer].leaders
         return mask
 
     def load(
@@ -106,11 +151,18 @@ class Context:
         self.emitter.emit([sequencer.DMA], sequencer.LOAD, fields, [{"layer": self.layer}])
 
     def copy_to_cores(self, name: str, first: int, end: int, word: int, source: dict[str, int]) -> None:
-        """Emit the COPY of one word of the positions ``first .. end - 1`` of a map to every core that reads it, if any does."""
-        slices, mask = self.chip.slices(self.network.timesteps), self.readers(name)
-        if not mask:
-            return
-        region = self.regions[name]
+        """Emit the COPY of one word of the positions ``first .. end - 1`` of a map to every core that reads it, if any does.
+
+        A map that is read alone and in sums lies, and is copied to, each of these places.
+        """
+        for place, number in places(self.network, name):
+            region = self.regions[place]
+            region = replace(region, base=region.base + number * region.spacing)
+            self.copy(region, self.readers(place), first, end, word, source)
+
+    def copy(self, region: Region, mask: int, first: int, end: int, word: int, source: dict[str, int]) -> None:
+        """Emit the COPY of one word of the positions ``first .. end - 1`` of the map in ``region`` to the cores of ``mask``."""
+        slices = self.chip.slices(self.network.timesteps)
         fields = {
             "outer": end - first, "inner": slices, "cores": mask, "bank": region.bank,
             "base": region.base + first * slices * region.words + word, "base_outer": slices * region.words,

@@ -42,6 +42,11 @@ class DramImage:
         return np.concatenate(self.parts) if self.parts else np.zeros(0, np.uint8)
 
 
+def sum_bytes(chip: ChipParams) -> int:
+    """Bytes of a row of membranes or sums."""
+    return -(-chip.neurons * chip.membrane_bits // 8)
+
+
 def bits_to_bytes(values: NDArray[np.int64], width: int) -> NDArray[np.uint8]:
     """Integers [rows, elements] as packed two's complement, ``width`` bits an element, lowest first: uint8 [rows, bytes]."""
     bits = ((values[:, :, None] >> np.arange(width)) & 1).astype(np.uint8)

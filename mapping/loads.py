@@ -1,6 +1,10 @@
 """Loads: the image, neuron parameters and weights, in the order in which the cores need them."""
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
+from numpy.typing import NDArray
 
 from archsim.contracts import dma
 from archsim.contracts.common.errors import ArchsimError
@@ -16,12 +20,13 @@ class Loads:
     """Emits the LOADs of a mapping.
 
     ``param_base`` gives the rows of each (layer, word) if the parameters of all layers stay in bank 0; else it is empty and
-    each layer loads its own.
+    each layer loads its own. ``placed``: rows in DRAM that may be loaded again, with their address.
     """
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.param_base: dict[tuple[str, int], int] = {}
+        self.placed: dict[tuple[str, int, int], tuple[NDArray[np.uint8], int]] = {}
 
     def resident_params(self) -> None:
         """Load the parameters of every layer at the start if one bank holds them; else each layer loads its own."""
@@ -59,7 +64,16 @@ class Loads:
         context.param_bank ^= int(stream_params)
         for member in range(min(partition.gang, count - group * partition.gang)):
             word, mask = group * partition.gang + member, partition.member_mask(member)
-            context.load(dma.WEIGHT, mask, context.weight_bank, 0, weight_rows(context.chip, layer, word, chunk))
+            rows = partial(weight_rows, chip, layer, word, chunk)
+            context.load(dma.WEIGHT, mask, context.weight_bank, 0, *self._rows((layer.name, word, chunk_index), rows))
             if stream_params:
                 require(context.chip.blocks, context.chip.param_rows, layer.name, "param", context.chip)
-                context.load(dma.PARAM, mask, context.param_bank, 0, param_rows(context.chip, layer, word))
+                rows = partial(param_rows, chip, layer, word)
+                context.load(dma.PARAM, mask, context.param_bank, 0, *self._rows((layer.name, word, -1), rows))
+
+    def _rows(self, key: tuple[str, int, int], make: Callable[[], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], int]:
+        """Rows and their address; made and put into DRAM when first asked for."""
+        if key not in self.placed:
+            rows = make()
+            self.placed[key] = rows, self.context.dram.add(rows)
+        return self.placed[key]

@@ -3,7 +3,8 @@
 from typing import Any
 
 from mapping.context import Context
-from mapping.ir import IMAGE
+from mapping.experts import IntExperts, IntGate
+from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.partition import words
 from mapping.place import collected
 from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
@@ -14,16 +15,24 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
     network, chip, steps = context.network, context.chip, context.network.timesteps
     result: dict[str, dict[str, int]] = {}
     for layer in network.layers:
-        if isinstance(layer, IntPlanes):
+        if isinstance(layer, IntPlanes | IntTokenNeuron):
             for name in (layer.spikes, collected(layer)):
                 if region := context.regions.get(name):
                     shape = {"positions": region.positions, "slices": region.slices, "words": region.words}
                     result[name] = shape | {"planes": 1}
-        elif layer.spikes:
+        if layer.spikes and not isinstance(layer, IntPlanes):
             whole = network.maps[layer.spikes]
-            count = -(-whole.channels // chip.columns)
-            shape = {"positions": whole.positions, "slices": chip.slices(steps), "words": count, "planes": 0}
+            count, lanes = -(-whole.channels // chip.columns), chip.lanes_used(steps)
+            if isinstance(layer, IntTokenNeuron):
+                lanes = 1
+            shape = {"positions": whole.positions, "slices": steps // lanes, "words": count, "planes": 0, "lanes": lanes}
             result[layer.spikes] = shape | {"channels": whole.channels, "steps": steps}
+        if isinstance(layer, IntExperts):
+            for first, _ in layer.experts:
+                result[first.spikes or ""] = {
+                    "positions": layer.capacity, "slices": chip.slices(steps), "words": words(chip, first), "planes": 0,
+                    "lanes": chip.lanes_used(steps), "channels": first.shape.channels, "steps": steps,
+                }  # fmt: skip
     return result
 
 
@@ -40,13 +49,14 @@ def recordings(context: Context) -> dict[str, dict[str, int]]:
     network, chip, steps = context.network, context.chip, context.network.timesteps
     result: dict[str, dict[str, int]] = {}
     for layer in network.layers:
-        if isinstance(layer, IntAttention):
-            whole = network.maps[layer.q]
+        if isinstance(layer, IntAttention | IntTokenNeuron):
+            whole = network.maps[layer.spikes]
             count = -(-whole.channels // chip.columns)
-            result[layer.name] = {"positions": whole.positions, "words": count, "steps": steps}
+            positions = 1 if isinstance(layer, IntAttention) and layer.gates else whole.positions
+            result[layer.name] = {"positions": positions, "words": count, "steps": steps}
         elif isinstance(layer, IntSynapse):
-            once = layer.planes and layer.source != IMAGE
-            shape = {"positions": layer.shape.positions, "words": words(chip, layer), "steps": 1 if once else steps}
+            count = 1 if layer.classifies or isinstance(layer, IntGate) else steps
+            shape = {"positions": layer.shape.positions, "words": words(chip, layer), "steps": count}
             result[layer.name] = shape
     return result
 
@@ -54,13 +64,24 @@ def recordings(context: Context) -> dict[str, dict[str, int]]:
 def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
     """Name, kind, dense multiply-adds of all time steps, and operand of a layer."""
     macs, operand = 0, "spikes"
-    if isinstance(entry, IntSynapse):
-        steps = 1 if entry.planes and entry.source != IMAGE else network.timesteps
+    if isinstance(entry, IntExperts):
+        weights = [sum(part.weight.size for part in pair) for pair in entry.experts]
+        # Experts may differ: the mean of a choice.
+        macs, kind = entry.tokens * entry.choices * sum(weights) // len(weights) * network.timesteps, "experts"
+    elif isinstance(entry, IntGate):
+        macs, kind = entry.shape.positions * entry.weight.size, "gate"
+    elif isinstance(entry, IntSynapse):
+        steps = 1 if entry.classifies and entry.planes else network.timesteps
         macs, operand = entry.shape.positions * entry.weight.size * steps, "planes" if entry.planes else "spikes"
-        kind = "classifier" if entry.planes and entry.source != IMAGE else "synapse"
+        kind = "classifier" if entry.classifies else "synapse"
     elif isinstance(entry, IntAttention):
         shape, kind = network.maps[entry.q], "attention"
-        macs = 2 * shape.positions * shape.channels * (shape.channels // entry.heads) * network.timesteps
+        head = 0 if entry.gates else shape.channels // entry.heads  # a gate multiplies nothing
+        macs = 2 * shape.positions * shape.channels * head * network.timesteps
+    elif isinstance(entry, IntSum):
+        kind = "sum"
+    elif isinstance(entry, IntTokenNeuron):
+        kind, operand = "neuron", "planes"
     else:
         kind, operand = "planes", "planes"
     return {"name": entry.name, "kind": kind, "macs": macs, "operand": operand}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from mapping.integer_nodes import IntSum
 from mapping.ir import Map
 from mapping.quantise import IntSynapse
 
@@ -65,8 +66,8 @@ def choose(chip: ChipParams, layers: Sequence[IntSynapse], shape: Map, whole_row
     return chosen
 
 
-def words(chip: ChipParams, layer: IntSynapse) -> int:
-    """Channel words that a layer writes."""
+def words(chip: ChipParams, layer: IntSynapse | IntSum) -> int:
+    """Channel words that a layer writes, or those of a sum."""
     return -(-layer.shape.channels // chip.columns)
 
 

@@ -43,9 +43,11 @@ class FirstProduct:
 def heads(network: IntNetwork, chip: ChipParams, layer: IntAttention) -> tuple[int, int, int, int]:
     """(words of the map, words of a head, channels of a head in a word, tokens) of a layer on a chip.
 
-    Raises ArchsimError for heads that do not fit words.
+    A gate has no heads: each word is for itself. Raises ArchsimError for heads that do not fit words.
     """
     whole, columns = network.maps[layer.q], chip.columns
+    if layer.gates:
+        return -(-whole.channels // columns), 1, columns, whole.positions
     size = whole.channels // layer.heads
     if (columns % size and size % columns) or (whole.channels % columns and whole.channels > columns):
         raise ArchsimError(
@@ -56,10 +58,10 @@ def heads(network: IntNetwork, chip: ChipParams, layer: IntAttention) -> tuple[i
 
 
 def first_products(network: IntNetwork, chip: ChipParams, recorded: Sequence[Maps]) -> dict[str, FirstProduct]:
-    """Cycles of K^T V of recorded images on both engines, for every attention layer."""
+    """Cycles of K^T V of recorded images on both engines, for every attention layer that has such a product."""
     result, used = {}, chip.lanes_used(network.timesteps)
     for layer in network.layers:
-        if isinstance(layer, IntAttention):
+        if isinstance(layer, IntAttention) and not layer.gates:
             words, head_words, _, tokens = heads(network, chip, layer)
             pairs = network.timesteps * words * head_words
             events = sum(kv_cycles(head_words * _events(maps[layer.k][..., :used])) for maps in recorded)

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
-from mapping.ir import IMAGE, LIF, Attention, Classifier, Map, Network, Synapse, output_shape
+from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.ir import GATE, IMAGE, LIF, PRODUCT, Attention, Classifier, Map, Network, Synapse, output_shape
+from mapping.nodes import Experts, Sum
+from mapping.operators import require_mapped
+from mapping.scales import image_scale, integers, powers, stream_exponent
 
 THRESHOLD_LIMIT = 1 << 15
 """Greatest threshold of a channel in raw units: caps the scale of channels with nearly no weight, whose threshold explodes."""
@@ -21,14 +25,8 @@ THRESHOLD_LIMIT = 1 << 15
 ATTENTION_SHIFT = -1
 """The attention unit's neurons take twice the count, so that the published scale 1/8 and threshold 1/2 give threshold 8."""
 
-LEAST_WEIGHT = 2.0**-20
-"""Magnitude below which the greatest weight of a stream's channel, or of the classifier, sets no scale."""
-
 LEAST_EXPONENT = 4
 """Least exponent of a residual stream: a threshold of 1 is 16 units. At 64 the digits network loses nothing; less is untried."""
-
-HEAD_MARGIN = 2.0
-"""Room above the greatest classifier operand seen in recorded runs before it saturates."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +70,15 @@ class IntSynapse:
     reduce: bool = False
     planes: int = 0
 
+    @property
+    def classifies(self) -> bool:
+        """Whether the layer is the classifier: its sums are the logits."""
+        return not (self.stream or self.spikes or self.reduce)
+
 
 @dataclass(frozen=True)
 class IntAttention:
-    """Spike attention in integers: the neurons take ``count >> shift``."""
+    """Spike attention in integers: the neurons take ``count >> shift``; ``kind``: as in :class:`mapping.ir.Attention`."""
 
     name: str
     q: str
@@ -85,20 +88,30 @@ class IntAttention:
     heads: int
     threshold: int
     shift: int
+    kind: str = PRODUCT
+
+    @property
+    def gates(self) -> bool:
+        """Whether it is ``q AND neuron(sum over tokens of k AND v)``."""
+        return self.kind == GATE
 
 
 @dataclass(frozen=True)
 class IntPlanes:
-    """Bit planes of a layer's reduction: ``planes`` bits of ``sum >> right_shift``, saturated."""
+    """Bit planes of a layer's reduction: ``planes`` bits of ``sum >> right_shift``, saturated.
+
+    ``exponent``: the sum counts in units of ``2 ** -exponent``.
+    """
 
     name: str
     source: str
     spikes: str
     planes: int
     right_shift: int
+    exponent: int
 
 
-IntLayer = IntSynapse | IntAttention | IntPlanes
+IntLayer = IntSynapse | IntAttention | IntPlanes | IntSum | IntTokenNeuron
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,10 @@ class IntNetwork:
     precision: Precision
     bounds: dict[str, int]
 
+    def addends(self, name: str) -> tuple[str, ...]:
+        """Spike maps whose sum is the map ``name``: itself, or those of a sum."""
+        return next((x.sources for x in self.layers if isinstance(x, IntSum) and x.name == name), (name,))
+
     def quantise_image(self, image: NDArray[np.float64]) -> NDArray[np.int64]:
         """A normalised image [height, width] or [channels, height, width] as integers [positions, channels]."""
         channels = image.reshape(self.maps[IMAGE].channels, -1).T
@@ -137,7 +154,8 @@ def quantise(network: Network, precision: Precision) -> IntNetwork:
     A reduction over many positions and time steps makes the stream's units coarser until no sum can overflow.
     Raises ArchsimError when a sum or membrane could overflow, or an operator has no integer form on the chip.
     """
-    exponent = _stream_exponent(network, precision)
+    require_mapped(network)
+    exponent = stream_exponent(network, precision)
     while True:
         try:
             return _quantise(network, precision, exponent)
@@ -150,113 +168,82 @@ def quantise(network: Network, precision: Precision) -> IntNetwork:
 def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwork:
     """Integers for a network whose residual stream counts in units of ``2 ** -exponent``."""
     maps, bounds = network.maps(), Bounds(precision)
-    image_scale = ((1 << (precision.image_bits - 1)) - 1) / network.image_limit
+    pixel = image_scale(network, precision)
+    # A neuron on the mean over tokens keeps the steps apart.
+    steps = 1 if any(isinstance(x, Classifier) and x.neuron for x in network.layers) else network.timesteps
     layers: list[IntLayer] = []
+    sums: dict[str, IntSum] = {}
     for layer in network.layers:
         if isinstance(layer, Synapse):
             shape = output_shape(layer, maps[layer.source])
-            scale = image_scale if layer.source == IMAGE else 1.0
-            integer = _synapse(layer, shape, scale, exponent, precision)
-            bounds.synapse(integer, shape.positions * network.timesteps)
+            scale = pixel if layer.source == IMAGE else 1.0
+            integer = quantise_synapse(layer, shape, scale, exponent, precision)
+            addends = len(sums[layer.source].sources) if layer.source in sums else 1
+            bounds.synapse(integer, shape.positions * steps, addends)
             layers.append(integer)
+        elif isinstance(layer, Sum):
+            sources = tuple(x for name in layer.sources for x in (sums[name].sources if name in sums else (name,)))
+            sums[layer.name] = IntSum(layer.name, sources, maps[layer.name], layer.reduce)
+            layers.append(sums[layer.name])
+            bounds.count(layer.name, len(sources) * maps[layer.name].positions * network.timesteps)
         elif isinstance(layer, Attention):
-            threshold = layer.threshold / layer.scale * 2.0**-ATTENTION_SHIFT
-            if threshold != round(threshold):
-                raise ArchsimError(
-                    f"layer '{layer.name}': threshold / scale must be a multiple of 1/2 to be exact on counts, "
-                    f"given {layer.threshold} / {layer.scale}"
-                )
-            layers.append(
-                IntAttention(
-                    layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT
-                )
-            )
-        else:
-            source = layers[-1]
-            if not isinstance(source, IntSynapse) or not source.reduce:
-                raise ArchsimError(
-                    f"layer '{layer.name}': the classifier must follow the layer whose results are reduced"
-                )
-            parts = _classifier(layer, network, source.shape, exponent, precision)
-            maps[parts[0].spikes] = Map(1, 1, source.shape.channels)
-            bounds.synapse(parts[1], 1)
-            layers.extend(parts)
+            layers.append(quantise_attention(layer))
+        elif isinstance(layer, Experts):
+            from mapping.experts import quantise_experts  # its layers are this module's
+
+            before = layers[-1] if layers else None
+            layers += quantise_experts(layer, before, maps[layer.source], exponent, precision, bounds, steps)
+        elif isinstance(layer, Classifier):
+            from mapping.head import quantise_head  # its layers are this module's
+
+            layers += quantise_head(layer, network, layers.pop(), exponent, precision, bounds)
+            maps[layers[-2].spikes or ""] = Map(1, 1, layer.weight.shape[1])
     return IntNetwork(
-        network.name, network.timesteps, maps, tuple(layers), image_scale, exponent, precision, bounds.layers
+        network.name, network.timesteps, maps, tuple(layers), pixel, exponent, precision, bounds.layers
     )
 
 
-def _integers(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Nearest integers; what no membrane holds by far is clipped, so that the proof can still add it up and refuse it."""
-    return np.clip(np.rint(values), -(1 << 40), 1 << 40).astype(np.int64)
+def quantise_attention(layer: Attention) -> IntAttention:
+    """An attention layer in integers; raises ArchsimError unless its threshold is exact on counts."""
+    threshold = layer.threshold / layer.scale * 2.0**-ATTENTION_SHIFT
+    if threshold != round(threshold):
+        raise ArchsimError(
+            f"layer '{layer.name}': threshold / scale must be a multiple of 1/2 to be exact on counts, "
+            f"given {layer.threshold} / {layer.scale}"
+        )
+    return IntAttention(
+        layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT, layer.kind
+    )
 
 
-def _powers(weight: NDArray[np.float64], weight_bits: int) -> NDArray[np.int64]:
-    """Greatest exponent per output channel that keeps the rounded weights within ``weight_bits`` bits."""
-    top = (1 << (weight_bits - 1)) - 1
-    greatest = np.maximum(np.abs(weight).reshape(len(weight), -1).max(1), LEAST_WEIGHT)
-    powers: NDArray[np.int64] = np.floor(np.log2((top + 0.49) / greatest)).astype(np.int64)
-    return powers
+def neuron_kind(name: str | None) -> int:
+    """Kind of the contract of a neuron, or of none."""
+    return neuron.NONE if name is None else neuron.LIF if name == LIF else neuron.IF_ZERO
 
 
-def _stream_exponent(network: Network, precision: Precision) -> int:
-    """Exponent of the residual stream: the median of its layers' own, so that shifts are small."""
-    powers = [
-        _powers(layer.weight, precision.weight_bits)
-        for layer in network.layers
-        if isinstance(layer, Synapse) and layer.stream
-    ]
-    return int(np.median(np.concatenate(powers))) if powers else 0
-
-
-def _synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precision: Precision) -> IntSynapse:
+def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precision: Precision) -> IntSynapse:
     """One layer; ``operand``: scale of its input (1 for spikes)."""
     top = (1 << (precision.weight_bits - 1)) - 1
     channels = len(layer.weight)
-    kind = neuron.NONE if layer.neuron is None else neuron.LIF if layer.neuron == LIF else neuron.IF_ZERO
+    kind = neuron_kind(layer.neuron)
     least = int(kind != neuron.NONE)  # a threshold that rounded to 0 would fire without input
     if layer.stream:
-        if operand != 1.0:
-            raise ArchsimError(
-                f"layer '{layer.name}': an analog layer that opens a stream is not supported; add a neuron"
-            )
-        power = np.minimum(_powers(layer.weight, precision.weight_bits), exponent + neuron.SHIFT_LIMIT)
-        power = np.maximum(power, exponent - neuron.SHIFT_LIMIT)
-        factor, shift = 2.0**power, power - exponent
+        unit = exponent - round(np.log2(operand))  # of weights, so that the sums are in the stream's units
+        power = np.minimum(powers(layer.weight, precision.weight_bits), unit + neuron.SHIFT_LIMIT)
+        power = np.maximum(power, unit - neuron.SHIFT_LIMIT)
+        factor, shift = 2.0**power, power - unit
         half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
-        bias = _integers(layer.bias * factor) + half
+        bias = integers(layer.bias * factor * operand) + half
         threshold = np.full(channels, max(round(layer.threshold * 2.0**exponent), least))
     else:
         greatest = np.maximum(np.abs(layer.weight).reshape(channels, -1).max(1), 1e-30)
         factor = np.minimum(top / greatest, THRESHOLD_LIMIT / (layer.threshold * operand))
         shift = np.zeros(channels, np.int64)
-        bias = _integers(layer.bias * factor * operand)
-        threshold = np.maximum(_integers(layer.threshold * factor * operand), least)
+        bias = integers(layer.bias * factor * operand)
+        threshold = np.maximum(integers(layer.threshold * factor * operand), least)
     weight = np.rint(layer.weight * factor[:, None, None, None])
     return IntSynapse(
         layer.name, layer.source, np.clip(weight, -top - 1, top).astype(np.int8), bias, threshold, shift, kind, shape,
         layer.stride, layer.padding, layer.stream, layer.opens, layer.spikes, layer.pool, layer.reduce,
         precision.image_bits if layer.source == IMAGE else 0,
-    )  # fmt: skip
-
-
-def _classifier(
-    layer: Classifier, network: Network, source: Map, exponent: int, precision: Precision
-) -> tuple[IntPlanes, IntSynapse]:
-    """Bit planes of the reduction, and the classifier on them; one scale for all classes, so that they compare."""
-    top = (1 << (precision.weight_bits - 1)) - 1
-    count = source.positions * network.timesteps
-    greatest = network.head_limit * HEAD_MARGIN * count * 2.0**exponent
-    right_shift = max(0, int(np.ceil(np.log2(max(greatest, 1.0)))) - (precision.head_bits - 1))
-    factor = top / max(np.abs(layer.weight).max(), LEAST_WEIGHT)
-    operand = count * 2.0**exponent / 2.0**right_shift
-    channels = len(layer.weight)
-    planes = IntPlanes(f"{layer.name}.planes", layer.source, f"{layer.name}.input", precision.head_bits, right_shift)
-    # Floor loses half a unit of each operand on average; the bias gives it back.
-    weight = np.rint(layer.weight * factor)
-    bias = _integers(layer.bias * factor * operand + 0.5 * weight.sum(1) * (right_shift > 0))
-    zeros = np.zeros(channels, np.int64)
-    return planes, IntSynapse(
-        layer.name, planes.spikes, weight.astype(np.int8)[:, :, None, None], bias, zeros, zeros, neuron.NONE,
-        Map(1, 1, channels), planes=precision.head_bits,
     )  # fmt: skip

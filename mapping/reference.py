@@ -8,6 +8,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from archsim.contracts import neuron
+from mapping.experts import IntExperts, IntGate
+from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.ir import IMAGE, Map
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
 
@@ -22,13 +24,15 @@ class ReferenceRun:
         spikes: bool [T, positions, channels] by map, after any pool.
         inputs: membrane inputs int64 [T, positions, channels] by layer (stream values where it joins a stream).
         potentials: membrane potentials before the reset, of the same shape, of layers that fire.
-        operand: int64 [channels], the classifier's.
+        routes: choices by layer of experts, int64 [tokens x choices, 3]: token, expert, slot (-1: dropped).
+        operand: int64 [channels], the classifier's; sums over time where it reads spikes.
         logits: int64 [classes].
     """
 
     spikes: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     inputs: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     potentials: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    routes: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     operand: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     logits: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
@@ -44,10 +48,23 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
         elif isinstance(layer, IntPlanes):
             half = 2 ** (layer.planes - 1)
             result.operand = np.clip(sums // 2**layer.right_shift, -half, half - 1)
-        elif layer.planes and layer.source != IMAGE:
+        elif isinstance(layer, IntSum):
+            if layer.reduce:
+                sums = _operand(network, result, layer.name).sum(axis=(0, 1))
+        elif isinstance(layer, IntTokenNeuron):
+            result.inputs[layer.name] = y = result.inputs[layer.source].sum(axis=1, keepdims=True)
+            bits = network.precision.membrane_bits
+            fired, result.potentials[layer.name] = fire(y, layer.threshold, neuron.LIF, bits)
+            result.spikes[layer.spikes], result.operand = fired, fired.sum(axis=(0, 1))
+        elif layer.classifies:
             result.logits = layer.weight[:, :, 0, 0].astype(np.int64) @ result.operand + layer.bias
+        elif isinstance(layer, IntGate):
+            result.inputs[layer.name] = _sums(layer, network, result, image)[:1]
         else:
-            y = _sums(layer, network, result, image)
+            if isinstance(layer, IntExperts):
+                y = _experts(layer, network, result)
+            else:
+                y = _sums(layer, network, result, image)
             if layer.stream:
                 streams[layer.stream] = y = y if layer.opens else y + streams[layer.stream]
             result.inputs[layer.name] = y
@@ -60,10 +77,17 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
     return result
 
 
+def _operand(network: IntNetwork, result: ReferenceRun, name: str) -> NDArray[np.int64]:
+    """Integers [T, positions, channels] of a spike map or of a sum of them."""
+    maps = np.stack([result.spikes[source] for source in network.addends(name)]).astype(np.int64)
+    total: NDArray[np.int64] = maps.sum(axis=0)
+    return total
+
+
 def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: NDArray[np.int64]) -> NDArray[np.int64]:
     """Scaled sums [T, positions, Cout] of a layer: one matrix product per time step over unfolded windows."""
     source = network.maps[layer.source]
-    operand = image[None] if layer.source == IMAGE else result.spikes[layer.source].astype(np.int64)
+    operand = image[None] if layer.source == IMAGE else _operand(network, result, layer.source)
     maps = operand.reshape(len(operand), source.height, source.width, source.channels)
     pad = layer.padding
     padded = np.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
@@ -71,8 +95,33 @@ def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: N
     windows = windows[:, :: layer.stride, :: layer.stride]
     columns = windows.reshape(len(operand), layer.shape.positions, -1)  # [T, positions, Cin * kh * kw]
     sums = columns @ layer.weight.reshape(len(layer.weight), -1).astype(np.int64).T + layer.bias
-    scaled = np.where(layer.shift < 0, sums * 2 ** np.maximum(-layer.shift, 0), sums // 2 ** np.maximum(layer.shift, 0))
+    scaled = _shifted(sums, layer.shift)
     return np.repeat(scaled, network.timesteps, axis=0) if len(scaled) == 1 else scaled
+
+
+def _shifted(sums: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sums [..., channels] shifted to the right, to the left where negative."""
+    return np.asarray(np.where(shift < 0, sums * 2 ** np.maximum(-shift, 0), sums // 2 ** np.maximum(shift, 0)))
+
+
+def _experts(layer: IntExperts, network: IntNetwork, result: ReferenceRun) -> NDArray[np.int64]:
+    """What the experts add to the stream [T, positions, C]: token by token, best score first, while an expert has room."""
+    scores = result.inputs[f"{layer.name}.gate"][0]
+    tokens = result.spikes[layer.source].astype(np.int64)
+    added, taken, chosen = np.zeros(tokens.shape, np.int64), [0] * scores.shape[1], []
+    for token, values in enumerate(scores):
+        for expert in np.argsort(-values, kind="stable")[: layer.choices].tolist():
+            kept = taken[expert] < layer.capacity
+            chosen.append((token, expert, taken[expert] if kept else -1))
+            if kept:
+                taken[expert] += 1
+                first, second = layer.experts[expert]
+                hidden = tokens[:, token] @ first.weight[:, :, 0, 0].astype(np.int64).T + first.bias
+                spikes, _ = fire(hidden, first.threshold, first.kind, network.precision.membrane_bits)
+                sums = spikes.astype(np.int64) @ second.weight[:, :, 0, 0].astype(np.int64).T + second.bias
+                added[:, token] += _shifted(sums, second.shift)
+    result.routes[layer.name] = np.array(chosen)
+    return added
 
 
 def fire(
@@ -102,12 +151,24 @@ def pool(spikes: NDArray[np.bool_], shape: Map) -> NDArray[np.bool_]:
 
 
 def _attention(layer: IntAttention, result: ReferenceRun) -> None:
-    """(Q K^T) V per head and time step, then the LIF."""
+    """(Q K^T) V per head and time step, then the LIF; or Q where the LIF on the tokens with K and V fires."""
     q, k, v = (result.spikes[name].astype(np.int64) for name in (layer.q, layer.k, layer.v))
     steps, tokens, channels = q.shape
+    if layer.gates:
+        result.inputs[layer.name], fired, result.potentials[layer.name] = gate(layer, k, v)
+        result.spikes[layer.spikes] = (q > 0) & fired
+        return
     q, k, v = (x.reshape(steps, tokens, layer.heads, -1).transpose(0, 2, 1, 3) for x in (q, k, v))
     counts = (q @ k.transpose(0, 1, 3, 2)) @ v
     y = counts.transpose(0, 2, 1, 3).reshape(steps, tokens, channels) * 2**-layer.shift
     result.inputs[layer.name] = y
     fired, result.potentials[layer.name] = fire(y, np.full(channels, layer.threshold), neuron.LIF, 64)
     result.spikes[layer.spikes] = fired
+
+
+def gate(
+    layer: IntAttention, k: NDArray[np.int64], v: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
+    """Inputs, spikes and potentials [T, 1, channels] of the neurons that count the tokens with K and V [T, tokens, channels]."""
+    y = np.einsum("tnc,tnc->tc", k, v)[:, None] * 2**-layer.shift
+    return y, *fire(y, np.full(y.shape[2], layer.threshold), neuron.LIF, 64)

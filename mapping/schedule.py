@@ -12,14 +12,23 @@ from archsim.contracts.common.program import Program
 from mapping import notes
 from mapping.attend import AttentionScheduler
 from mapping.classify import ClassifierScheduler
-from mapping.context import Context, Limits
-from mapping.ir import IMAGE
+from mapping.context import NOWHERE, Context, Limits, Placement
+from mapping.experts import IntExperts, IntGate
+from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.loads import Loads
 from mapping.partition import chunks, tiles, words
 from mapping.place import require
 from mapping.product import FirstProduct
-from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntSynapse
-from mapping.tile import Tile, is_pointwise, output_tile, synapse_fields, whole_map
+from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
+from mapping.route import ExpertsScheduler
+from mapping.tile import SUMS_ONLY, Tile, is_pointwise, output_tile, source_fields, synapse_fields, whole_map
+from mapping.tokens import TokenScheduler
+
+RESIDENT = {
+    IntExperts: "experts, whose tokens wait in the banks", IntSum: "a sum of spike maps",
+    IntTokenNeuron: "a neuron on the mean over tokens",
+}  # fmt: skip
+"""Layers that want every map in the input banks."""
 
 
 def schedule(
@@ -27,10 +36,12 @@ def schedule(
     chip: ChipParams,
     limits: Limits | None = None,
     products: Mapping[str, FirstProduct] | None = None,
+    placement: Placement = NOWHERE,
 ) -> Program:
     """Map a network onto a chip, cut as ``limits`` say (None: into the largest pieces).
 
     ``products``: cycles of K^T V on either engine, by attention layer, which choose between them (None: by events).
+    ``placement``: core of each expert, by layer (without an entry: one core after the other).
 
     Raises ArchsimError naming the layer and the buffer when something does not fit.
     """
@@ -40,8 +51,12 @@ def schedule(
             f"{network.precision.membrane_bits}-bit membranes, the chip has {chip.weight_bits} and {chip.membrane_bits}"
         )
     try:
-        context = Context(network, chip, limits or Limits())
-    except ArchsimError:  # some map, or those that are alive at a time, have no room in the input banks
+        context = Context(network, chip, limits or Limits(), placement=placement)
+    except ArchsimError as error:  # some map, or those that are alive at a time, have no room in the input banks
+        if resident := next((layer for layer in network.layers if type(layer) in RESIDENT), None):
+            raise ArchsimError(
+                f"{error}; maps do not pass through DRAM, since layer '{resident.name}' is {RESIDENT[type(resident)]}"
+            ) from error
         from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
 
         context = Context(network, chip, limits or Limits(), streamed=True)
@@ -55,7 +70,7 @@ class Scheduler:
     def __init__(self, context: Context, products: Mapping[str, FirstProduct]) -> None:
         self.context, self.chip, self.network = context, context.chip, context.network
         self.loads, self.classifier = Loads(context), ClassifierScheduler(context)
-        self.attention = AttentionScheduler(context, products)
+        self.attention, self.experts = AttentionScheduler(context, products), ExpertsScheduler(self)
 
     def run(self) -> Program:
         """Emit every layer and assemble the program."""
@@ -84,21 +99,27 @@ class Scheduler:
             self._layer(layer)
 
     def _layer(self, layer: IntLayer) -> None:
-        if isinstance(layer, IntSynapse):
+        if isinstance(layer, IntExperts):
+            self.experts.experts(layer)
+        elif isinstance(layer, IntSynapse):
             self._synapse(layer)
         elif isinstance(layer, IntAttention):
             self.attention.finish(layer)
-        else:
+        elif isinstance(layer, IntPlanes):
             self.classifier.planes(layer)
+        elif isinstance(layer, IntTokenNeuron):
+            TokenScheduler(self.context, self.classifier).fire(layer)
+        elif layer.reduce:
+            self.classifier.count(layer)
 
     def _synapse(self, layer: IntSynapse) -> None:
         """All column groups of a layer; several input chunks go through the partial-sum bank, in blocks that fit it."""
         partition, count = self.context.partitions[layer.name], words(self.chip, layer)
         parts = chunks(self.chip, layer, self.context.chunk_rows)
-        limit, groups = self._tile_limit(layer), -(-count // partition.gang)
+        limit, groups = self.tile_limit(layer), -(-count // partition.gang)
         if layer.reduce:
             require(groups * self.chip.blocks, self.chip.reduce_rows, layer.name, "reduce", self.chip)
-        steps = 1 if layer.planes and layer.source != IMAGE else self.network.timesteps
+        steps = 1 if layer.classifies else self.network.timesteps
         longest = max(end - first for first, end in partition.ranges)
         # A pooled position needs up to 2 x 3 positions before the pool.
         position = steps * self.chip.blocks * (6 if layer.pool else 1)
@@ -119,7 +140,7 @@ class Scheduler:
             return 1
         return (layer.shape.width + 1) // 2 if layer.pool else layer.shape.width
 
-    def _tile_limit(self, layer: IntSynapse) -> int:
+    def tile_limit(self, layer: IntSynapse) -> int:
         """Greatest number of stored positions of a tile."""
         partition = self.context.partitions[layer.name]
         longest = max(end - first for first, end in partition.ranges)
@@ -152,23 +173,27 @@ class Scheduler:
         return passes
 
     def _tile(self, layer: IntSynapse, group: int, index: int, tile: Tile) -> None:
-        """One SYNAPSE on a gang, and the copies of its output."""
-        context, chip, partition = self.context, self.chip, self.context.partitions[layer.name]
-        count, parts = words(chip, layer), chunks(chip, layer, self.context.chunk_rows)
-        cores = partition.cores(tile.gang, count, group)
+        """One SYNAPSE of a chunk of the inputs on a gang, and the copies of its output."""
+        context, chip = self.context, self.chip
+        parts = chunks(chip, layer, context.chunk_rows)
         last = index == len(parts) - 1
-        bank = context.out_bank[cores[0]]
         resident = (layer.name, 0) in self.loads.param_base
         piece = whole_map(layer, context.regions[layer.source], self.network.maps[layer.source])
         fields = synapse_fields(chip, self.network, layer, tile, parts[index], piece)
         fields |= {
-            "gang": sum(1 << core for core in cores), "weight_bank": context.weight_bank, "psum_in": int(index > 0),
-            "psum_out": int(not last), "param_bank": 0 if resident else context.param_bank, "out_bank": bank,
-            "reduce_base": group * chip.blocks,
+            "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
+            "param_bank": 0 if resident else context.param_bank,
         }  # fmt: skip
-        fields |= self._residual(layer, group, tile)
-        if not last:
-            fields |= {"spike_out": 0, "residual_in": 0, "residual_out": 0, "reduce": 0, "neuron": 0, "pool": 0}
+        fields |= self.residual(layer, group, tile) | ({} if last else SUMS_ONLY)
+        self.issue(layer, group, tile, fields, last)
+
+    def issue(self, layer: IntSynapse, group: int, tile: Tile, fields: dict[str, int], last: bool) -> None:
+        """A SYNAPSE with these fields on the gang of a tile; the copies of its output if it is the ``last`` of its sums."""
+        context, chip, partition = self.context, self.chip, self.context.partitions[layer.name]
+        cores = partition.cores(tile.gang, words(chip, layer), group)
+        fields |= {
+            "gang": sum(1 << core for core in cores), "out_bank": context.out_bank[cores[0]], "reduce_base": group * chip.blocks,
+        } | self.experts.out_fields(layer, group, tile)  # fmt: skip
         notes = []
         for member, core in enumerate(cores):
             word = group * partition.gang + member
@@ -179,40 +204,39 @@ class Scheduler:
                 "input_position": tile.input_position, "core": core,
                 "fields": {"columns": columns, "param_base": self.loads.param_base.get((layer.name, word), 0)},
             }  # fmt: skip
-            notes.append(note)
+            notes.append(note | ({"computed": True} if isinstance(layer, IntGate) else {}))
         context.emitter.emit([sequencer.CORE0 + core for core in cores], sequencer.SYNAPSE, fields, notes)
         if last and layer.spikes:
             for core in cores:
-                context.out_bank[core] = bank ^ 1
-            self._deliver(layer, tile, cores, [group * partition.gang + member for member in range(len(cores))], bank)
-        if last and not layer.spikes and not layer.reduce:
+                context.out_bank[core] = fields["out_bank"] ^ 1
+            self._deliver(layer, tile, cores, [group * partition.gang + member for member in range(len(cores))], fields)
+        if last and layer.classifies:
             self.classifier.logits(layer, cores, group, fields)
 
-    def _residual(self, layer: IntSynapse, group: int, tile: Tile) -> dict[str, int]:
-        """Fields of the residual addresses; the classifier leaves its logits there."""
+    def residual(self, layer: IntSynapse, group: int, tile: Tile) -> dict[str, int]:
+        """Fields of the residual addresses; a gate leaves its scores there, the classifier its logits."""
+        if isinstance(layer, IntGate):
+            return self.experts.score_fields(layer, group, tile)
         chip, partition = self.chip, self.context.partitions[layer.name]
         steps = self.network.timesteps if layer.stream else 1
         longest = max(end - first for first, end in partition.ranges)
-        groups = -(-words(chip, layer) // partition.gang)
         step = chip.blocks
         position = steps * step
-        classifier = not layer.stream and not layer.spikes
-        if layer.stream or classifier:
-            require(groups * longest * position, chip.residual_rows, layer.name, "residual", chip)
+        if layer.stream or layer.classifies:
+            require(self.context.share_rows(layer), chip.residual_rows, layer.name, "residual", chip)
         base = group * longest * position + (tile.first - tile.range_first) * position
         return {
-            "residual_in": int(bool(layer.stream) and not layer.opens), "residual_out": int(bool(layer.stream) or classifier),
+            "residual_in": int(bool(layer.stream) and not layer.opens), "residual_out": int(bool(layer.stream) or layer.classifies),
             "residual_in_base": base, "residual_out_base": base, "residual_position": position, "residual_step": step,
         }  # fmt: skip
 
-    def _deliver(self, layer: IntSynapse, tile: Tile, cores: list[int], written: list[int], bank: int) -> None:
+    def _deliver(
+        self, layer: IntSynapse, tile: Tile, cores: list[int], written: list[int], fields: dict[str, int]
+    ) -> None:
         """Copy a tile's words, one of each core, to the cores and to the attention unit that read the map."""
-        slices, sources = self.chip.slices(self.network.timesteps), []
+        sources = []
         for core, word in zip(cores, written, strict=True):
-            source = {
-                "source": sequencer.CORE0 + core, "source_bank": bank, "source_base": 0, "source_outer": slices,
-                "source_inner": 1,
-            }  # fmt: skip
+            source = source_fields(core, fields)
             self.context.copy_to_cores(layer.spikes or "", tile.first, tile.end, word, source)
             sources.append((word, source))
         self.attention.receive(layer, tile, sources)

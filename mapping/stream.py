@@ -83,11 +83,7 @@ class Streams:
         window = self.window(layer, tile)
         for bank in (0, 1):
             name, there = self.held.get((core, bank), ("", None))
-            if (
-                there
-                and (name, there.y, there.x, there.height, there.width) == (layer.source, *window)
-                and (there.word <= words[0] and words[1] <= there.word + there.region.words)
-            ):
+            if there and name == layer.source and _covers(there, window, words):
                 self.last[core] = bank
                 return there
         if layer.source not in self.maps:
@@ -141,6 +137,15 @@ class Streams:
                 "row": row * columns * stored.slices, "rows": columns * stored.slices, "row_bytes": stored.row_bytes,
             }  # fmt: skip
             self.context.emitter.emit([sequencer.DMA], sequencer.STORE, fields, [{"layer": self.context.layer}])
+
+
+def _covers(piece: Piece, window: tuple[int, int, int, int], words: tuple[int, int]) -> bool:
+    """Whether a piece holds a rectangle (y, x, height, width) of its map, and the words ``words[0] .. words[1] - 1``."""
+    y, x, height, width = window
+    return (
+        piece.y <= y and y + height <= piece.y + piece.height and piece.x <= x and x + width <= piece.x + piece.width
+        and piece.word <= words[0] and words[1] <= piece.word + piece.region.words
+    )  # fmt: skip
 
 
 def read_by(layer: IntSynapse, source: Map, tile: Tile) -> tuple[int, int, int, int]:

@@ -1,19 +1,20 @@
 """Schedule of a streamed network: layer by layer, round by round, word by word, with stores one step behind the loads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from archsim.contracts import dma, multicast, neuron, sequencer
-from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.neuron import param_layout
 from mapping.attend import EXPECTED_RATE
-from mapping.ir import IMAGE
 from mapping.partition import Chunk, chunks, words
 from mapping.place import require
-from mapping.quantise import IntAttention, IntPlanes, IntSynapse
+from mapping.quantise import IntAttention, IntSynapse
+from mapping.relay import Relay
 from mapping.schedule import Scheduler
+from mapping.spill import Spill
 from mapping.stream import Streams
 from mapping.stream_tiles import Room, Round, rounds
 from mapping.tile import Piece, Tile, stored_width, synapse_fields
@@ -26,9 +27,9 @@ class StreamScheduler(Scheduler):
 
     def _start(self) -> None:
         context, chip = self.context, self.chip
-        self.streams = Streams(context)
+        self.streams, self.spill = Streams(context), Spill(context)
         self.loaded: tuple[str, int, int] | None = None
-        self.stores: list[tuple[str, int, Tile, int, int]] = []
+        self.stores: list[tuple[str, Callable[[], None]]] = []
         self.stream_open = False
         first = context.synapses()[0]
         self.streams.image(first.planes)
@@ -41,6 +42,7 @@ class StreamScheduler(Scheduler):
         rows = np.zeros((chip.blocks, -(-param_layout(chip.neurons, chip.membrane_bits).width // 8)), np.uint8)
         for bank in (0, 1):
             context.load(dma.PARAM, (1 << chip.cores) - 1, bank, self.zeros, rows)
+        self.relay = Relay(context, self.zeros + chip.blocks)
 
     def _layers(self) -> None:
         network = self.network
@@ -51,7 +53,7 @@ class StreamScheduler(Scheduler):
             self.context.layer = number
             if isinstance(layer, IntAttention):
                 self._attention(layer, number, waiting[layer.name])
-            elif isinstance(layer, IntPlanes) or layer.planes and layer.source != IMAGE:
+            elif not isinstance(layer, IntSynapse) or layer.classifies:
                 self._flush()
                 self._layer(layer)
             elif layer.spikes in fed:
@@ -71,7 +73,8 @@ class StreamScheduler(Scheduler):
             for word in range(words(self.chip, layer)):
                 banks = self._compute(layer, tiles, word, parts, room)
                 if layer.spikes:
-                    self.stores += [(layer.spikes, core, tile, word, banks[core]) for core, tile in tiles]
+                    for core, tile in tiles:
+                        self._store(layer.spikes, core, tile, word, banks[core])
         self.stream_open |= bool(layer.stream)
 
     def _parts(self, layer: IntSynapse) -> tuple[list[Chunk], int]:
@@ -93,22 +96,37 @@ class StreamScheduler(Scheduler):
             if self.loaded != (layer.name, word, index):
                 self.loads.weights(layer, word, index, index == len(parts) - 1)
                 self.loaded = layer.name, word, index
-            if any(name == layer.source for name, *_ in self.stores):
+            if any(name == layer.source for name, _ in self.stores):
                 self._flush()
             pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
             self._flush()
+            spilled = index == len(parts) - 1 and context.spilled(layer)
+            for core, tile in tiles if spilled and not layer.opens else ():
+                self.spill.load(layer, core, tile, word)
             for core, tile in tiles:
                 self._emit(layer, core, tile, word, index, parts, pieces[core])
+            for core, tile in tiles if spilled and not layer.reduce else ():
+                self.stores.append((layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
         banks = {core: context.out_bank[core] for core, _ in tiles}
         for core in banks:
             context.out_bank[core] ^= int(layer.spikes is not None)
         return banks
 
+    def _store(self, name: str, core: int, tile: Tile, word: int, bank: int) -> None:
+        """Keep back the store of a tile's spikes."""
+        self.stores.append((name, partial(self.streams.store, name, core, tile, word, bank)))
+
     def _flush(self) -> None:
         """Emit the stores that were kept back so that loads come before them."""
-        for store in self.stores:
-            self.streams.store(*store)
+        for _, store in self.stores:
+            store()
         self.stores.clear()
+
+    def residual(self, layer: IntSynapse, group: int, tile: Tile) -> dict[str, int]:
+        """Fields of the residual addresses; of a spilled stream the bank holds the tile alone."""
+        if not self.context.spilled(layer):
+            return super().residual(layer, group, tile)
+        return {"residual_in": int(not layer.opens), "residual_out": 1} | self.spill.fields()
 
     def _emit(
         self, layer: IntSynapse, core: int, tile: Tile, word: int, index: int, parts: Sequence[Chunk], piece: Piece
@@ -122,7 +140,7 @@ class StreamScheduler(Scheduler):
             "param_bank": 0 if resident else context.param_bank, "out_bank": context.out_bank[core],
             "reduce_base": word * self.chip.blocks,
         }  # fmt: skip
-        fields |= self._residual(layer, word, tile)
+        fields |= self.residual(layer, word, tile)
         if len(parts) > 1 and self._sums_in_residual(layer):
             fields |= self._sums(index, last)
         if not last:
@@ -151,8 +169,10 @@ class StreamScheduler(Scheduler):
     # ------------------------------------------------------------------------------ attention
 
     def _attention(self, layer: IntAttention, number: int, sources: dict[str, IntSynapse]) -> None:
-        """K, V and Q of some words of all tokens at a time; the output goes where the next layer reads it."""
+        """K, V and Q of some words of all tokens at a time; the output goes where the next layer reads it, or to DRAM."""
         at_once = self._words_at_once(layer)
+        if self.relay.relayed(layer):
+            self.streams.add(layer.spikes)
         count = self.attention.shape(layer)[0]
         for first in range(0, count, at_once):
             group = range(first, min(first + at_once, count))
@@ -162,7 +182,9 @@ class StreamScheduler(Scheduler):
             self.attention.q_bank ^= 1
 
     def _opcode(self, layer: IntAttention) -> int:
-        """The dataflow: Q (K^T V) where tokens outnumber the events of two words, else (Q K^T) V."""
+        """The dataflow: a gate; Q (K^T V) where tokens outnumber the events of two words, else (Q K^T) V."""
+        if layer.gates:
+            return sequencer.ATTEND_GATE
         events = max(1.0, EXPECTED_RATE * min(self.chip.columns, self.network.maps[layer.q].channels))
         tokens = self.network.maps[layer.q].positions
         few = 2 * events <= tokens < 1 << self.chip.count_bits
@@ -178,6 +200,10 @@ class StreamScheduler(Scheduler):
             counts = self.network.timesteps * head_words * chip.columns
             require(counts * head_words, chip.count_rows, layer.name, "count", chip)
             room = min(room, chip.count_rows // counts)
+        if self.relay.relayed(layer):
+            rows = self.relay.word_rows(layer)
+            require(rows * head_words, chip.spike_in_rows, layer.name, "spike_in", chip)
+            room = min(room, chip.spike_in_rows // rows)
         return min(count, room // head_words * head_words)
 
     def _operand(self, layer: IntSynapse, group: range, bank: int) -> None:
@@ -185,11 +211,6 @@ class StreamScheduler(Scheduler):
         self.context.layer = self.network.layers.index(layer)
         parts, sums = self._parts(layer)
         found, room = rounds(self.context, layer, parts, sums)
-        if len(found) > 1:
-            raise ArchsimError(
-                f"layer '{layer.name}': a core's part of its input must stay in a spike_in bank while the attention unit works, "
-                f"but a bank of chip '{self.chip.name}' has {self.chip.spike_in_rows} rows; use larger banks or more cores"
-            )
         slices = self.chip.slices(self.network.timesteps)
         for tiles in found:
             for word in group:
@@ -208,7 +229,7 @@ class StreamScheduler(Scheduler):
     def _attend(self, layer: IntAttention, number: int, q: IntSynapse, group: range) -> None:
         """Attend to the tokens of each core, and copy the spikes to it."""
         context, count, steps = self.context, len(group), self.network.timesteps
-        whole, head_words, segment, tokens = self.attention.shape(layer)
+        _, head_words, segment, tokens = self.attention.shape(layer)
         slices = self.chip.slices(steps)
         context.layer = number
         fields = {
@@ -223,31 +244,42 @@ class StreamScheduler(Scheduler):
         if opcode == sequencer.ATTEND_Q:
             kv = fields | {"tile": 1, "out_bank": 0, "q_base": 0}
             context.emitter.emit([sequencer.ATTENTION], sequencer.ATTEND_KV, kv, [{"layer": number}])
+        if self.relay.relayed(layer):
+            self.relay.load()
+            self.loaded = None
         for core, (first, end) in enumerate(context.partitions[q.name].ranges):
-            piece = self._target(layer, core, (first, 0, end - first, 1), whole, slices)
+            piece = self._target(layer, core, (first, 0, end - first, 1), group, slices)
             out_bank = self.attention.out_bank
             tile = {"tile": end - first, "q_base": first * slices * count, "out_bank": out_bank}
             note = {
                 "layer": number, "tensor": layer.spikes, "position": first, "positions": end - first, "word": group[0],
-                "words": count, "recording": layer.name, "input_position": first,
+                "words": count, "recording": layer.name, "input_position": 0 if layer.gates else first,
             }  # fmt: skip
             context.emitter.emit([sequencer.ATTENTION], opcode, fields | tile, [note])
             for index, word in enumerate(group):
                 copy = {
                     "source": sequencer.ATTENTION, "source_bank": out_bank, "source_base": index,
                     "source_outer": slices * count, "source_inner": count, "outer": end - first, "inner": slices,
-                    "cores": 1 << core, "bank": piece.region.bank, "base": word, "base_outer": slices * whole,
-                    "base_inner": whole,
+                    "cores": 1 << core, "bank": piece.region.bank, "base": word - piece.word,
+                    "base_outer": slices * piece.region.words, "base_inner": piece.region.words,
                 }  # fmt: skip
                 context.emitter.emit([sequencer.MULTICAST], sequencer.COPY, copy, [{"layer": number}])
+            for word in group if self.relay.relayed(layer) else ():
+                self._flush()  # the output bank that comes next may hold one that is kept back
+                relayed, bank = self.relay.emit(layer, core, piece, word)
+                self._store(layer.spikes, core, relayed, word, bank)
             self.attention.out_bank ^= 1
 
     def _target(
-        self, layer: IntAttention, core: int, window: tuple[int, int, int, int], count: int, slices: int
+        self, layer: IntAttention, core: int, window: tuple[int, int, int, int], group: range, slices: int
     ) -> Piece:
         """Where a core gets its part of the attention's output: the bank in which its input does not lie."""
+        other = self.streams.last[core] ^ 1
+        if self.relay.relayed(layer):
+            return self.streams.place(layer.spikes, core, other, window, (group.start, group.stop), slices)
+        count = self.attention.shape(layer)[0]
         for bank in (0, 1):
             name, piece = self.streams.held.get((core, bank), ("", None))
             if piece and name == layer.spikes:
                 return piece
-        return self.streams.place(layer.spikes, core, self.streams.last[core] ^ 1, window, (0, count), slices)
+        return self.streams.place(layer.spikes, core, other, window, (0, count), slices)

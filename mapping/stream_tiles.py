@@ -24,6 +24,7 @@ class Room:
         stored: rows of a stored position; 0 if none is.
         sums: rows of a position's partial sums; 0 if the layer's inputs come all at once.
         sum_rows: rows for partial sums.
+        residual: rows of a position's membranes if the residual stream lies in DRAM, else 0.
     """
 
     words: int
@@ -31,6 +32,7 @@ class Room:
     stored: int
     sums: int
     sum_rows: int
+    residual: int
 
 
 def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
@@ -46,6 +48,7 @@ def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
     return (
         inputs * room.slices * room.words <= chip.spike_in_rows and stored * room.stored <= chip.spike_out_rows
         and tile.height * tile.width * room.sums <= room.sum_rows and pool
+        and (tile.end - tile.first) * room.residual <= chip.residual_rows
     )  # fmt: skip
 
 
@@ -66,13 +69,14 @@ def rounds(context: Context, layer: IntSynapse, parts: list[Chunk], sum_rows: in
             chip.slices(steps) if layer.spikes else 0,
             steps * chip.blocks if len(parts) > 1 else 0,
             sum_rows,
+            steps * chip.blocks if context.spilled(layer) else 0,
         )
         found = list(_cut(context, layer, room))
         if found:
             return found, room
     raise ArchsimError(
         f"layer '{layer.name}': not even one position has its input, sums and output in the banks of chip '{chip.name}'; "
-        "use a chip with larger spike_in, spike_out or psum memories"
+        "use a chip with larger spike_in, spike_out, residual or psum memories"
     )
 
 

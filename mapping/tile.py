@@ -1,19 +1,22 @@
 """Tile: a piece of a layer's output positions, and the fields of the SYNAPSE instruction that computes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from archsim.contracts import neuron
+from archsim.contracts import neuron, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.spike_fetch import ADDRESS_BITS
-from mapping.ir import IMAGE, Map
+from mapping.ir import Map
 from mapping.partition import Chunk
 from mapping.place import Region
 from mapping.quantise import IntNetwork, IntSynapse
 
 UNIT = "unit"
 """Source of a :func:`unit_layer`, which stands for no map of the network."""
+
+SUMS_ONLY = {"residual_in": 0, "residual_out": 0, "spike_out": 0, "reduce": 0, "neuron": 0, "pool": 0}
+"""Fields of a SYNAPSE that stores nothing but partial sums."""
 
 
 @dataclass(frozen=True)
@@ -118,20 +121,28 @@ def stored_width(layer: IntSynapse) -> int:
     return (layer.shape.width + 1) // 2 if layer.pool else layer.shape.width
 
 
-def unit_layer(chip: ChipParams, planes: int) -> IntSynapse:
-    """A layer that adds words of ``planes``-bit operands channel by channel: unit weights, no neuron."""
+def unit_layer(chip: ChipParams, planes: int = 0, reduce: bool = False) -> IntSynapse:
+    """A layer that adds words of ``planes``-bit operands (0: of spikes) channel by channel: unit weights, no neuron."""
     zeros = np.zeros(chip.columns, np.int64)
     weight = np.eye(chip.columns, dtype=np.int8)[:, :, None, None]
     shape = Map(1, 1, chip.columns)
-    return IntSynapse("unit", UNIT, weight, zeros, zeros, zeros, neuron.NONE, shape, planes=planes)
+    return IntSynapse("unit", UNIT, weight, zeros, zeros, zeros, neuron.NONE, shape, reduce=reduce, planes=planes)
+
+
+def identity_layer(chip: ChipParams, name: str, source: Map) -> IntSynapse:
+    """A layer that stores the words of the map ``name`` as they are, one word at a time: unit weights, a threshold of 1."""
+    zeros, weight = np.zeros(chip.columns, np.int64), np.eye(chip.columns, dtype=np.int8)[:, :, None, None]
+    shape = Map(source.height, source.width, chip.columns)
+    return IntSynapse(name, name, weight, zeros, zeros + 1, zeros, neuron.IF_ZERO, shape, spikes=name)
 
 
 def synapse_fields(
     chip: ChipParams, network: IntNetwork, layer: IntSynapse, tile: Tile, chunk: Chunk, piece: Piece
 ) -> dict[str, int]:
     """Fields that follow from the layer, the tile and its input; the scheduler adds cores, banks and residual."""
-    region = piece.region
-    classifier = bool(layer.planes) and layer.source != IMAGE
+    region, classifier = piece.region, layer.classifies
+    if classifier and not layer.planes:  # on spikes: the time steps are parts of its operand, a row each
+        region = replace(region, positions=region.slices, slices=1)
     steps = network.timesteps
     x_stride = region.slices * region.words
     y_stride = piece.width * x_stride
@@ -150,15 +161,28 @@ def synapse_fields(
     if classifier:
         # The parts of the operand lie side by side; every part meets the same weights.
         fields |= {"in_width": region.positions, "kernel_width": region.positions, "tap_rows": 0}
+    if region.addends > 1:
+        # So do the maps of a sum: they are the columns of a window, as far apart as a map is long.
+        fields |= {
+            "in_width": region.addends, "kernel_width": region.addends, "x_stride": region.spacing, "tap_rows": 0,
+        }  # fmt: skip
     replay = bool(layer.planes) and not classifier
     total = 1 if classifier else steps
     slices = chip.slices(steps)
     return fields | {
         "blocks": -(-min(chip.columns, layer.shape.channels) // chip.neurons),
-        "steps": total if layer.planes else chip.lanes_used(steps), "replay": int(replay), "neuron": layer.kind,
+        "steps": total if layer.planes or classifier else chip.lanes_used(steps), "replay": int(replay), "neuron": layer.kind,
         "spike_out": int(layer.spikes is not None), "reduce": int(layer.reduce),
         "reduce_first": int(tile.first == tile.range_first), "pool": int(layer.pool), "pool_first_odd": tile.first_odd,
         "pool_left_odd": tile.left_odd,
         "psum_base": tile.psum_first * total * chip.blocks, "psum_position": total * chip.blocks, "psum_step": chip.blocks,
         "out_base": 0, "out_position": slices, "out_slice": 1, "lanes": 1 if classifier else chip.lanes_used(steps),
+    }  # fmt: skip
+
+
+def source_fields(core: int, fields: dict[str, int]) -> dict[str, int]:
+    """Source of the COPY that brings the output of a SYNAPSE of a core to its readers."""
+    return {
+        "source": sequencer.CORE0 + core, "source_bank": fields["out_bank"], "source_base": fields["out_base"],
+        "source_outer": fields["out_position"], "source_inner": fields["out_slice"],
     }  # fmt: skip

@@ -8,20 +8,24 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib.wiring import Component, Out, connect, flipped
 
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Field, Layout
-from archsim.contracts.dma import BANKED, LOADED, MEMORIES, SPIKE_IN, SPIKE_OUT, STORED
+from archsim.contracts.dma import BANKED, LOADED, MEMORIES, PROGRAM, PSUM, RESIDUAL, SPIKE_IN, SPIKE_OUT, STORED
 from archsim.contracts.sequencer import ATTENTION, CORE0, DMA, EXPERTS, HEADER, MULTICAST, STORE, engines
 from rtl.payload import elements, load_port, shape
 from rtl.units.attention import AttentionEngine
 from rtl.units.core import Core
 from rtl.units.core_gangs import Gangs
 from rtl.units.dma import TRANSFER, Dma
+from rtl.units.experts import ExpertsEngine
 from rtl.units.multicast import COPY, Multicast
 from rtl.units.sequencer import Sequencer, program_bank
 
 PORTS = {"spike_in": "spikes", "spike_out": "out"}
 """What a core's ports call a memory of DMA, if not by its name."""
+
+ROUTED = {SPIKE_IN: "write_spikes", PSUM: "write_psum"}
+SENT = {SPIKE_OUT: "read_out", RESIDUAL: "read_residual", PSUM: "read_psum"}
+"""Ports of the expert engine that write a memory of a core, and that read one."""
 
 
 def program_layout(chip: ChipParams) -> Layout:
@@ -31,16 +35,8 @@ def program_layout(chip: ChipParams) -> Layout:
     return Layout.of("program_write", [engine, Field("row", bank.address_bits), Field("data", bank.row_bits)])
 
 
-def check(chip: ChipParams) -> None:
-    """Raise ArchsimError for a chip that has an engine that :class:`Chip` does not."""
-    if EXPERTS in engines(chip):
-        raise ArchsimError(
-            f"chip '{chip.name}': crossbar_depth: required 0, the Verilog of a whole chip has no experts yet"
-        )
-
-
 class Chip(Component):
-    """A chip: DMA, multicast, attention unit, cores.
+    """A chip: DMA, multicast, attention unit, expert engine if it has one, cores.
 
     Ports:
 
@@ -48,15 +44,13 @@ class Chip(Component):
     * ``request``, ``beat``, ``send``: the DRAM port of :class:`~rtl.units.dma.Dma`.
     * ``start``, ``done`` (a bit an engine): an instruction starts (ends) in this cycle; for observers.
     * ``halted``: every queue has ended.
-
-    Not implemented yet: the expert engine (see :func:`check`).
     """
 
     def __init__(self, chip: ChipParams):
-        check(chip)
         self.chip, self.engines = chip, CORE0 + chip.cores
         self.dma, self.multicast, self.attention = Dma(chip), Multicast(chip), AttentionEngine(chip)
         self.cores, self.gangs = [Core(chip) for _ in range(chip.cores)], Gangs(chip)
+        self.experts = ExpertsEngine(chip) if EXPERTS in engines(chip) else None
         self.queues = {engine: Sequencer(chip.queue_rows, self.engines) for engine in (DMA, MULTICAST)}
         super().__init__({
             "program": load_port(program_layout(chip)),
@@ -69,6 +63,8 @@ class Chip(Component):
         m = Module()
         m.submodules.dma, m.submodules.multicast, m.submodules.attention = self.dma, self.multicast, self.attention
         m.submodules.gangs = self.gangs
+        if self.experts:
+            m.submodules.experts = self.experts
         for engine, name in ((DMA, "dma_queue"), (MULTICAST, "multicast_queue")):
             m.submodules[name] = self.queues[engine]
         for number, core in enumerate(self.cores):
@@ -84,12 +80,17 @@ class Chip(Component):
     def _queue(self, m):
         """Programs, semaphores, and what observers see."""
         units = {ATTENTION: self.attention} | {CORE0 + number: core for number, core in enumerate(self.cores)}
+        units |= {EXPERTS: self.experts} if self.experts else {}
         queues, units = self.queues | units, units | {DMA: self.dma, MULTICAST: self.multicast}
-        load = self.program.payload
+        load, write = self.program.payload, self.dma.write
+        refill = write.payload
         for engine, queue in queues.items():
+            refilled = Signal(name=f"refilled{engine}")
             m.d.comb += [
-                queue.program.valid.eq(self.program.valid & (load.engine == engine)),
-                queue.program.payload.row.eq(load.row), queue.program.payload.data.eq(load.data),
+                refilled.eq(write.valid & (refill.memory == PROGRAM) & (refill.cores == engine)),
+                queue.program.valid.eq((self.program.valid & (load.engine == engine)) | refilled),
+                queue.program.payload.row.eq(Mux(refilled, refill.row + Mux(refill.bank, self.chip.queue_rows // 2, 0), load.row)),
+                queue.program.payload.data.eq(Mux(refilled, refill.data, load.data)),
                 *(queue.posted[producer].eq(other.post[engine]) for producer, other in queues.items()),
                 self.start[engine].eq(queue.start), self.done[engine].eq(units[engine].done),
             ]  # fmt: skip
@@ -118,7 +119,7 @@ class Chip(Component):
         ]  # fmt: skip
 
     def _write(self, m):
-        """Rows of DMA and of the multicast to the banks."""
+        """Rows of DMA, of the multicast and of the expert engine to the banks."""
         transfer, copy = self.dma.write, self.multicast.write
         words = Cat(elements(copy.payload, self.multicast.layout, "data"))
         for number, core in enumerate(self.cores):
@@ -129,8 +130,15 @@ class Chip(Component):
                 values = {"row": Mux(copied, copy.payload.row, source.row), "data": Mux(copied, words, source.data)}
                 if memory in BANKED:
                     values["bank"] = Mux(copied, copy.payload.bank, source.bank)
+                valid = loaded | copied
+                if self.experts and memory in ROUTED:
+                    routed = getattr(self.experts, ROUTED[memory])[number]
+                    values = {
+                        name: Mux(routed.valid, Cat(routed.payload[name]), value) for name, value in values.items()
+                    }
+                    valid |= routed.valid
                 m.d.comb += [
-                    port.valid.eq(loaded | copied),
+                    port.valid.eq(valid),
                     *(Cat(port.payload[name]).eq(value) for name, value in values.items()),
                 ]  # fmt: skip
         port = self.attention.write_spikes
@@ -140,16 +148,23 @@ class Chip(Component):
         ]  # fmt: skip
 
     def _read(self, m):
-        """Rows for STORE and for the multicast; an answer is that of the bank asked in the cycle before."""
+        """Rows for STORE, the multicast and the expert engine; an answer is that of the bank asked in the cycle before."""
         store, copy, rows, words = self.dma.read, self.multicast.read, [], []
         for number, core in enumerate(self.cores):
             copied = copy.en & (copy.source == CORE0 + number)
             for memory in STORED:
                 port, other = core_port(core, "read", memory), copied if memory == SPIKE_OUT else Const(0)
                 stored = store.en & store.cores[number] & (store.memory == memory)
-                m.d.comb += [port.en.eq(stored | other), port.row.eq(Mux(other, copy.row, store.row))]
+                values = {"row": Mux(other, copy.row, store.row)}
                 if memory in BANKED:
-                    m.d.comb += port.bank.eq(Mux(other, copy.bank, store.bank))
+                    values["bank"] = Mux(other, copy.bank, store.bank)
+                asked = stored | other
+                if self.experts and memory in SENT:
+                    sent = getattr(self.experts, SENT[memory])[number]
+                    values = {name: Mux(sent.en, getattr(sent, name), value) for name, value in values.items()}
+                    asked |= sent.en
+                    m.d.comb += sent.data.eq(port.data)
+                m.d.comb += [port.en.eq(asked), *(getattr(port, name).eq(value) for name, value in values.items())]
                 rows.append(answer(m, port.data, store.en, stored))
             words.append(answer(m, core.read_out.data, copy.en, copied))
         port, asked = self.attention.read_out, copy.en & (copy.source == ATTENTION)

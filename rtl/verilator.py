@@ -8,6 +8,7 @@ One cycle is: drive every input, ``clk = 0``, evaluate, sample every output, ``c
 are thus what a register of the surrounding design would take at that clock edge.
 """
 
+import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -15,8 +16,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -47,6 +49,7 @@ def build(
     extension: str = "",
     control: str = "",
     trace: bool = False,
+    large: bool = False,
 ) -> Library:
     """Build the shared library of one design, or load it from ``out_dir`` if nothing has changed.
 
@@ -60,6 +63,7 @@ def build(
         extension: C++ behind the driver, which may use what the driver defines.
         control: Verilator's control file, for instance to make signals public to the extension.
         trace: let the extension write waveforms (VCD).
+        large: compile the parts of the model one by one and with less optimisation: it takes less time and memory, and runs slower.
 
     Raises:
         ArchsimError: a tool is missing, or the design does not build; the message holds the tool's own.
@@ -67,15 +71,37 @@ def build(
     driver = driver_source(inputs, outputs, clock) + extension
     text = Path(verilog).read_text()
     flags = [*VERILATE_FLAGS, *(TRACE_FLAGS if trace else ())]
-    parts = [text, top, driver, *([control] if control else [])]
+    parts = [text, top, driver, *([control] if control else []), *(["large"] if large else [])]
     key = _digest(*parts, _tools_version(), *flags, *CXX_FLAGS)
     library = Path(out_dir).resolve() / f"{top}-{key}.so"
-    if not library.exists():
-        library.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{top}-") as work:
-            built = _compile(text, top, driver, control, flags, Path(work))
-            os.replace(built, library)  # atomic: of two builders at a time, either result is the same
+    with once(library) as missing:
+        if missing:
+            with tempfile.TemporaryDirectory(dir=library.parent, prefix=f".{top}-") as work:
+                os.replace(_compile(text, top, driver, control, flags, Path(work), large), library)
     return Library(library, inputs, outputs)
+
+
+@contextmanager
+def once(path: Path) -> Iterator[bool]:
+    """Whether a file is missing and to be made, put in place whole; another process that asks meanwhile waits for it.
+
+    The lock is a file beside it, which its process leaves behind when it ends; the lock itself ends with the process.
+    """
+    if path.exists():
+        yield False
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not path.exists()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that other processes see either whole or as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+        file.write(text)
+    os.replace(file.name, path)
 
 
 def verilator_root() -> Path:
@@ -118,7 +144,7 @@ def require_tools(*names: str) -> None:
 # ---------------------------------------------------------------------- steps of a build
 
 
-def _compile(text: str, top: str, driver: str, control: str, flags: Sequence[str], work: Path) -> Path:
+def _compile(text: str, top: str, driver: str, control: str, flags: Sequence[str], work: Path, large: bool) -> Path:
     """Translate and compile in the empty folder ``work``; returns the shared library there."""
     require_tools("g++")
     root = verilator_root()
@@ -132,9 +158,12 @@ def _compile(text: str, top: str, driver: str, control: str, flags: Sequence[str
     obj = work / "obj"
     (obj / "driver.cpp").write_text(driver)
     runtime = _runtime_objects()[: None if set(TRACE_FLAGS) <= set(flags) else -len(TRACE_SOURCES)]
-    sources = [_united(obj, "fast.cpp", False), _united(obj, f"slow{SLOW_SUFFIX}", True)]
-    with ThreadPoolExecutor(len(sources)) as pool:
-        objects = list(pool.map(lambda source: _compile_one(source, obj), sources))
+    if large:
+        sources = [Path(path.name) for path in sorted(obj.glob("*.cpp"), key=lambda path: -path.stat().st_size)]
+    else:
+        sources = [_united(obj, "fast.cpp", False), _united(obj, f"slow{SLOW_SUFFIX}", True)]
+    with ThreadPoolExecutor(2) as pool:
+        objects = list(pool.map(lambda source: _compile_one(source, obj, large), sources))
     _call(["g++", "-shared", "-o", "../library.so", *objects, *map(str, runtime), "-pthread"], obj)
     return work / "library.so"
 
@@ -147,14 +176,15 @@ def _united(folder: Path, name: str, slow: bool) -> Path:
     return whole
 
 
-def _compile_one(source: Path, folder: Path) -> str:
+def _compile_one(source: Path, folder: Path, large: bool = False) -> str:
     """Compile one source inside ``folder``; returns the object's name.
 
     The working directory is the folder and its sources are named without a path, so that ccache finds them
     again in another folder.
     """
     root = verilator_root()
-    level = "-O1" if source.name.endswith(SLOW_SUFFIX) else "-O2"
+    slow = source.name.endswith(SLOW_SUFFIX)
+    level = ("-O0" if slow else "-O1") if large else ("-O1" if slow else "-O2")
     includes = ["-I", ".", "-I", str(root / "include"), "-I", str(root / "include" / "vltstd")]
     target = source.with_suffix(".o").name
     ccache = [path] if (path := shutil.which("ccache")) else []

@@ -1,9 +1,9 @@
-"""Write the generated documentation: docs/units from the contracts, and the outputs of commands in README.md.
+"""Write the generated documentation: docs/units from the contracts, and the outputs of commands in the documents that have some.
 
     python -m scripts.document
 
-A marker ``<!-- output: COMMAND | head N -->`` (or ``tail N``, or nothing) in README.md stands before a block that this script fills
-with what the command prints on standard output.
+A marker ``<!-- output: COMMAND | head N -->`` (or ``tail N``, or nothing) stands before a block that this script fills with what
+the command prints on standard output.
 """
 
 import os
@@ -15,6 +15,9 @@ from functools import cache
 from pathlib import Path
 
 from scripts.unit_pages import ROOT, pages
+
+OUTPUTS = ("README.md", "docs/networks.md")
+"""Documents with outputs of commands."""
 
 _OUTPUT = re.compile(
     r"<!-- output: (?P<command>[^|\n]+?)(?: \| (?P<cut>head|tail) (?P<count>\d+))? -->\n```console\n.*?```", re.DOTALL
@@ -52,7 +55,7 @@ def with_outputs(text: str) -> str:
 
 
 def main() -> None:
-    """Write every page, remove those of units that are gone, and refresh README.md."""
+    """Write every page, remove those of units that are gone, and refresh the outputs of commands."""
     written = pages()
     for old in (ROOT / "docs/units").glob("*.md"):
         if old.relative_to(ROOT) not in written:
@@ -60,8 +63,9 @@ def main() -> None:
     for path, text in written.items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         (ROOT / path).write_text(text, encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(with_outputs(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    for name in OUTPUTS:
+        document = ROOT / name
+        document.write_text(with_outputs(document.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # What takes too long for every change: proofs, mass co-simulation, synthesis with place and route, the mutation run, the long
-# co-simulation. `nightly.sh [STAGE...]` runs all stages or those that are named, each to its end whatever became of the others,
+# co-simulations, the pool. `nightly.sh [STAGE...]` runs all stages or those that are named, each to its end whatever became of the others,
 # and leaves what it printed in reports/nightly/STAGE.txt behind a line with the date and one with the command.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 BIN=.venv/bin
 OUT=reports/nightly
+PUBLISHED=workloads/spikingformer_imagenet.yaml
 mkdir -p "$OUT"
 
 declare -A COMMANDS=(
@@ -15,9 +16,12 @@ declare -A COMMANDS=(
     [synthesis]="$BIN/python -m rtl.synthesis"
     [place-and-route]="$BIN/python -m rtl.synthesis --chip small --top --place"
     [mutation]="$BIN/python -m scripts.mutate --sample 300 --seed 1"
+    [cosim-pool]="$BIN/python -m tests.cosim.long"
     [cosim]="$BIN/archsim cosim workloads/spikingformer.yaml --chip small --images 64"
+    [cosim-sample-128]="$BIN/archsim cosim $PUBLISHED --chip adders_128 --sample 200 --seed 1"
+    [cosim-sample-512]="$BIN/archsim cosim $PUBLISHED --chip adders_512 --sample 200 --seed 1"
 )
-ORDER=(cosim-units formal cosim synthesis place-and-route mutation)
+ORDER=(cosim-units formal cosim cosim-pool cosim-sample-128 cosim-sample-512 synthesis place-and-route mutation)
 
 failed=()
 for stage in "${@:-${ORDER[@]}}"; do

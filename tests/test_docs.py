@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 
 from archsim.contracts import sequencer
-from scripts.document import with_outputs
+from scripts.document import OUTPUTS, with_outputs
 from scripts.unit_pages import ROOT, markdown, pages
 
 PAGES = pages()
@@ -29,9 +29,10 @@ def test_no_page_of_a_unit_that_is_gone():
     assert {path.relative_to(ROOT) for path in (ROOT / "docs/units").glob("*.md")} == set(PAGES)
 
 
-def test_the_outputs_in_the_readme_are_what_the_commands_print():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert text.count("<!-- output: ") == 2
+@pytest.mark.parametrize(("name", "outputs"), list(zip(OUTPUTS, (2, 4), strict=True)))
+def test_the_outputs_in_documents_are_what_the_commands_print(name, outputs):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert text.count("<!-- output: ") == outputs
     assert text == with_outputs(text), "run `make docs`"
 
 

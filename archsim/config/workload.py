@@ -14,8 +14,11 @@ from archsim.contracts.common.errors import ArchsimError
 class NetworkConfig(Strict):
     """Which network: a trained one, or a published size of which only the shapes are known."""
 
-    family: Literal["spikingformer"]
-    """the family of the network, which says how its artefact is read"""
+    family: Literal[
+        "spikingformer", "spikformer", "meta_spikeformer", "spike_driven_transformer", "spiking_moe",
+        "masked_spiking_transformer", "spiking_mlp",
+    ]  # fmt: skip
+    """the family of the network, which says how its artefact is read, and which sizes were published"""
     artefact: str | None = None
     """folder of the trained network, relative to this file"""
     size: str | None = None
@@ -50,6 +53,10 @@ class WorkloadConfig(Strict):
     """number of images to run"""
     trace: str | None = None
     """folder of recorded spikes, relative to this file; needed by mode trace of a trained network"""
+    claims: Literal["addition-only", "spike-driven", "integer-by-binary"] | None = None
+    """what the network claims of its layers, for `archsim check`. addition-only: each only adds weights where a spike is;
+    spike-driven: so does each but those on the image and the classifier, which may read integers bit plane by bit plane;
+    integer-by-binary: any layer may read integers so"""
     rates: str | None = None
     """YAML file of published firing rates in percent, by size and map, relative to this file; needed by mode trace of a size"""
     operand_bits: OperandBits = OperandBits()

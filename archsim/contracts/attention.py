@@ -76,6 +76,9 @@ FIRST_GATE = 3
 KV_OVERHEAD = 2
 """Cycles from the last addition into the count memory to the end: write back, end."""
 
+FORWARD = 2
+"""Cycles from the read of a count row to its write: an event of the same row in that cycle takes what is written, and no read."""
+
 GATE_OVERHEAD = 4
 """Cycles of the second phase of ATTEND_GATE besides one per row: address, read, AND, write."""
 

@@ -1,10 +1,11 @@
 """DMA engine: moves rows between DRAM and the banks, in order, one instruction at a time.
 
 LOAD requests bursts from DRAM and writes each row into a bank of every core of a mask. STORE reads rows of one core and sends
-them to DRAM (posted: it ends when the last beat is sent). LOAD reaches the memories that feed a core and its integers, STORE those
-that a core writes. In DRAM rows lie one behind the other, each on a beat of its own; in the bank ``row_skip`` rows may lie between
-them, so that the words of a position come side by side though each word has a place of its own in DRAM. Rows of fewer
-bytes than the bank's are filled with zeros; of a row's last beat STORE writes only the bytes that belong to it.
+them to DRAM (posted: it ends when the last beat is sent). LOAD reaches the memories that feed a core and its integers, and the
+halves of program memories; STORE those that a core writes. In DRAM rows lie one behind the other, each on a beat of its own; in
+the bank ``row_skip`` rows may lie between them, so that the words of a position come side by side though each word has a place
+of its own in DRAM. Rows of fewer bytes than the bank's are filled with zeros; of a row's last beat STORE writes only the bytes
+that belong to it.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ BANKED = (WEIGHT, PARAM, SPIKE_IN, SPIKE_OUT)
 LOADED = (WEIGHT, PARAM, SPIKE_IN, RESIDUAL, PSUM, REDUCE)
 """Those that LOAD writes."""
 
+PROGRAM = 7
+"""The program memory of the engine whose number stands in ``cores``; LOAD writes its half ``bank``."""
+
 STORED = (RESIDUAL, PSUM, REDUCE, SPIKE_OUT)
 """Those that STORE reads."""
 
@@ -37,6 +41,11 @@ TRANSFER_FIELDS = (
     Field("row_skip", 10),  # rows of the bank between one row and the next
 )
 """Fields of LOAD and STORE."""
+
+def names(memories: Sequence[int]) -> list[str]:
+    """Names of memories by their numbers, for messages."""
+    return [(*MEMORIES, "program")[number] for number in memories]
+
 
 LOAD_OVERHEAD = 2
 """Cycles from the last beat to the end of LOAD: assemble and write the row, end."""

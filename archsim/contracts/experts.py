@@ -8,7 +8,8 @@ instructions:
 * DISPATCH: each home core walks its table and sends, for every kept choice, a packet of ``rows`` rows of spikes from its
   output bank to the input bank of the expert's core, to the place of the choice's slot.
 * COLLECT: each home core sends a request for every kept choice to its expert's core, which notes it in its reply table. When all
-  requests are there, each core walks its reply table and sends the rows of each slot (spikes or membranes) back to the home core.
+  requests are there, each core walks its reply table and sends the rows of each slot back to the home core: spikes from its output
+  bank to the input bank, or membranes from its residual bank to the partial-sum bank, from where SYNAPSE adds them to a stream.
 
 Rows of a packet lie one after the other on both sides. Of the token's home row and the choice's place at the expert:
 
@@ -80,7 +81,7 @@ ROUTE_FIELDS = (
     Field("rows", 10),  # rows of a packet
     Field("source_bank", 1),
     Field("bank", 1),  # input bank that spikes go to
-    Field("membranes", 1),  # COLLECT: from residual to residual bank; else from output to input bank
+    Field("membranes", 1),  # COLLECT: from residual to partial-sum bank; else from output to input bank
 )
 """Fields of DISPATCH and COLLECT."""
 
@@ -108,7 +109,8 @@ class RouteTables:
     @cached_property
     def row_bits(self) -> int:
         """Bits of a row address in the banks between which packets move."""
-        return (max(self.chip.spike_in_rows, self.chip.spike_out_rows, self.chip.residual_rows) - 1).bit_length()
+        chip = self.chip
+        return (max(chip.spike_in_rows, chip.spike_out_rows, chip.residual_rows, chip.psum_rows) - 1).bit_length()
 
     @cached_property
     def asked(self) -> Layout:

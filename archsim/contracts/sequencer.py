@@ -5,7 +5,11 @@ An instruction is a header (opcode; producers to wait for; consumers to post to)
 * the first instruction of a queue is ready in cycle DECODE; each other one DECODE cycles after the end of the one before;
 * it starts in the first cycle from then on in which the semaphore (producer, this engine) is above 0 for each producer in ``wait``
   (and, for a SYNAPSE of a gang, every member of the gang is at that point too); each of them falls by 1 then;
+* the row of the next instruction is read from the program memory at the end of each one (the first row in cycle 0);
 * when it ends in cycle t, the semaphore (this engine, consumer) rises by 1 for each consumer in ``post``, visible from t + 1 on.
+
+Instruction i lies in row i modulo the memory's rows. A program that is longer is refilled while it runs: its parts, half a memory
+each, take the two halves in turn, the third and later ones brought by LOADs of the DMA engine.
 """
 
 from collections.abc import Mapping
@@ -47,6 +51,20 @@ _FIELDS: dict[int, tuple[Field, ...]] = {
     ATTEND_Q: attention.ATTEND_FIELDS, ATTEND_SCORES: attention.ATTEND_FIELDS, ATTEND_GATE: attention.ATTEND_FIELDS,
     TOPK: experts.TOPK_FIELDS, DISPATCH: experts.ROUTE_FIELDS, COLLECT: experts.ROUTE_FIELDS,
 }  # fmt: skip
+
+
+LEAST_REFILLED = 32
+"""Rows of a program memory that can be refilled at least: with fewer, too many instructions of the DMA engine would be for that."""
+
+
+def part(index: int, rows: int) -> int:
+    """The part of a program that instruction ``index`` lies in; a part is half of a program memory of ``rows`` rows."""
+    return index // max(1, rows // 2)
+
+
+def is_refillable(rows: int) -> bool:
+    """Whether a program memory of ``rows`` rows can hold a longer program part by part."""
+    return rows >= LEAST_REFILLED and rows % 2 == 0
 
 
 @cache

@@ -85,6 +85,23 @@ def pooled_size(size: int, first_odd: int = 0) -> int:
     return (size - first_odd + 1) // 2
 
 
+def pool_accesses(height: int, width: int, first_odd: int, left_odd: int, granules: int) -> tuple[int, int, int, int]:
+    """Law: reads and writes of the running ORs over columns, and reads and writes of the line buffer, of a tile.
+
+    Args:
+        height: rows of the tile, before the pool.
+        width: columns of the tile, before the pool.
+        first_odd: 1 if its first row is odd.
+        left_odd: 1 if its first column is odd.
+        granules: granules of a position: blocks x time steps.
+
+    Every granule writes its OR over columns, and reads the one before except in the first column; with the last column of a window
+    it writes its line, and reads the one before except in the first row.
+    """
+    ends = pooled_size(width, left_odd)
+    return granules * height * (width - 1), granules * height * width, granules * (height - 1) * ends, granules * height * ends
+
+
 def emits(index: int, size: int, first_odd: int = 0) -> bool:
     """Whether windows of the tile are complete with its row (column) ``index`` of ``size``.
 

@@ -56,6 +56,8 @@ def memories(chip: ChipParams) -> dict[str, Memory]:
         "reduce": Memory("reduction_memory", core.neuron.reduce, cores),
         "v": Memory("membrane_memory", core.neuron.v, cores + 1),
         "count": Memory("count_memory", attention.counts, 1),
+        "pool_columns": Memory("pool_memory", core.writer.columns, cores),
+        "pool_lines": Memory("pool_memory", core.writer.lines, cores),
         "count_cleared": Memory("count_memory", attention.cleared, 1),
         "route": Memory("route_memory", tables.routes, ports),
         "reply": Memory("route_memory", tables.replies, ports),

@@ -15,6 +15,7 @@ COMPONENTS = {
     "reduction_memory": ("reduction memory", "indicative"),
     "membrane_memory": ("membrane memory", "indicative"),
     "count_memory": ("count memory", "indicative"),
+    "pool_memory": ("pool memories", "indicative"),
     "route_memory": ("route and reply tables", "indicative"),
     "program_memory": ("program memory", "indicative"),
     "synapse_adders": ("synapse adders", "indicative"),
@@ -43,7 +44,7 @@ ASSUMPTIONS = (
 """What the model takes for granted, in words."""
 
 NOT_MODELLED = (
-    "event encoders, spike fetch and spike writers (their line buffers included)",
+    "event encoders, spike fetch and spike writers (the memories of the pool are modelled)",
     "sequencer logic and semaphores (the program memories are modelled)",
     "router, packet readers and crossbars of the expert engine (its tables are modelled)",
     "multicast wires, DMA engine, DRAM interface and DRAM background power",
@@ -92,7 +93,7 @@ def rates(chip: ChipParams) -> dict[str, tuple[str, float]]:
             "transposer", value("register_energy") * (chip.columns * chip.columns + 2 * chip.columns)
         ),
         "dram_bytes": ("dram", 8 * value("dram_bit")),
-        "instructions": access("program"),
+        "instructions": access("program"), "loaded_program_rows": access("program"),
         "spike_writes": access("spike_out", chip.neurons),
         ATTENTION + "spike_writes": access("attention", chip.neurons),
         "spike_reads": access("spike_in"), ATTENTION + "spike_reads": access("attention"),
@@ -101,8 +102,9 @@ def rates(chip: ChipParams) -> dict[str, tuple[str, float]]:
         "loaded_spike_rows": access("spike_in"), "stored_spike_rows": access("spike_out"),
         "weight_reads": access("weight"), "param_reads": access("param"),
     }  # fmt: skip
-    for memory in ("route", "reply"):
-        table |= {f"{memory}_{kind}": access(memory) for kind in ("reads", "writes")}
+    named = {"route": "route", "reply": "reply", "pool_column": "pool_columns", "pool_line": "pool_lines"}
+    for counter, memory in (named | {ATTENTION + "mark": "count_cleared"}).items():
+        table |= {f"{counter}_{kind}": access(memory) for kind in ("reads", "writes")}
     for memory in ("psum", "residual", "reduce", "v", "count"):
         for access_kind in ("reads", "writes"):
             table[f"{memory}_{access_kind}"] = table[f"{ATTENTION}{memory}_{access_kind}"] = access(memory)
@@ -158,7 +160,7 @@ def area_mm2(chip: ChipParams) -> dict[str, float]:
     return result
 
 
-def field_energy_pj(accumulates: int, multiply_accumulates: int) -> float:
+def field_energy_pj(accumulates: float, multiply_accumulates: float) -> float:
     """The field's figure, pJ: 0.9 per accumulate, 4.6 per multiply-accumulate (fp32, 45 nm), no memory."""
     return value("field_ac") * accumulates + value("field_mac") * multiply_accumulates
 

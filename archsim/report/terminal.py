@@ -53,7 +53,7 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("area", f"{summary['area_mm2']['total']:.4g} mm2 (modelled at 45 nm)"),
         ("DRAM", f"{number(summary['dram_bytes'])} bytes"),
     ]
-    return lines + _products(summary) + _quality(summary)
+    return lines + _products(summary) + _experts(summary) + _quality(summary)
 
 
 def number(value: float) -> str:
@@ -73,6 +73,19 @@ def _products(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             )
         lines.append(("K^T V", text))
     return lines
+
+
+def _experts(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Load of each layer's experts over all images, choices without room, and cycles in which a flit waited."""
+    return [
+        (
+            "experts",
+            f"{entry['name']}: {' '.join(map(number, entry['accepted']))} tokens of {' '.join(map(number, entry['chosen']))} "
+            f"that chose them, {number(entry['dropped'])} dropped; {number(entry['flit_stalls'])} cycles in which one of "
+            f"{number(entry['flits'])} flits waited (all images)",
+        )
+        for entry in summary["experts"]
+    ]
 
 
 def _quality(summary: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -33,11 +33,11 @@ def _bank(memory: CoreMemory, fields: Mapping[str, int]) -> NDArray[np.generic]:
 
 
 def _check(fields: Mapping[str, int], memories: Sequence[int]) -> None:
-    if min(fields["rows"], fields["row_bytes"]) < 1 or fields["cores"] < 1:
+    if min(fields["rows"], fields["row_bytes"]) < 1 or (fields["cores"] < 1 and fields["memory"] != contract.PROGRAM):
         raise ArchsimError(f"dma: rows, row_bytes and cores of 1 or more required, given {dict(fields)}")
     if fields["memory"] not in memories:
         raise ArchsimError(
-            f"dma: a memory of {[contract.MEMORIES[number] for number in memories]} required, given {fields['memory']}"
+            f"dma: a memory of {contract.names(memories)} required, given {fields['memory']}"
         )
 
 
@@ -109,12 +109,14 @@ def load(
     ``latencies``: cycles from request to first beat, burst by burst, cyclic; None: the chip's constant. Returns the cycles from
     the start to the end. Raises ArchsimError for a transfer without rows, bytes or cores.
     """
-    _check(fields, contract.LOADED)
+    _check(fields, (*contract.LOADED, contract.PROGRAM))
     bus, count = chip.dram_bus_bytes, fields["rows"]
     rows = np.zeros((count, -(-fields["row_bytes"] // bus) * bus), np.uint8)
     waits = np.array([chip.dram_latency_cycles] if latencies is None else latencies, np.int64)
     burst = chip.dram_burst_bytes // bus
     cycles = _load(memories.dram, fields["dram_address"], bus, burst, chip.dram_outstanding, waits, rows)
+    if fields["memory"] == contract.PROGRAM:  # the stepped sequencer decodes its program before it runs
+        return cycles
     layout = row_layout(chip, fields["memory"])
     for index, data in enumerate(rows[:, : fields["row_bytes"]]):
         word = int.from_bytes(data.tobytes(), "little") & ((1 << layout.width) - 1)

@@ -157,7 +157,7 @@ def route(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> in
         readers = [Reader(table, bank, rows) for table, bank in zip(homes, sources, strict=True)]
         return send(params.request, readers, write) + 1
     if fields["membranes"]:
-        sources = targets = [core.residual for core in cores]
+        sources, targets = [core.residual for core in cores], [core.psum for core in cores]
     counts = [0] * chip.cores
 
     def note(output: int, source: int, flit: Any) -> None:

@@ -34,19 +34,26 @@ class Banks(NamedTuple):
     keys: NDArray[np.uint64]
     values: NDArray[np.uint64]
     counts: NDArray[np.int32]
+    cleared: NDArray[np.uint64]
     out: NDArray[np.uint64]
 
 
 class Scratch(NamedTuple):
-    """State of an ATTEND kernel: sums int32 [M]; gate words uint64 [words x steps]; K and V, also transposed, uint64 [2, M].
+    """State of an ATTEND kernel, and its recordings [tile, steps, words, M] in the neuron unit's.
 
-    The recordings of the neuron unit are of [tile, steps, words, M].
+    Attributes:
+        sums: int32 [M].
+        gate: gate words, uint64 [words x steps].
+        words, turned: words of K and V, also transposed, uint64 [2, M].
+        last: rows of the count memory that are on their way to it, int64 [FORWARD].
+        neuron: of the neuron unit.
     """
 
     sums: NDArray[np.int32]
     gate: NDArray[np.uint64]
     words: NDArray[np.uint64]
     turned: NDArray[np.uint64]
+    last: NDArray[np.int64]
     neuron: NeuronScratch
 
 
@@ -60,7 +67,8 @@ def scratch_for(chip: ChipParams, gates: int, recording: Recording) -> Scratch:
     """Scratch for ATTEND instructions of at most ``gates`` words x steps."""
     neuron = NeuronScratch.empty(chip.columns, *recording)
     words, turned = (np.zeros((2, chip.columns), np.uint64) for _ in range(2))
-    return Scratch(np.zeros(chip.columns, np.int32), np.zeros(gates, np.uint64), words, turned, neuron)
+    last = np.zeros(contract.FORWARD, np.int64)
+    return Scratch(np.zeros(chip.columns, np.int32), np.zeros(gates, np.uint64), words, turned, last, neuron)
 
 
 @kernel
@@ -85,11 +93,14 @@ def neurons(f, kind, token, word, step, bits, width, scratch, out, counts):
 
 
 @kernel
-def gather_q(f, columns, token, word, step, queries, counts_memory, sums, compute, counts):
-    """Sums of one output word of ATTEND_Q: the count rows of the events of its head's Q words; returns the cycles."""
+def gather_q(f, columns, token, word, step, banks, sums, compute, counts):
+    """Sums of one output word of ATTEND_Q: the count rows of the events of its head's Q words; returns the cycles.
+
+    A row that is marked as holding 0 takes its cycle and is not read.
+    """
     cycles, head = 0, word // f.head_words * f.head_words
     for other in range(f.head_words):
-        q = word_at(f, queries, f.q_base, token, step, head + other)
+        q = word_at(f, banks.queries, f.q_base, token, step, head + other)
         events = popcount(q)
         cycles += word_cycles(events, 0)
         counts[COUNT.words] += 1
@@ -97,14 +108,16 @@ def gather_q(f, columns, token, word, step, queries, counts_memory, sums, comput
         counts[COUNT.events] += events
         counts[COUNT.lane_events] += events
         counts[COUNT.spike_reads] += 1
-        counts[COUNT.count_reads] += events
+        counts[COUNT.mark_reads] += 1
         counts[COUNT.additions] += events * min(f.segment, columns)
+        marks = banks.cleared[count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns) // columns]
+        counts[COUNT.count_reads] += popcount(q & ~marks)
         while q and compute:
             channel = lowest_bit(q)
             q &= q - np.uint64(1)
             row = count_row(f.count_base, f.count_step, step, word, other, channel, f.head_words, columns)
             for column in range(columns):
-                sums[column] += counts_memory[row, column]
+                sums[column] += banks.counts[row, column]
     return cycles
 
 
@@ -127,7 +140,7 @@ def gather_scores(f, columns, token, word, step, queries, keys, values, sums, co
         counts[COUNT.additions] += popcount(v)
     cycles = f.tokens * f.head_words
     counts[COUNT.popcounts] += cycles
-    counts[COUNT.spike_reads] += 2 * cycles + f.tokens
+    counts[COUNT.spike_reads] += 3 * cycles  # a word of V is read with each pair of a head that has several words
     return cycles
 
 
@@ -158,9 +171,7 @@ def attend_tile(f, kind, bits, p_count, banks, scratch, compute, counts):
             for step in range(f.steps):
                 sums[:] = 0
                 if kind == 0:
-                    cycles = gather_q(
-                        f, columns, token, word, step, banks.queries, banks.counts, sums, compute, counts
-                    )
+                    cycles = gather_q(f, columns, token, word, step, banks, sums, compute, counts)
                 elif kind == 1:
                     cycles = gather_scores(
                         f, columns, token, word, step, banks.queries, banks.keys, banks.values, sums, counts
@@ -221,13 +232,13 @@ def apply_gate(f, gate, queries, trace, out, counts):
 
 
 @kernel
-def multiply(f, columns, banks, words, turned, counts):
+def multiply(f, columns, banks, scratch, counts):
     """ATTEND_KV on the engine that the instruction names; returns its cycles."""
     if f.popcount:
-        multiply_kv(f, columns, banks.keys, banks.values, banks.counts, words, turned, counts)
+        multiply_kv(f, columns, banks, scratch.words, scratch.turned, counts)
         counts[COUNT.fill_cycles] += FIRST_PAIR + KV_OVERHEAD
         return f.product_cycles
-    events = count_kv(f, columns, banks.keys, banks.values, banks.counts, counts)
+    events = count_kv(f, columns, banks, scratch.last, counts)
     cycles = kv_cycles(events)
     counts[COUNT.fill_cycles] += cycles - events
     return cycles
@@ -237,7 +248,7 @@ def multiply(f, columns, banks, words, turned, counts):
 def run_attend(kind, f, bits, neurons, banks, scratch, compute, trace, counts):
     """ATTEND_KV (kind -1), or as in :func:`attend_tile`; without ``compute`` the rows of ``trace`` are stored."""
     if kind < 0:
-        return multiply(f, len(scratch.sums), banks, scratch.words, scratch.turned, counts)
+        return multiply(f, len(scratch.sums), banks, scratch, counts)
     taken, busy = attend_tile(f, kind, bits, neurons, banks, scratch, compute or kind == 2, counts)
     cycles = taken + drain(0)
     if kind == 2:
@@ -266,20 +277,23 @@ def attend(
         fields: ATTEND_FIELDS of the contract.
         chip: the chip.
         memory: the attention unit's memories; written.
-        trace: output rows to store instead of computed ones, uint64 [tile x slices x words, L]; None computes them.
+        trace: output rows to store instead of computed ones, uint64 [tile x slices x words, L]; None or no row computes them.
         record: return membrane inputs and potentials.
 
-    Returns the duration in cycles, counters int64 [COUNTERS], and the recording [tile, steps, words x M] (empty if none).
+    Returns the duration in cycles, counters int64 [COUNTERS], and the recording [tile, steps, words x M] (empty if none);
+    that of ATTEND_GATE is of the gate alone, [1, steps, words x M].
     """  # fmt: skip
     f, counts = entry(FIELDS, completed(fields, chip)), np.zeros(len(COUNTERS), np.int64)
     tile, steps, words, columns = *(fields[name] for name in ("tile", "steps", "words")), chip.columns
-    shape = (tile if record and opcode != sequencer.ATTEND_KV else 0, steps, words, columns)
+    recorded = {sequencer.ATTEND_KV: 0, sequencer.ATTEND_GATE: 1}.get(opcode, tile)
+    shape = (recorded if record else 0, steps, words, columns)
     recording = Recording(np.zeros(shape, np.int32), np.zeros(shape, np.int32))
     scratch = scratch_for(chip, steps * words, recording)
     rows = np.zeros((0, chip.lanes), np.uint64) if trace is None else trace
     banks = Banks(
-        memory.spikes[fields["q_bank"]], memory.spikes[2], memory.spikes[3], memory.counts, memory.out[fields["out_bank"]]
+        memory.spikes[fields["q_bank"]], memory.spikes[2], memory.spikes[3], memory.counts, memory.cleared,
+        memory.out[fields["out_bank"]],
     )
     kind = opcode - sequencer.ATTEND_Q
-    cycles = run_attend(kind, f, chip.membrane_bits, chip.neurons, banks, scratch, trace is None, rows, counts)
+    cycles = run_attend(kind, f, chip.membrane_bits, chip.neurons, banks, scratch, not len(rows), rows, counts)
     return cycles, counts, Recording(*(values.reshape(len(values), steps, words * columns) for values in recording))

@@ -8,6 +8,7 @@ from archsim.results import COUNT
 from archsim.units.core import word_cycles
 from archsim.units.transposer import transpose
 
+FORWARD = contract.FORWARD
 count_row = njit(contract.count_row)
 kv_operations = njit(contract.kv_operations)
 
@@ -27,34 +28,53 @@ def segment_of(channel, segment):
 
 
 @kernel
-def count_kv(f, columns, keys, values, counts_memory, counts):
-    """ATTEND_KV: K^T V into the count memory; returns its events (one at least per K word and V word)."""
-    total = 0
+def mark(columns, row, seen, cleared, counts):
+    """Store the marks of the block of count rows from ``row`` on: all its rows but those in ``seen``."""
+    cleared[row // columns] = (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - columns)) & ~seen
+    counts[COUNT.mark_writes] += 1
+
+
+@kernel
+def count_kv(f, columns, banks, last, counts):
+    """ATTEND_KV: K^T V into the count memory; returns its events (one at least per K word and V word).
+
+    Words and events come one a cycle, so the rows of the last cycles (-1: none) say which event finds its row on its way;
+    ``last``: scratch for them, int64 [FORWARD].
+    """
+    total, counts_memory = 0, banks.counts
+    last[:] = -1
     for step in range(f.steps):
         for word in range(f.words):
             head = word // f.head_words * f.head_words
             for other in range(f.head_words):
                 first = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns)
+                seen = np.uint64(0)
                 counts_memory[first : first + columns] = 0
                 for token in range(f.tokens):
-                    k = word_at(f, keys, f.k_base, token, step, head + other)
-                    v = word_at(f, values, f.v_base, token, step, word)
-                    events = popcount(k)
+                    k = word_at(f, banks.keys, f.k_base, token, step, head + other)
+                    v = word_at(f, banks.values, f.v_base, token, step, word)
+                    events, cycle = popcount(k), total
                     total += word_cycles(events, 0)
                     counts[COUNT.words] += 1
                     counts[COUNT.empty_words] += events == 0
                     counts[COUNT.events] += events
                     counts[COUNT.lane_events] += events
+                    seen |= k
+                    if events == 0:
+                        last[cycle % FORWARD] = -1
                     while k:
                         channel = lowest_bit(k)
                         k &= k - np.uint64(1)
+                        counts[COUNT.count_reads] += last[cycle % FORWARD] != first + channel
+                        last[cycle % FORWARD] = first + channel
+                        cycle += 1
                         gated = v & segment_of(channel, f.segment)
                         counts[COUNT.additions] += popcount(gated)
                         while gated:
                             counts_memory[first + channel, lowest_bit(gated)] += 1
                             gated &= gated - np.uint64(1)
+                mark(columns, first, seen, banks.cleared, counts)
     counts[COUNT.spike_reads] += 2 * counts[COUNT.words]
-    counts[COUNT.count_reads] += counts[COUNT.events]
     counts[COUNT.count_writes] += counts[COUNT.events]
     return total
 
@@ -71,27 +91,30 @@ def take_block(f, columns, keys, values, place, first, words):
 
 
 @kernel
-def multiply_kv(f, columns, keys, values, counts_memory, words, turned, counts):
+def multiply_kv(f, columns, banks, words, turned, counts):
     """ATTEND_KV with ``popcount``: K^T V into the count memory, M tokens at a time; ``words``, ``turned``: scratch [2, M]."""
     for step in range(f.steps):
         for word in range(f.words):
             head = word // f.head_words * f.head_words
             for other in range(f.head_words):
                 row = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns)
-                counts_memory[row : row + columns] = 0
+                banks.counts[row : row + columns] = 0
+                seen = np.uint64(0)
                 for first in range(0, f.tokens, columns):
-                    count = take_block(f, columns, keys, values, (step, word, head + other), first, words)
+                    count = take_block(f, columns, banks.keys, banks.values, (step, word, head + other), first, words)
                     transpose(words[0, :count], turned[0])
                     transpose(words[1, :count], turned[1])
                     for channel in range(columns):
                         if turned[0, channel] == 0:
                             continue
+                        seen |= np.uint64(1) << np.uint64(channel)
                         begin = channel // f.segment * f.segment
                         for column in range(begin, min(begin + f.segment, columns)):
                             both = turned[0, channel] & turned[1, column]
-                            counts_memory[row + channel, column] += popcount(both)
+                            banks.counts[row + channel, column] += popcount(both)
                             counts[COUNT.additions] += 1
                         counts[COUNT.count_reads] += 1
+                mark(columns, row, seen, banks.cleared, counts)
     counts[COUNT.count_writes] = counts[COUNT.count_reads]
     pairs = f.steps * f.words * f.head_words
     counts[COUNT.popcounts] = kv_operations(f.tokens, pairs, columns)

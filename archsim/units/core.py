@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from archsim.contracts import core as contract
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import NONE
+from archsim.contracts.spike_writer import pool_accesses
 from archsim.jit import entry, kernel, njit, popcount
 from archsim.results import COUNT, COUNTERS, Recording
 from archsim.units.event_encoder import word_cycles
@@ -219,6 +220,16 @@ def scratch_for(chip: ChipParams, fields: Sequence[Mapping[str, int]], recording
     return Scratch.empty(chip, max(events, default=0), max(entries, default=0), max(widths, default=0), recording)
 
 
+def account(head: Mapping[str, int]) -> NDArray[np.int64]:
+    """Counters int64 [COUNTERS] of a SYNAPSE that follow from its fields, which kernels do not count: the pool's memories."""
+    counts = np.zeros(len(COUNTERS), np.int64)
+    if head["pool"]:
+        steps = head["steps"] * (1 if head["planes"] else head["slices"])
+        sizes = (head[name] for name in ("out_height", "out_width", "pool_first_odd", "pool_left_odd"))
+        counts[COUNT.pool_column_reads : COUNT.pool_line_writes + 1] = pool_accesses(*sizes, head["blocks"] * steps)
+    return counts
+
+
 def synapse(
     heads: Sequence[Mapping[str, int]],
     chip: ChipParams,
@@ -232,14 +243,15 @@ def synapse(
         heads: SYNAPSE_FIELDS of the contract for each member; they differ in ``columns`` and ``param_base`` at most.
         chip: the chip.
         memories: the members' memories in the order of the cores, the leader (whose input all share) first; written.
-        traces: for each member the rows to store instead of computed ones, uint64 [positions x slices, L]; or None.
+        traces: for each member the rows to store instead of computed ones, uint64 [positions x slices, L]; None or no row
+            computes them.
         record: return membrane inputs and potentials.
 
     Returns the duration in cycles, counters int64 [members, COUNTERS], and a recording per member (empty if not recorded).
     """  # fmt: skip
     head, cycles = heads[0], 0
     steps = head["steps"] * (1 if head["planes"] else head["slices"])
-    counts, recordings = np.zeros((len(memories), len(COUNTERS)), np.int64), []
+    counts, recordings = np.stack([account(head)] * len(memories)), []
     for member, memory in enumerate(memories):
         shape = (head["out_height"] * head["out_width"] if record else 0, steps, chip.columns)
         recording = Recording(np.zeros(shape, np.int32), np.zeros(shape, np.int32))
@@ -250,7 +262,7 @@ def synapse(
         )  # fmt: skip
         f, scratch = entry(contract.SYNAPSE_FIELDS, heads[member]), scratch_for(chip, heads[:1], recording)
         trace = np.zeros((0, chip.lanes), np.uint64) if traces is None else traces[member]
-        cycles = run_synapse(f, chip.membrane_bits, banks, scratch, traces is None, trace, member == 0, counts[member])
+        cycles = run_synapse(f, chip.membrane_bits, banks, scratch, not len(trace), trace, member == 0, counts[member])
         recordings.append(recording)
     return cycles, counts, recordings if record else []
 

@@ -19,7 +19,7 @@ LOADED = {
     contract.WEIGHT: "loaded_weight_rows", contract.PARAM: "loaded_param_rows", contract.SPIKE_IN: "loaded_spike_rows",
     contract.RESIDUAL: "residual_writes", contract.PSUM: "psum_writes", contract.REDUCE: "reduce_writes",
 }  # fmt: skip
-"""Counter of the rows that LOAD writes to a memory."""
+"""Counter of the rows that LOAD writes to a memory of the cores."""
 
 STORED = {
     contract.RESIDUAL: "residual_reads", contract.PSUM: "psum_reads", contract.REDUCE: "reduce_reads",
@@ -178,6 +178,11 @@ def move_out(f, sizes, stack):
             store_integers(dram, start, end, sizes.membrane_bits, stack.reduce[core, row])
 
 
+def target_cores(fields: Mapping[str, int]) -> int:
+    """Mask of the cores whose memories a LOAD writes or a STORE reads: none if it is of a program memory."""
+    return 0 if fields["memory"] == contract.PROGRAM else fields["cores"]
+
+
 def account(
     fields: Mapping[str, int], chip: ChipParams, latencies: Sequence[int] | None = None
 ) -> tuple[int, NDArray[np.int64]]:
@@ -188,7 +193,10 @@ def account(
     if fields["opcode"] == STORE:
         counts[getattr(COUNT, STORED[fields["memory"]])] = rows
         return contract.store_cycles(beats), counts
-    counts[getattr(COUNT, LOADED[fields["memory"]])] = rows * fields["cores"].bit_count()
+    if fields["memory"] == contract.PROGRAM:
+        counts[COUNT.loaded_program_rows] = rows
+    else:
+        counts[getattr(COUNT, LOADED[fields["memory"]])] = rows * fields["cores"].bit_count()
     burst_beats = chip.dram_burst_bytes // chip.dram_bus_bytes
     waits = latencies or [chip.dram_latency_cycles]
     return contract.load_cycles(beats, burst_beats, chip.dram_outstanding, waits), counts
@@ -197,8 +205,11 @@ def account(
 def load(
     fields: Mapping[str, int], chip: ChipParams, memories: Memories, latencies: Sequence[int] | None = None
 ) -> tuple[int, NDArray[np.int64]]:
-    """Run a LOAD; ``latencies`` per burst (cycles) replace the chip's constant. Returns cycles and counters."""
-    move_in(entry(contract.TRANSFER_FIELDS, fields), fields["cores"], Sizes.of(chip), memories.stack)
+    """Run a LOAD; ``latencies`` per burst (cycles) replace the chip's constant. Returns cycles and counters.
+
+    One of a program memory takes its time and changes nothing here: the queues were decoded before the run.
+    """
+    move_in(entry(contract.TRANSFER_FIELDS, fields), target_cores(fields), Sizes.of(chip), memories.stack)
     return account({**fields, "opcode": LOAD}, chip, latencies)
 
 

@@ -156,7 +156,7 @@ def ask(params: ExpertsParams, requests: Packets, orders: list[NDArray], replies
 def move(packets: Packets, rows: int, orders: list[NDArray], sources: list[NDArray], targets: list[NDArray]) -> None:
     """Copy the rows of packets from the bank of each sender to the bank of each receiver, in the order of arrival.
 
-    Raises ArchsimError for a row that does not exist, and where a bank would be read and written at one row.
+    Raises ArchsimError for a row that does not exist.
     """
     for kind, first, banks in (("source", packets.source, sources), ("target", packets.target, targets)):
         end, size = int(first.max(initial=0)) + rows, len(banks[0])
@@ -164,10 +164,6 @@ def move(packets: Packets, rows: int, orders: list[NDArray], sources: list[NDArr
             raise ArchsimError(f"experts: a packet reaches {kind} row {end - 1}, required below {size}")
     read = packets.source[:, None] + np.arange(rows)
     written = packets.target[:, None] + np.arange(rows)
-    for port, bank in enumerate(sources):
-        shared = np.intersect1d(read[packets.port == port], written[packets.destination == port])
-        if bank is targets[port] and shared.size:
-            raise ArchsimError(f"experts: core {port} would send and get one row; required rows apart")
     data = np.zeros((len(read), rows, sources[0].shape[1]), sources[0].dtype)
     for port, bank in enumerate(sources):
         data[packets.port == port] = bank[read[packets.port == port]]
@@ -195,12 +191,12 @@ def route(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> tu
     end, orders = send(params.reply if collects else params.request, packets, f.rows, counts)
     membranes = bool(collects and f.membranes)
     if membranes:
-        sources = targets = [core.residual for core in memories.cores]
+        sources, targets = [core.residual for core in memories.cores], [core.psum for core in memories.cores]
     else:
         sources = [core.spike_out[f.source_bank] for core in memories.cores]
         targets = [core.spike_in[f.bank] for core in memories.cores]
     move(packets, f.rows, orders, sources, targets)
     moved = len(packets.port) * f.rows
     counts[COUNT.residual_reads if membranes else COUNT.copied_rows] += moved
-    counts[COUNT.residual_writes if membranes else COUNT.copied_row_writes] += moved
+    counts[COUNT.psum_writes if membranes else COUNT.copied_row_writes] += moved
     return asked + end + DONE, counts

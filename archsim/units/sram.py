@@ -1,12 +1,13 @@
 """Contents of the chip's memories during a run, and how DRAM bytes become rows."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts import dma, router
+from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import param_layout
 
@@ -52,12 +53,14 @@ class AttentionMemory:
     Attributes:
         spikes: uint64 [4 banks (Q0, Q1, K, V), attention_rows, L].
         out: uint64 [2 banks, attention_rows, L].
-        counts: int32 [count_rows, M].
+        counts: int32 [count_rows, M]; rows that are marked are 0.
+        cleared: uint64 [blocks of M count rows], marks of the rows that nothing was added to: the hardware does not read them.
     """
 
     spikes: NDArray[np.uint64]
     out: NDArray[np.uint64]
     counts: NDArray[np.int32]
+    cleared: NDArray[np.uint64]
 
     @classmethod
     def empty(cls, chip: ChipParams) -> "AttentionMemory":
@@ -66,6 +69,7 @@ class AttentionMemory:
             spikes=np.zeros((4, chip.attention_rows, chip.lanes), np.uint64),
             out=np.zeros((2, chip.attention_rows, chip.lanes), np.uint64),
             counts=np.zeros((chip.count_rows, chip.columns), np.int32),
+            cleared=np.zeros(AttentionParams(chip).cleared.rows, np.uint64),
         )
 
 
@@ -104,6 +108,7 @@ class Stack(NamedTuple):
     spikes: NDArray[np.uint64]
     out: NDArray[np.uint64]
     counts: NDArray[np.int32]
+    cleared: NDArray[np.uint64]
     dram: NDArray[np.uint8]
 
 
@@ -130,7 +135,7 @@ class Memories:
     @property
     def attention(self) -> AttentionMemory:
         """The attention unit's memories; views."""
-        return AttentionMemory(*self.stack[7:10])
+        return AttentionMemory(*self.stack[7:11])
 
     @property
     def dram(self) -> NDArray[np.uint8]:
@@ -170,6 +175,14 @@ def rows_from_bytes(chip: ChipParams, memory: int, data: NDArray[np.uint8]) -> N
 def integers_from_bytes(data: NDArray[np.uint8], width: int, count: int) -> NDArray[np.int64]:
     """Two's-complement integers [rows, count] of ``width`` bits from packed bytes [rows, bytes]; missing bytes are 0."""
     return _integers(_fit(np.unpackbits(data, axis=1, bitorder="little"), width * count), count)
+
+
+def rows_to_bytes(width: int, rows: NDArray[Any], row_bytes: int) -> NDArray[np.uint8]:
+    """Rows of words or two's-complement integers [rows, elements] as bytes [rows, row_bytes], ``width`` bits an element."""
+    octets = np.ascontiguousarray(rows.astype("<i8" if rows.dtype.kind == "i" else "<u8")).view(np.uint8)
+    bits = np.unpackbits(octets.reshape(*rows.shape, 8), axis=2, bitorder="little")[:, :, :width]
+    data = np.packbits(bits.reshape(len(rows), -1), axis=1, bitorder="little")
+    return np.pad(data, ((0, 0), (0, max(0, row_bytes - data.shape[1]))))[:, :row_bytes]
 
 
 def _fit(bits: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:

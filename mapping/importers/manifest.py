@@ -39,6 +39,11 @@ MAPPING = Rule("a mapping", lambda value: isinstance(value, dict))
 ENTRIES = Rule("a list of at least one mapping", lambda value: isinstance(value, list) and bool(value))
 SHAPE = Rule("a shape: a list of two or more integers of at least 1",
              lambda value: isinstance(value, list) and len(value) > 1 and all(map(_is_count, value)))  # fmt: skip
+POOL_KEYS = ("kernel", "stride", "padding")
+POOL = Rule(
+    f"null or a mapping with {POOL_KEYS}",
+    lambda value: value is None or (isinstance(value, dict) and all(name in value for name in POOL_KEYS)),
+)
 
 
 def check(place: Path, manifest: Any, rules: Mapping[KeyPath, Rule]) -> None:

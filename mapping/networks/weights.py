@@ -6,6 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mapping.ir import Network
+
 Kernel = tuple[NDArray[np.float64], NDArray[np.float64]]
 """Weights [Cout, Cin, kernel height, kernel width] and bias [Cout], a norm folded in."""
 
@@ -16,6 +18,15 @@ class Weights(Protocol):
     def conv(self, name: str, norm: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
         """A convolution of weights ``shape`` as in the checkpoint, its own bias if ``bias``, and the norm behind it, folded."""
 
+    def plain(self, name: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
+        """A convolution without a norm."""
+
+    def norm(self, name: str, channels: int) -> Kernel:
+        """Scale and offset [channels] of a norm that is not folded here."""
+
+    def table(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Other learned numbers."""
+
     def linear(self, name: str, shape: tuple[int, int]) -> Kernel:
         """A linear layer with bias and without a norm: weights [classes, channels], bias [classes]."""
 
@@ -24,6 +35,13 @@ class Weights(Protocol):
 
     def unused(self, name: str, parameters: int) -> None:
         """Parameters that the checkpoint holds and no computation reads."""
+
+
+class Size(Protocol):
+    """A size of a family of networks."""
+
+    def network(self, weights: Weights, image_limit: float = 1.0, head_limit: float = 1.0) -> Network:
+        """The network with these weights; the limits are as in :class:`~mapping.ir.Network`."""
 
 
 @dataclass
@@ -38,9 +56,23 @@ class Shapes:
 
     def conv(self, name: str, norm: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
         """Zeros; a norm has a gain and an offset for each channel."""
+        self.norm(norm, shape[0])
+        return self.plain(name, shape, bias)
+
+    def plain(self, name: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
+        """Zeros."""
         self.parameters[name] = int(np.prod(shape)) + shape[0] * bias
-        self.parameters[norm] = 2 * shape[0]
         return _zeros(*shape, *([1] * (4 - len(shape)))), _zeros(shape[0])
+
+    def norm(self, name: str, channels: int) -> Kernel:
+        """Zeros."""
+        self.parameters[name] = 2 * channels
+        return _zeros(channels), _zeros(channels)
+
+    def table(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Zeros."""
+        self.parameters[name] = int(np.prod(shape))
+        return _zeros(*shape)
 
     def linear(self, name: str, shape: tuple[int, int]) -> Kernel:
         """Zeros."""
@@ -69,8 +101,20 @@ class Synthetic:
 
     def conv(self, name: str, norm: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
         """Random weights and a bias of 0, as if the norm had been folded in."""
+        return self.plain(name, shape)
+
+    def plain(self, name: str, shape: tuple[int, ...], bias: bool = False) -> Kernel:
+        """Random weights and a bias of 0."""
         weight = self._normal(name, shape).reshape(*shape, *([1] * (4 - len(shape))))
         return weight, np.zeros(shape[0])
+
+    def norm(self, name: str, channels: int) -> Kernel:
+        """It changes nothing."""
+        return np.ones(channels), np.zeros(channels)
+
+    def table(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+        """Zeros."""
+        return np.zeros(shape)
 
     def linear(self, name: str, shape: tuple[int, int]) -> Kernel:
         """Random weights and a bias of 0."""

@@ -11,6 +11,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.dma import LOADED, MEMORIES, STORED, TRANSFER_FIELDS, row_beats
 from archsim.contracts.neuron import param_layout
+from archsim.contracts.sequencer import INSTRUCTION_BYTES
 from rtl.payload import load_port, shape
 from rtl.units.spike_fetch import scaled
 
@@ -43,7 +44,8 @@ def row_bits(chip: ChipParams) -> dict[str, int]:
 
 def row_write_layout(chip: ChipParams) -> Layout:
     """A row on its way to the banks: ``data`` is wide enough for the longest row, and 0 above a shorter one."""
-    data = Field("data", max(row_bits(chip)[MEMORIES[memory]] for memory in LOADED))
+    widths = (8 * INSTRUCTION_BYTES, *(row_bits(chip)[MEMORIES[memory]] for memory in LOADED))
+    data = Field("data", max(widths))
     return Layout.of("row_write", [*(TRANSFER.by_name[name] for name in ("cores", "memory", "bank", "row")), data])
 
 
@@ -113,7 +115,8 @@ class Dma(Component):
     * ``transfer``: fields of the instruction, ``store``: it is a STORE; constant from two cycles before ``start``, its first
       cycle, to ``done``, its last.
     * ``request``: a burst; ``beat``: a beat that LOAD gets; ``send``: a beat of STORE.
-    * ``write``: a row for ``cores`` (a bit each); ``read``: a row of the one core, answered a cycle later.
+    * ``write``: a row for ``cores`` (a bit each; of a program memory the engine); ``read``: a row of the one core, answered a
+      cycle later.
     """
 
     def __init__(self, chip: ChipParams):

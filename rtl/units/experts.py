@@ -30,7 +30,7 @@ def bank_ports(chip: ChipParams) -> dict[str, Member]:
         })),
         "read_residual": Out(read_port(residual)), "read_psum": Out(read_port(core.neuron.psum)),
         "write_spikes": load_port(bank_write_layout(spikes.address_bits, row)).flip(),
-        "write_residual": load_port(row_write_layout(residual)).flip(),
+        "write_psum": load_port(row_write_layout(core.neuron.psum)).flip(),
     }  # fmt: skip
 
 
@@ -42,7 +42,7 @@ class Experts(Component):
     * ``opcode``, and ``topk`` or ``route``: fields of the instruction, constant from ``start``, its first cycle, to ``done``, its
       last.
     * ``read_out``, ``read_residual``, ``read_psum`` (arrays): a row of a core's bank, answered a cycle later.
-    * ``write_spikes``, ``write_residual`` (arrays): a row for a core's bank.
+    * ``write_spikes``, ``write_psum`` (arrays): a row for a core's bank.
     * ``tables`` (array): a row of both tables, answered a cycle later while no instruction runs; ``state``: the router's. Only
       observers need them.
     """
@@ -167,15 +167,14 @@ class Experts(Component):
         params, route = self.params, self.route
         valid, row = Signal(name=f"written{core}"), Signal(params.row_bits, name=f"row{core}")
         data = Signal(max(params.spike_bits, params.membrane_bits), name=f"data{core}")
-        spikes, residual = self.write_spikes[core], self.write_residual[core]
+        spikes, psum = self.write_spikes[core], self.write_psum[core]
         request, answer = self.request.o[core], self.answer.o[core]
         flits = Signal(shape(params.request_flit)), Signal(shape(params.reply_flit))
         m.d.comb += [
             flits[0].eq(request.payload.data), flits[1].eq(answer.payload.data),
             spikes.valid.eq(valid & ~(self.collect & route.membranes)), spikes.payload.bank.eq(route.bank),
             spikes.payload.row.eq(row), Cat(spikes.payload.data).eq(data),
-            residual.valid.eq(valid & self.collect & route.membranes), residual.payload.row.eq(row),
-            residual.payload.data.eq(data),
+            psum.valid.eq(valid & self.collect & route.membranes), psum.payload.row.eq(row), psum.payload.data.eq(data),
         ]  # fmt: skip
         m.d.sync += valid.eq(answer.valid | (request.valid & ~self.collect))
         with m.If(answer.valid | request.valid):

@@ -10,8 +10,8 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.sequencer import COLLECT, DISPATCH, TOPK
 from archsim.units.sram import Memories
 
-ROWS, HALF = 512, 512
-"""Rows of the spike banks; rows of the residual banks in which results wait, and as many in which they arrive."""
+ROWS, SCORES = 512, 64
+"""Rows of each bank; rows of the partial-sum banks in which scores lie."""
 
 
 def chip_of(name: str, cores: int, lanes: int, columns: int, neurons: int, bits: int, depth: int) -> ChipParams:
@@ -19,7 +19,7 @@ def chip_of(name: str, cores: int, lanes: int, columns: int, neurons: int, bits:
     return ChipParams(
         name=name, clock_mhz=100.0, cores=cores, lanes=lanes, columns=columns, neurons=neurons, weight_bits=4,
         membrane_bits=bits, weight_rows=64, param_rows=4, spike_in_rows=ROWS, spike_out_rows=ROWS,
-        residual_rows=2 * HALF, psum_rows=64, reduce_rows=4, attention_rows=8, count_rows=64, count_bits=8,
+        residual_rows=ROWS, psum_rows=ROWS, reduce_rows=4, attention_rows=8, count_rows=64, count_bits=8,
         dram_bus_bytes=4, dram_latency_cycles=5, dram_burst_bytes=4, dram_outstanding=4, queue_rows=64,
         crossbar_depth=depth, route_rows=96,
     )  # fmt: skip
@@ -85,9 +85,9 @@ def topk(chip: ChipParams, layer: Layer, entry: int, rng) -> list[Step]:
     """Choices for the tokens of every home core; the first begins the layer."""
     steps, blocks = [], -(-layer.experts // chip.neurons)
     for number, (core, tokens) in enumerate(layer.tokens.items()):
-        psum = int(rng.integers(2)) if tokens * blocks <= 64 else 0
-        stride = blocks + int(rng.integers(3)) * (tokens * (blocks + 2) <= 64)
-        base = int(rng.integers(0, (64 if psum else HALF) - tokens * stride + 1))
+        psum = int(rng.integers(2)) if tokens * blocks <= SCORES else 0
+        stride = blocks + int(rng.integers(3)) * (tokens * (blocks + 2) <= SCORES)
+        base = int(rng.integers(0, (SCORES if psum else ROWS) - tokens * stride + 1))
         steps.append(Step(TOPK, {
             "core": core, "psum": psum, "score_base": base, "score_token": stride, "tokens": tokens, "blocks": blocks,
             "experts": layer.experts, "choices": layer.choices, "capacity": layer.capacity, "first": int(number == 0),
@@ -115,7 +115,7 @@ def routing(chip: ChipParams, layer: Layer, entry: int, opcode: int, membranes: 
     tokens = max(layer.tokens.values())
     choice = rows if opcode == COLLECT else int(rng.integers(2))
     token = choice * layer.choices + (rows if opcode == DISPATCH else 0)
-    home = int(rng.integers(0, HALF - tokens * token - rows - layer.choices)) + HALF * membranes
+    home = int(rng.integers(0, ROWS - tokens * token - rows - layer.choices))
     return Step(opcode, {
         "cores": sum(1 << core for core in layer.tokens), "entry": entry, "experts": layer.experts,
         "place": packed(layer.place), "region": packed(layer.region), "region_shift": size, "slot_shift": shift,
@@ -190,7 +190,7 @@ class Expected:
                 data, at = source[f["source_bank"], here : here + rows], (target[f["bank"]], there)
             elif f["membranes"]:
                 data = self.memories.cores[place].residual[there : there + rows]
-                at = (self.memories.cores[home].residual, here)
+                at = (self.memories.cores[home].psum, here)
             else:
                 source, target = self.memories.cores[place].spike_out, self.memories.cores[home].spike_in
                 data, at = source[f["source_bank"], there : there + rows], (target[f["bank"]], here)

@@ -18,6 +18,10 @@ PARAMS = {("core", 1, "param", 1)}
 ROUTE = {"cores": 0b0001, "experts": 2, "place": 0x31, "source_bank": 1, "bank": 0, "membranes": 0}
 """Home core 0, experts in cores 1 and 3."""
 
+ROUTES = ("experts", 2, "routes", 0)
+HOME, ASKED = {("experts", 0, "routes", 0)}, {("experts", core, "replies", 0) for core in (1, 3)}
+"""Tables of the expert engine: that of a TOPK; those of ROUTE's home core and of its experts' cores."""
+
 CASES = {
     "halt": (DMA, {"opcode": sequencer.HALT}, set()),
     "load of weights": (
@@ -60,19 +64,19 @@ CASES = {
     "q": (ATTENTION, ATTEND | {"opcode": sequencer.ATTEND_Q}, OUT | COUNTS),
     "scores": (ATTENTION, ATTEND | {"opcode": sequencer.ATTEND_SCORES}, OUT | KEYS),
     "gate": (ATTENTION, ATTEND | {"opcode": sequencer.ATTEND_GATE}, OUT | KEYS),
-    "choices by residual": (EXPERTS, {"opcode": sequencer.TOPK, "core": 2, "psum": 0}, {("core", 2, "residual", 0)}),
-    "choices by partial sums": (EXPERTS, {"opcode": sequencer.TOPK, "core": 2, "psum": 1}, {("core", 2, "psum", 0)}),
+    "choices by residual": (EXPERTS, {"opcode": sequencer.TOPK, "core": 2, "psum": 0}, {("core", 2, "residual", 0), ROUTES}),
+    "choices by partial sums": (EXPERTS, {"opcode": sequencer.TOPK, "core": 2, "psum": 1}, {("core", 2, "psum", 0), ROUTES}),
     "dispatch": (
         EXPERTS, ROUTE | {"opcode": sequencer.DISPATCH},
-        {("core", 0, "spike_out", 1), ("core", 1, "spike_in", 0), ("core", 3, "spike_in", 0)},
+        HOME | {("core", 0, "spike_out", 1), ("core", 1, "spike_in", 0), ("core", 3, "spike_in", 0)},
     ),
     "collect spikes": (
         EXPERTS, ROUTE | {"opcode": sequencer.COLLECT},
-        {("core", 1, "spike_out", 1), ("core", 3, "spike_out", 1), ("core", 0, "spike_in", 0)},
+        HOME | ASKED | {("core", 1, "spike_out", 1), ("core", 3, "spike_out", 1), ("core", 0, "spike_in", 0)},
     ),
     "collect membranes": (
         EXPERTS, ROUTE | {"opcode": sequencer.COLLECT, "membranes": 1},
-        {("core", 0, "residual", 0), ("core", 1, "residual", 0), ("core", 3, "residual", 0)},
+        HOME | ASKED | {("core", 0, "psum", 0), ("core", 1, "residual", 0), ("core", 3, "residual", 0)},
     ),
 }  # fmt: skip
 

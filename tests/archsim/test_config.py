@@ -53,6 +53,7 @@ def line_of(key: str) -> int:
     [
         ("small", 32, 100),
         ("small_t4", 128, 100),
+        ("small_experts", 64, 100),
         ("adders_128", 128, 500),
         ("adders_512", 512, 500),
         ("adders_512_half", 512, 500),
@@ -66,7 +67,7 @@ def test_presets(name, adders, mhz):
 
 
 def test_every_preset_is_listed_and_every_value_is_commented():
-    assert len(chip_names()) == 7
+    assert len(chip_names()) == 8
     for name in chip_names():
         for line in files("archsim.presets").joinpath(f"{name}.yaml").read_text().splitlines():
             inside_dram = line.startswith("  ")
@@ -233,7 +234,8 @@ def test_mode_trace_needs_a_trace(tmp_path):
 
 def test_unknown_family(tmp_path):
     (error,) = errors_of(workload(tmp_path, WORKLOAD.replace("spikingformer", "resnet")), load_workload)
-    assert error.startswith("3:11: network.family: required spikingformer, given 'resnet'")
+    assert error.startswith("3:11: network.family: required one of spikingformer, spikformer, meta_spikeformer, ")
+    assert "given 'resnet'" in error
 
 
 # ------------------------------------------------------------------------------ schema

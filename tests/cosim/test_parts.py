@@ -9,8 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from archsim import cli, simulate
-from archsim.config import load_chip
-from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.sram import SramParams
 from archsim.kernel import Simulation
@@ -21,7 +19,6 @@ from cosim.banks import pack
 from cosim.compare import Comparison
 from cosim.observer import Memory, memories, ports
 from rtl.build import DESIGNS, simulation_ports, verilog
-from rtl.chip import check
 from rtl.units.sram import Sram
 
 WORKLOAD = Path(__file__).parents[2] / "workloads" / "spikingformer.yaml"
@@ -58,11 +55,6 @@ def test_the_chip_has_all_its_memories():
     # v, 2 x out, counts, cleared, membranes, program. DMA and multicast: a program each.
     assert len(found) == 2 * (2 * 4 + 4 + 2 + 1) + 10 + 2
     assert all(memory.sram for memory in found)
-
-
-def test_a_chip_with_experts_is_refused():
-    with pytest.raises(ArchsimError, match="crossbar_depth: required 0"):
-        check(load_chip("small").replace(crossbar_depth=4))
 
 
 def test_the_earliest_divergence_is_kept():

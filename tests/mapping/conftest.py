@@ -1,12 +1,20 @@
 """Small networks for the tests of the mapping: each kind of layer, of any size, with random weights."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mapping.ir import IMAGE, Attention, Classifier, Map, Network, Synapse
+from archsim.config import load_chip
+from archsim.contracts.common.chip import ChipParams
+from archsim.kernel import decode
+from mapping.context import NOWHERE, Limits, Placement
+from mapping.ir import IMAGE, PRODUCT, Attention, Classifier, Map, Network, Synapse
+from mapping.nodes import Expert, Experts
+from mapping.quantise import Precision, quantise
+from mapping.schedule import schedule
 
 PIXELS = Map(2, 2, 1)
 
@@ -25,9 +33,9 @@ def _weights(rng: np.random.Generator, *shape: int) -> tuple[np.ndarray, np.ndar
 
 def random_network(
     seed: int, *, height: int = 7, width: int = 5, channels: int = 1, stem: int = 6, dim: int = 8, hidden: int = 12,
-    heads: int = 2, stride: int = 1, timesteps: int = 4,
+    heads: int = 2, stride: int = 1, timesteps: int = 4, kind: str = PRODUCT,
 ) -> Network:  # fmt: skip
-    """Stem with pool, spike convolution (stride, padding) that opens a stream, q k v attention, residual MLP, classifier."""
+    """Stem with pool, spike convolution (stride, padding) that opens a stream, attention, residual MLP, classifier."""
     rng = np.random.default_rng(seed)
     layers: list[Any] = [
         Synapse("stem", IMAGE, *_weights(rng, stem, channels, 3, 3), padding=1, spikes="s", pool=True),
@@ -37,13 +45,55 @@ def random_network(
     ]
     layers += [Synapse(f"{part}_conv", "a", *_weights(rng, dim, dim, 1, 1), spikes=part) for part in "kvq"]
     layers += [
-        Attention("attn", "q", "k", "v", "b", heads, 0.125, 0.125),
+        Attention("attn", "q", "k", "v", "b", heads, 0.125, 0.125 if kind == PRODUCT else 0.5, kind),
         Synapse("proj", "b", *_weights(rng, dim, dim, 1, 1), stream="x", spikes="c"),
         Synapse("mlp1", "c", *_weights(rng, hidden, dim, 1, 1), spikes="d", threshold=0.7),
         Synapse("mlp2", "d", *_weights(rng, dim, hidden, 1, 1), stream="x", neuron=None, threshold=0.0, reduce=True),
         Classifier("head", "mlp2", rng.normal(0, 1, (5, dim)), rng.normal(0, 1, 5)),
     ]
     return network(*layers, image=Map(height, width, channels), timesteps=timesteps, head_limit=3.0)
+
+
+def expert_network(
+    seed: int, *, experts: int = 4, choices: int = 2, capacity: int | None = None, hot: int | None = None, height: int = 4,
+    width: int = 3, stem: int = 6, dim: int = 8, hidden: int = 12, timesteps: int = 4, blocks: int = 1,
+) -> Network:  # fmt: skip
+    """Stem, convolution that opens a stream, ``blocks`` mixtures of experts that join it, classifier.
+
+    ``capacity``: None for all tokens. ``hot``: an expert whose scores are greater than any other's.
+    """
+    rng, tokens = np.random.default_rng(seed), height * width
+    layers: list[Any] = [
+        Synapse("stem", IMAGE, *_weights(rng, stem, 1, 3, 3), padding=1, spikes="s"),
+        Synapse("conv", "s", *_weights(rng, dim, stem, 1, 1), stream="x", opens=True, spikes="t0"),
+    ]
+    for number in range(blocks):
+        gate_bias, last = np.zeros(experts), number == blocks - 1
+        if hot is not None:
+            gate_bias[hot] = 10.0 * dim
+        pairs = [(_weights(rng, hidden, dim, 1, 1), _weights(rng, dim, hidden, 1, 1)) for _ in range(experts)]
+        found = tuple(Expert(*(part.squeeze() for layer in pair for part in layer)) for pair in pairs)
+        layers.append(Experts(
+            f"moe{number}", f"t{number}", "x", rng.normal(0, 1, (experts, dim)), gate_bias, found, choices, capacity or tokens,
+            None if last else "lif", 0.0 if last else 1.0, None if last else f"t{number + 1}", last,
+        ))  # fmt: skip
+    layers.append(Classifier("head", layers[-1].name, rng.normal(0, 1, (5, dim)), rng.normal(0, 1, 5)))
+    return network(*layers, image=Map(height, width, 1), timesteps=timesteps, head_limit=6.0)
+
+
+EXPERT_CHIP = load_chip("small").replace(
+    name="expert_chip", cores=3, columns=8, neurons=4, weight_rows=64, param_rows=8, spike_in_rows=512, spike_out_rows=256,
+    residual_rows=2048, psum_rows=512, reduce_rows=16, attention_rows=64, count_rows=64, queue_rows=256, dram_latency_cycles=5,
+    crossbar_depth=2, route_rows=64,
+)  # fmt: skip
+"""Three cores of eight columns that hold `expert_network`."""
+
+
+def map_experts(chip: ChipParams, layers: Network, placement: Placement = NOWHERE, limits: Limits | None = None) -> Any:
+    """A network quantised and mapped for a chip: what :mod:`archsim.simulate` takes as a workload."""
+    quantised = quantise(layers, Precision(chip.weight_bits, 8, 12, chip.membrane_bits))
+    program = schedule(quantised, chip, limits, placement=placement)
+    return SimpleNamespace(network=quantised, program=program, queues=decode(program))
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,19 @@ from archsim.config import load_chip
 from archsim.contracts import dma, sequencer
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.ownership import banks
+from archsim.contracts.common.program import Program
+from archsim.kernel import decode
+from archsim.ownership import prove
+from mapping.data import DramImage
 from mapping.emit import Emitter
 
 CORES = 3
 CHIP = load_chip("small").replace(cores=CORES)
+
+
+def _emitter(rows=CHIP.queue_rows):
+    chip = CHIP.replace(queue_rows=rows)
+    return Emitter(chip, DramImage(chip))
 
 
 def _load(cores, memory=dma.WEIGHT, bank=0):
@@ -75,7 +84,7 @@ def _random(rng, gangs):
 
 def _emit(program):
     """(queues, emission order as a list of lists of (engine, index))."""
-    emitter, order = Emitter(CHIP), []
+    emitter, order = _emitter(), []
     for engines, opcode, fields in program:
         order.append([(engine, len(emitter.queues[engine])) for engine in engines])
         emitter.emit(engines, opcode, fields, [{"layer": 0}] * len(engines))
@@ -205,7 +214,7 @@ def test_the_members_of_a_gang_wait_for_their_own():
 
 
 def test_member_fields_and_notes_belong_to_their_member():
-    emitter = Emitter(CHIP)
+    emitter = _emitter()
     notes = [{"layer": 4, "fields": {"columns": 16}}, {"layer": 4, "fields": {"columns": 5}}]
     emitter.emit([C0, C1], sequencer.SYNAPSE, _synapse(3), notes)
     assert [emitter.queues[engine][0].fields["columns"] for engine in (C0, C1)] == [16, 5]
@@ -214,13 +223,99 @@ def test_member_fields_and_notes_belong_to_their_member():
 
 
 def test_a_queue_that_is_full_names_the_engine():
-    emitter = Emitter(CHIP.replace(queue_rows=3))
+    emitter = _emitter(3)
     fields = {**_load(1), "dram_address": 0, "row": 0, "rows": 1, "row_bytes": 4}
     for _ in range(2):
         emitter.emit([sequencer.DMA], sequencer.LOAD, fields, [{}])
     assert len(emitter.rows()[sequencer.DMA]) == 3  # with HALT
     emitter.emit([sequencer.DMA], sequencer.LOAD, fields, [{}])
     with pytest.raises(
-        ArchsimError, match="queue of dma needs 4 rows, but queue_rows is 3; use a chip with longer queues"
+        ArchsimError, match="queue of dma needs 4 rows, but queue_rows is 3, which is not refilled .*; use a chip with"
     ):
         emitter.rows()
+
+
+# ------------------------------------------------------------------------------ programs longer than their memories
+
+ROWS = 32
+
+
+def _long_program(loads=50, planes=120):
+    """A program that needs six parts of a core's memory; DMA's own outgrows its memory too."""
+    emitter, word = _emitter(ROWS), {**_load(1), "dram_address": 0, "row": 0, "rows": 1, "row_bytes": 4}
+    emitter.dram.reserve(1, 4)
+    fields = {"reduce_base": 0, "blocks": 1, "planes": 1, "right_shift": 0, "out_bank": 0, "out_base": 0}
+    for number in range(planes):
+        emitter.emit([C0], sequencer.PLANES, fields | {"out_base": number}, [{"layer": 0}])
+        if number < loads:
+            emitter.emit([sequencer.DMA], sequencer.LOAD, word, [{"layer": 0}])
+    return Program(emitter.chip, emitter.rows(), emitter.dram.content())
+
+
+def _refills(queue):
+    return [index for index, head in enumerate(queue) if head["memory"] == dma.PROGRAM]
+
+
+def test_a_long_queue_is_refilled_in_parts():
+    program = _long_program()
+    queues = decode(program)
+    prove(program.chip, queues, len(program.dram))
+    loads = [queues[sequencer.DMA][index] for index in _refills(queues[sequencer.DMA])]
+    of_core = [head for head in loads if head["cores"] == C0]
+    # 120 instructions and HALT are parts 0 to 7 of 16; the first two are there from the start
+    assert [head["bank"] for head in of_core] == [0, 1, 0, 1, 0, 1]
+    assert {head["rows"] for head in loads} == {ROWS // 2}
+    stride = 3 * CHIP.dram_bus_bytes * -(-sequencer.INSTRUCTION_BYTES // (3 * CHIP.dram_bus_bytes))
+    for number, head in enumerate(of_core, 2):
+        rows = program.queues[C0][number * 16 :][:16]
+        held = program.dram[head["dram_address"] :][: 16 * stride].reshape(16, stride)
+        assert np.array_equal(held[: len(rows), : rows.shape[1]], rows)
+        assert not held[len(rows) :].any()  # rows behind HALT
+    assert any(head["cores"] == sequencer.DMA for head in loads)  # DMA's own part comes by DMA too
+
+
+def _first_refill(queues):
+    """The LOAD of part 2 of core 0: it takes the place of part 0."""
+    return next(
+        queues[sequencer.DMA][index]
+        for index in _refills(queues[sequencer.DMA])
+        if queues[sequencer.DMA][index]["cores"] == C0
+    )
+
+
+def test_a_part_comes_after_the_one_that_it_replaces_and_before_its_first_row():
+    queues = decode(_long_program())
+    # the last row of part 0 is read at the end of instruction 14, the first of part 2 at the end of instruction 31
+    posts = [index for index, entry in enumerate(queues[C0]) if entry["post"] >> sequencer.DMA & 1]
+    waits = [index for index, entry in enumerate(queues[C0]) if entry["wait"] >> sequencer.DMA & 1]
+    assert posts[0] == 14 and waits[0] == 31
+    assert _first_refill(queues)["wait"] == 1 << C0
+
+
+def test_a_refill_without_its_semaphores_is_refused():
+    program = _long_program()
+    for victim in (_first_refill, lambda queues: queues[C0][31]):
+        queues = decode(program)
+        victim(queues)["wait"] = 0
+        with pytest.raises(ArchsimError, match=r"(touches|followed by a part of its queue that) core 0 program\[0\],? .*may"):
+            prove(program.chip, queues, len(program.dram))
+
+
+def test_a_missing_part_is_refused():
+    program = _long_program()
+    queues = decode(program)
+    last = _refills(queues[sequencer.DMA])[-1]
+    queues[sequencer.DMA][last] = queues[sequencer.DMA][last] | {"memory": dma.WEIGHT, "cores": 2, "row_bytes": 4}
+    with pytest.raises(
+        ArchsimError, match=r"core 0 instruction \d+ \(PLANES\) is followed by a part .* may not hold then"
+    ):
+        prove(program.chip, queues, len(program.dram))
+
+
+def test_other_rows_in_dram_are_refused():
+    program = _long_program()
+    program.dram[_first_refill(decode(program))["dram_address"]] ^= 1
+    with pytest.raises(
+        ArchsimError, match="loads other rows into the program memory of core 0 than 32 to 47 of its queue"
+    ):
+        decode(program)

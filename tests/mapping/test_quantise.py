@@ -107,7 +107,7 @@ def test_the_classifier(make_network):
     ]  # fmt: skip
     network = quantise(make_network(*layers, head_limit=2.0), Precision(head_bits=8))
     planes, head = network.layers[2:]
-    assert planes == IntPlanes("head.planes", "l", "head.input", 8, 5)
+    assert planes == IntPlanes("head.planes", "l", "head.input", 8, 5, network.exponent)
     assert head.weight[:, :, 0, 0].tolist() == [[64, -127], [32, 0]]
     assert head.bias.tolist() == [984, -4048]  # 0.25 x 127 x 32 - 63 / 2 = 984.5; -4064 + 16
     assert (head.source, head.planes, head.kind) == ("head.input", 8, neuron.NONE)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mapping import reference
-from mapping.ir import IMAGE
+from mapping.ir import GATE, IMAGE
 from mapping.quantise import IntAttention, IntPlanes, Precision, quantise
 
 
@@ -48,8 +48,15 @@ def _pool(spikes, shape):
 
 
 def _attention(layer, spikes):
-    """out[n, c] counts the (m, d): q[n, d] and k[m, d] and v[m, c], c and d of one head; the neuron takes twice that."""
+    """out[n, c] counts the (m, d): q[n, d] and k[m, d] and v[m, c], c and d of one head; the neuron takes twice that.
+
+    A gate has one row, which counts the m: k[m, c] and v[m, c].
+    """
     q, k, v = spikes[layer.q], spikes[layer.k], spikes[layer.v]
+    if layer.gates:
+        both = [[sum(bool(a and b) for a, b in zip(*columns, strict=True)) for columns in zip(kt.T, vt.T, strict=True)]
+                for kt, vt in zip(k, v, strict=True)]  # fmt: skip
+        return 2 * np.array(both)[:, None]
     size = q.shape[2] // layer.heads
     counts = np.zeros(q.shape, np.int64)
     for t, n, c in np.ndindex(*q.shape):
@@ -65,7 +72,8 @@ def _run(network, image):
         if isinstance(layer, IntAttention):
             inputs[layer.name] = _attention(layer, spikes)
             threshold = [layer.threshold] * inputs[layer.name].shape[2]
-            spikes[layer.spikes], potentials[layer.name] = _lif(inputs[layer.name], threshold)
+            fired, potentials[layer.name] = _lif(inputs[layer.name], threshold)
+            spikes[layer.spikes] = np.where(fired, spikes[layer.q], False) if layer.gates else fired
         elif isinstance(layer, IntPlanes):
             half = 1 << (layer.planes - 1)
             totals = [
@@ -90,7 +98,8 @@ def _run(network, image):
 
 
 CASES = [{}, {"height": 4, "width": 4, "stride": 2}, {"height": 3, "width": 8, "channels": 2, "heads": 1, "timesteps": 1},
-         {"height": 5, "width": 6, "stride": 2, "dim": 6, "heads": 3, "timesteps": 3}]  # fmt: skip
+         {"height": 5, "width": 6, "stride": 2, "dim": 6, "heads": 3, "timesteps": 3},
+         {"kind": GATE, "dim": 10, "timesteps": 6}]  # fmt: skip
 
 
 @pytest.mark.parametrize("seed, sizes", list(enumerate(CASES, 4)))

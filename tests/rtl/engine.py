@@ -3,6 +3,7 @@
 An :class:`Engine` says how its memories are written before a run and read after it.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -16,7 +17,7 @@ from amaranth.lib.wiring import Component
 
 from archsim.contracts.common.chip import ChipParams
 from rtl.build import simulation_ports, verilog
-from rtl.verilator import build
+from rtl.verilator import build, write_whole
 from rtl.verilator_library import Library
 from tests.rtl import replay
 from tests.rtl.queue_run import Posts, QueueRun, contents_difference, events_of, times_difference
@@ -146,10 +147,10 @@ class Engine:
 
 @cache
 def _design(name: str, make: Callable[[ChipParams], Component], chip: ChipParams) -> Design:
-    path = BUILD / f"{name}_{chip.name}_{make.__name__}.v"
-    path.parent.mkdir(parents=True, exist_ok=True)
     component = make(chip)
-    path.write_text(verilog(component, name))
+    text = verilog(component, name)
+    path = BUILD / f"{name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}.v"
+    write_whole(path, text)
     return Design(path, name, *simulation_ports(component))
 
 

@@ -59,10 +59,10 @@ class ExpertsBench(Component):
         forward(m, self, self.ports)
         found: dict[str, list] = {name: [] for name in (*BANKS, "routes", "replies")}
         for core in range(self.chip.cores):
-            spikes, residual = engine.write_spikes[core], engine.write_residual[core]
+            spikes, psum = engine.write_spikes[core], engine.write_psum[core]
             writes = {
                 "spike_in": (spikes.valid, spikes.payload.bank, spikes.payload.row, Cat(spikes.payload.data)),
-                "residual": (residual.valid, 0, residual.payload.row, residual.payload.data),
+                "psum": (psum.valid, 0, psum.payload.row, psum.payload.data),
             }  # fmt: skip
             out = engine.read_out[core]
             reads = {"spike_out": (out, out.bank)} | {

@@ -57,8 +57,7 @@ def in_verilog(traffic: Traffic):
     component = Crossbar(params)
     name = f"crossbar_{params.ports}_{params.depth}_{params.data_bits}"
     source = BUILD / f"{name}.v"
-    source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_text(build.verilog(component, name))
+    verilator.write_whole(source, build.verilog(component, name))
     inputs, outputs = build.simulation_ports(component)
     library = verilator.build(source, name, inputs, outputs, BUILD / name)
     return _drive(traffic, library, params)

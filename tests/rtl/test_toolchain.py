@@ -1,5 +1,7 @@
 """Does the tool chain itself work? One small accumulator through every simulator, against integers."""
 
+import threading
+
 import numpy as np
 import pytest
 from amaranth import Module
@@ -9,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from archsim.contracts.common.errors import ArchsimError
 from rtl.simulate import run_cocotb
-from rtl.verilator import build
+from rtl.verilator import build, once, write_whole
 from rtl.verilator_driver import cpp_name
 
 WIDTH = 70  # more than a word: a wide port in both directions
@@ -164,3 +166,23 @@ def test_cocotb_failure_is_raised(design, tmp_path):
 def test_cocotb_without_tests_is_a_failure(design, tmp_path):
     with pytest.raises(ArchsimError, match="no cocotb test ran|left no results"):
         run_cocotb(design, "accumulator", "rtl.verilator_driver", "icarus", tmp_path)
+
+
+def test_of_two_who_need_a_file_one_makes_it(tmp_path):
+    path, entered, made = tmp_path / "folder" / "file", threading.Event(), []
+
+    def other():
+        entered.wait()
+        with once(path) as missing:
+            made.append((missing, path.read_text()))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    with once(path) as missing:
+        assert missing
+        entered.set()
+        thread.join(0.2)
+        assert thread.is_alive()  # it waits
+        write_whole(path, "whole")
+    thread.join()
+    assert made == [(False, "whole")]

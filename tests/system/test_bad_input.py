@@ -58,7 +58,23 @@ def test_missing_artefact_folder(copy, refused):
 
 def test_wrong_family(copy, refused):
     copy.replace("family: spikingformer", "family: resnet")
-    assert "spikingformer.yaml:6:11: network.family: required spikingformer, given 'resnet'" in refused()
+    message = refused()
+    assert "spikingformer.yaml:6:11: network.family: required one of spikingformer, spikformer, " in message
+    assert "given 'resnet'" in message
+
+
+def test_family_without_an_importer(copy, refused):
+    copy.replace("family: spikingformer", "family: spiking_mlp")
+    assert (
+        "network.family: required one of spikingformer, spikformer, meta_spikeformer, spike_driven_transformer, spiking_moe, "
+        "whose artefacts can be read, given 'spiking_mlp'; "
+        "name a published size instead of an artefact" in refused()
+    )
+
+
+def test_unknown_claim(copy, refused):
+    copy.replace("claims: spike-driven", "claims: neuromorphic")
+    assert "claims: required one of addition-only, spike-driven, integer-by-binary" in refused()
 
 
 def test_artefact_of_another_family(copy, refused):

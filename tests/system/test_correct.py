@@ -7,6 +7,9 @@ import pytest
 
 import archsim
 from archsim import simulate
+from archsim.config import load_chip, load_workload
+from archsim.workload import read
+from mapping import reference
 
 CHIPS = ["small", "small_t4", "adders_128", "adders_512", "adders_512_half", "adders_512_t4", "scale_out"]
 
@@ -29,6 +32,25 @@ def test_the_chip_is_as_accurate_as_the_float_network(workload_file, mapped):
     assert count == 360
     assert result.accuracy >= 0.96
     assert abs(result.accuracy - result.accuracy_float) <= 0.005
+
+
+@pytest.mark.parametrize("chip", ["small", "adders_512_t4"])
+@pytest.mark.parametrize("family", ["spikformer"])
+def test_the_other_families_equal_the_reference(workload_file, family, chip):
+    result = archsim.run(workload_file.with_stem(family), chip=chip, images=1, check=True)
+    assert result.check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    assert result.check.compared["spikes"] > 50_000
+
+
+@pytest.mark.parametrize("family", ["spikformer"])
+def test_the_integers_of_the_other_families_are_as_accurate_as_their_float_network(workload_file, family):
+    """By the reference, to which the test above holds the chip; on all 360 test images."""
+    chip, place = load_chip("adders_128"), workload_file.with_stem(family)
+    sources = read(place, load_workload(place), chip)
+    network, pixels = sources.network, sources.trained.normalised()
+    logits = [reference.run(network, network.quantise_image(image)).logits for image in pixels]
+    accuracy = np.mean(np.argmax(logits, 1) == sources.trained.labels)
+    assert abs(accuracy - sources.trained.manifest["accuracy"]["test"]["accuracy"]) <= 0.005
 
 
 def test_a_wrong_weight_is_found(mapped):

@@ -92,7 +92,7 @@ def test_the_interval_check_catches_an_overlap(mapped):
     core = np.flatnonzero(records["engine"] == sequencer.CORE0)
     records["end"][core[0]] = records["end"][core[-1]]
     with pytest.raises(ArchsimError, match="owned"):
-        check_intervals(workload.queues, records)
+        check_intervals(workload.program.chip, workload.queues, records)
 
 
 def test_a_deadlock_is_named(mapped):

@@ -31,10 +31,10 @@ def same(workload: simulate.Workload, number: int) -> None:
         mine = mine[np.argsort(mine["index"])]
         assert np.array_equal(mine["start"], times[:, 0]), f"image {number}, engine {engine}: starts differ"
         assert np.array_equal(mine["end"], times[:, 1]), f"image {number}, engine {engine}: ends differ"
-    _same_memories(fast, slow)
+    same_memories(fast, slow)
 
 
-def _same_memories(fast: Memories, slow: Memories) -> None:
+def same_memories(fast: Memories, slow: Memories) -> None:
     """Retired state: every bank of every core, the attention unit's, and DRAM."""
     assert np.array_equal(fast.dram, slow.dram)
     for one, other in zip([*fast.cores, fast.attention], [*slow.cores, slow.attention], strict=True):

@@ -9,8 +9,8 @@ import pytest
 from archsim import simulate
 from archsim.config import load_chip
 from archsim.contracts.common.errors import ArchsimError
-from archsim.contracts.dma import SPIKE_OUT
-from archsim.contracts.sequencer import STORE
+from archsim.contracts.dma import PROGRAM, RESIDUAL, SPIKE_OUT
+from archsim.contracts.sequencer import DMA, LOAD, STORE
 from tests.system.test_stepped import same
 
 CHIPS = {
@@ -19,13 +19,19 @@ CHIPS = {
     "sums in the residual bank": ("small", {"spike_in_rows": 500, "weight_rows": 128}),
     "sums in the psum bank": ("small", {"spike_in_rows": 500, "weight_rows": 128, "psum_rows": 64}),
     "lanes": ("small_t4", {"spike_in_rows": 200}),
+    "spilled": ("small", {"spike_in_rows": 500, "residual_rows": 100}),
+    "spilled, lanes": ("small_t4", {"spike_in_rows": 200, "residual_rows": 64}),
+    "relayed": ("small", {"cores": 1, "spike_in_rows": 200}),
+    "spilled and relayed": (
+        "small", {"cores": 1, "spike_in_rows": 200, "residual_rows": 100, "weight_rows": 128, "psum_rows": 64},
+    ),
 }
 
 
 @pytest.fixture(scope="module", params=CHIPS)
 def workload(request, workload_file):
     preset, changes = CHIPS[request.param]
-    return simulate.load(workload_file, load_chip(preset).replace(**changes, queue_rows=4096))
+    return simulate.load(workload_file, load_chip(preset).replace(**changes, queue_rows=64))
 
 
 def test_every_spike_membrane_and_logit_equals_the_reference(workload):
@@ -49,17 +55,45 @@ def test_the_same_spikes_take_the_same_time_in_trace_mode(workload):
     assert all(np.array_equal(words, again.words[name]) for name, words in capture.words.items())
 
 
+def test_program_memories_are_refilled(workload):
+    loads = [head for head in workload.queues[0] if head["opcode"] == LOAD and head["memory"] == PROGRAM]
+    assert len(workload.queues[0]) > 64 and {head["cores"] for head in loads} >= {DMA}
+
+
 def test_maps_go_through_dram(workload):
     stores = [head for head in workload.queues[0] if head["opcode"] == STORE and head["memory"] == SPIKE_OUT]
     rows = sum(head["rows"] for head in stores)
     chip = workload.program.chip
-    kept = [name for name in workload.network.maps if name.endswith(("proj1_lif", "proj_lif", "mlp1_lif", "mlp2_lif"))]
+    # The attention's output goes there only where a core's share of it fits no input bank: 16 tokens x 4 steps x 4 words.
+    relayed = ("attn_lif",) if chip.cores == 1 else ()
+    ends = ("proj1_lif", "proj_lif", "mlp1_lif", "mlp2_lif", *relayed)
+    kept = [name for name in workload.network.maps if name.endswith(ends)]
     shapes = [workload.program.notes["tensors"][name] for name in kept]
     assert rows == sum(shape["positions"] * shape["slices"] * shape["words"] for shape in shapes)
     assert all(head["rows"] <= chip.spike_out_rows for head in stores)
 
 
+def test_the_residual_stream_goes_through_dram_where_it_does_not_fit(workload):
+    """Each of the stream's rows is stored by every layer that joins it but the last, and loaded by all but the first."""
+    chip, joins = workload.program.chip, [layer for layer in workload.network.layers if getattr(layer, "stream", None)]
+    rows = dict.fromkeys((LOAD, STORE), 0)
+    for head in workload.queues[0]:
+        if head["memory"] == RESIDUAL:
+            rows[head["opcode"]] += head["rows"]
+    logits = sum(place["rows"] for place in workload.program.notes["logits"]["words"])
+    whole = 16 * 4 * -(-64 // chip.columns) * chip.blocks
+    spilled = chip.residual_rows * chip.cores < whole
+    assert rows == {LOAD: spilled * (len(joins) - 1) * whole, STORE: logits + spilled * (len(joins) - 1) * whole}
+
+
+def test_a_relay_without_room_is_refused_by_name(workload_file):
+    """16 tokens x 4 steps of one word in the only core."""
+    chip = load_chip("small").replace(cores=1, spike_in_rows=200, spike_out_rows=60, queue_rows=4096)
+    with pytest.raises(ArchsimError, match=r"layer 'block\.0\.attn': needs 64 rows of spike_out, but chip 'small' has 60"):
+        simulate.load(workload_file, chip)
+
+
 def test_what_fits_in_no_piece_is_refused_by_name(workload_file):
-    chip = load_chip("small").replace(spike_in_rows=20, queue_rows=4096)
+    chip = load_chip("small").replace(spike_in_rows=20)
     with pytest.raises(ArchsimError, match=r"(layer|map) '.*': .*chip 'small'"):
         simulate.load(workload_file, chip)

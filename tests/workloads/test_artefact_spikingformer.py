@@ -1,18 +1,29 @@
 """Is the committed Spikingformer what its manifest says, and do its weights make its recorded spikes?
 
-The forward pass below is a second formulation, independent of the training code: NumPy in float64, channel
-last, batch norms folded into the convolutions. PyTorch is not needed.
+The forward pass below and in ``formulation.py`` is a second formulation, independent of the training code.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.lib.stride_tricks import sliding_window_view
 from safetensors.numpy import load_file
+
+from tests.workloads.formulation import (
+    Array,
+    Folded,
+    Neurons,
+    attention,
+    eight_bits,
+    fire_as_recorded,
+    fire_freely,
+    read_manifest,
+    read_test_set,
+    read_traces,
+    windows,
+)
 
 FOLDER = Path(__file__).resolve().parents[2] / "workloads" / "artefacts" / "spikingformer_digits"
 FILES = ("test.npz", "traces.npz", "weights.safetensors")
@@ -25,81 +36,12 @@ LIFS_OF_A_BLOCK = (
     "mlp.mlp1_lif",
     "mlp.mlp2_lif",
 )
-# float32 in PyTorch against float64 here: membranes differ by some 1e-6, so a spike may differ only this near
-# to its threshold. (Attention membranes are multiples of 1/128, exact in both: there no spike may differ.)
-NEAR = 1e-4
-
-Array = np.ndarray
-Neurons = Callable[[str, Array], Array]
-
-
-def membrane_step(v: Array, x: Array, node: Mapping) -> Array:
-    """Return h of one time step, before the spike."""
-    return v + (x - v) / node["tau"]
-
-
-def fire_freely(nodes: Mapping[str, Mapping]) -> Neurons:
-    """Neurons that decide for themselves; currents and spikes are [n, T, position, channel]."""
-
-    def fire(name: str, x: Array) -> Array:
-        spikes, v = np.zeros(x.shape), np.zeros_like(x[:, 0])
-        for t in range(x.shape[1]):
-            h = membrane_step(v, x[:, t], nodes[name])
-            spikes[:, t] = h >= nodes[name]["threshold"]
-            v = np.where(spikes[:, t] > 0, 0.0, h)
-        return spikes
-
-    return fire
-
-
-def fire_as_recorded(nodes: Mapping[str, Mapping], recorded: Mapping[str, Array], wrong: dict[str, int]) -> Neurons:
-    """Neurons that continue with the recorded spikes, and count those that they cannot explain."""
-
-    def fire(name: str, x: Array) -> Array:
-        spikes, v = recorded[name].astype(np.float64), np.zeros_like(x[:, 0])
-        assert x.shape == spikes.shape
-        near = 0.0 if name.endswith("attn_lif") else NEAR
-        for t in range(x.shape[1]):
-            h = membrane_step(v, x[:, t], nodes[name])
-            differs = (h >= nodes[name]["threshold"]) != (spikes[:, t] > 0)
-            unexplained = differs & (np.abs(h - nodes[name]["threshold"]) >= near)
-            wrong[name] = wrong.get(name, 0) + int(unexplained.sum())
-            v = np.where(spikes[:, t] > 0, 0.0, h)
-        return spikes
-
-    return fire
-
-
-class Network:
-    """The float network in NumPy. ``change`` maps each folded weight [out, ...] to the one to use."""
-
-    def __init__(
-        self, weights: Mapping[str, Array], manifest: Mapping, change: Callable[[Array], Array] = lambda w: w
-    ) -> None:
-        self.weights = {name: w.astype(np.float64) for name, w in weights.items()}
-        self.manifest, self.change = manifest, change
-
-    def folded(self, conv: str, bn: str) -> tuple[Array, Array]:
-        """Weight and bias of a convolution with its batch norm: w' = w * g, b' = beta + (b - mean) * g."""
-        g = self.scale(bn)
-        w = self.weights[f"{conv}.weight"]
-        bias = self.weights.get(f"{conv}.bias", 0.0) - self.weights[f"{bn}.running_mean"]
-        return self.change(w * g.reshape(-1, *[1] * (w.ndim - 1))), self.weights[f"{bn}.bias"] + bias * g
-
-    def scale(self, bn: str) -> Array:
-        """What a batch norm multiplies each channel by."""
-        variance = self.weights[f"{bn}.running_var"] + self.manifest["batch_norm_eps"]
-        return self.weights[f"{bn}.weight"] / np.sqrt(variance)
-
-    def pointwise(self, x: Array, conv: str, bn: str) -> Array:
-        """1x1 convolution and batch norm over the last axis."""
-        w, b = self.folded(conv, bn)
-        return x @ w.reshape(w.shape[0], -1).T + b
+class Network(Folded):
+    """The float network in NumPy."""
 
     def tokenizer(self, images: Array, neurons: Neurons) -> Array:
         """Pixels [n, 8, 8] to the membrane stream [n, T, 16, D]."""
-        norm = self.manifest["data"]["normalisation"]
-        x = ((images / norm["pixel_max"] - norm["mean"]) / norm["std"])[:, None, :, :, None]
+        x = self.normalised(images)
         for stage in self.manifest["tokenizer"]:
             n, steps, height, width, channels = x.shape
             if stage["lif"]:
@@ -115,20 +57,9 @@ class Network:
         return x.reshape(*x.shape[:2], -1, x.shape[-1])
 
     def attention(self, x: Array, at: str, neurons: Neurons) -> Array:
-        """(Q K^T) V here, where the training code computes Q (K^T V): the same integers."""
         s = neurons(f"{at}.proj_lif", x)
-        heads = self.manifest["hyperparameters"]["heads"]
-        q, k, v = (
-            np.moveaxis(
-                neurons(f"{at}.{p}_lif", self.pointwise(s, f"{at}.{p}_conv", f"{at}.{p}_bn")).reshape(
-                    *s.shape[:3], heads, -1
-                ),
-                3,
-                2,
-            )
-            for p in "qkv"
-        )
-        product = np.moveaxis((q @ np.swapaxes(k, -1, -2)) @ v, 2, 3).reshape(s.shape)
+        q, k, v = (neurons(f"{at}.{p}_lif", self.pointwise(s, f"{at}.{p}_conv", f"{at}.{p}_bn")) for p in "qkv")
+        product = attention(q, k, v, self.manifest["hyperparameters"]["heads"])
         gated = neurons(f"{at}.attn_lif", product * self.manifest["attention_scale"])
         return self.pointwise(gated, f"{at}.proj_conv", f"{at}.proj_bn")
 
@@ -147,22 +78,9 @@ class Network:
         return pooled, pooled @ self.change(self.weights["head.weight"]).T + self.weights["head.bias"]
 
 
-def windows(x: Array, kernel: int, stride: int, padding: int) -> Array:
-    """Zero-padded windows of [n, T, H, W, C]: [n, T, H', W', C, kernel, kernel]."""
-    edge = (padding, padding)
-    padded = np.pad(x, ((0, 0), (0, 0), edge, edge, (0, 0)))
-    return sliding_window_view(padded, (kernel, kernel), axis=(2, 3))[:, :, ::stride, ::stride]
-
-
-def eight_bits(w: Array) -> Array:
-    """Round to signed 8 bit with one scale per output channel."""
-    scale = np.abs(w).max(axis=tuple(range(1, w.ndim)), keepdims=True) / 127
-    return np.round(w / scale) * scale
-
-
 @pytest.fixture(scope="module")
 def manifest() -> dict:
-    return json.loads((FOLDER / "manifest.json").read_text(encoding="utf-8"))
+    return read_manifest(FOLDER)
 
 
 @pytest.fixture(scope="module")
@@ -172,18 +90,12 @@ def weights() -> dict[str, Array]:
 
 @pytest.fixture(scope="module")
 def test_set() -> dict[str, Array]:
-    with np.load(FOLDER / "test.npz", allow_pickle=False) as archive:
-        return dict(archive)
+    return read_test_set(FOLDER)
 
 
 @pytest.fixture(scope="module")
 def traces(manifest: dict) -> dict[str, Array]:
-    """Recorded values, spikes unpacked to uint8 [image, T, position, channel]."""
-    with np.load(FOLDER / "traces.npz", allow_pickle=False) as archive:
-        return {
-            name: np.unpackbits(archive[name], axis=-1, bitorder="little") if name in manifest["lif"] else archive[name]
-            for name in archive.files
-        }
+    return read_traces(FOLDER, manifest)
 
 
 def test_files_are_the_ones_hashed(manifest):

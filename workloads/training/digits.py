@@ -7,6 +7,7 @@ download. The split is stratified by digit and mixes the writers, as is usual fo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,10 +108,11 @@ def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, o
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
 
-def train(model: nn.Module, part: Part, config: TrainConfig) -> None:
+def train(model: nn.Module, part: Part, config: TrainConfig, penalty: Callable[[], Tensor] | None = None) -> None:
     """Train ``model`` in place: AdamW, one-cycle learning rate, cross-entropy on its logits [n, 10].
 
-    The weights after the last epoch are the result: no epoch is picked by its score.
+    ``penalty`` is asked after each batch for what its forward pass adds to the loss. The weights after the last epoch are
+    the result: no epoch is picked by its score.
     """
     inputs, labels = normalise(part.images), torch.from_numpy(part.labels.astype(np.int64))
     generator = torch.Generator().manual_seed(config.seed)
@@ -127,6 +129,7 @@ def train(model: nn.Module, part: Part, config: TrainConfig) -> None:
             if config.max_shift_pixels:
                 images = shift(images, config.max_shift_pixels, generator)
             loss = F.cross_entropy(model(images), labels[batch], label_smoothing=config.label_smoothing)
+            loss = loss + penalty() if penalty else loss
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

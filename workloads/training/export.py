@@ -6,7 +6,8 @@ Nothing is pickled and nothing depends on the clock: the same network gives the 
 - ``test.npz``: ``images`` uint8 [n, 8, 8], ``labels`` uint8 [n], ``index`` int32 [n];
 - ``traces.npz``: for every LIF its spikes over the first test images, uint8, laid out as
   [image, T, position, channel] (position y * W + x, channel last) and packed by
-  ``np.packbits(..., axis=-1, bitorder="little")``; ``head.input`` and ``logits`` in float32;
+  ``np.packbits(..., axis=-1, bitorder="little")``; ``logits`` in float32, and ``head.input`` likewise unless the head
+  reads spikes;
 - ``manifest.json``: what they are, what the network scored, and the SHA-256 of the others.
 """
 
@@ -48,7 +49,8 @@ def _recording(model: nn.Module) -> Iterator[dict[str, np.ndarray]]:
         seen[name] = channels_last(output)  # a hook must return None, or it replaces the output
 
     def keep_input(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen["head.input"] = inputs[0].numpy().copy()
+        if inputs[0].ndim == 2:  # [images, channels]; else the spikes of the LIF before it, step by step
+            seen["head.input"] = inputs[0].numpy().copy()
 
     handles = [
         module.register_forward_hook(partial(keep_spikes, name))

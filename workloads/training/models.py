@@ -39,7 +39,7 @@ class SpikingformerConfig:
         return asdict(self)
 
 
-def _steps(layer: nn.Module, x: Tensor) -> Tensor:
+def apply_steps(layer: nn.Module, x: Tensor) -> Tensor:
     """Apply a layer without memory to every time step: [T, B, ...] is folded to [T*B, ...] and back."""
     return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
@@ -64,7 +64,7 @@ class SpikingTokenizer(nn.Module):
         """
         current = self.proj_bn(self.proj_conv(images))
         spikes = self.proj1_lif(current.expand(self.timesteps, *current.shape))
-        return _steps(self.proj1_bn, _steps(self.proj1_conv, _steps(self.maxpool1, spikes)))
+        return apply_steps(self.proj1_bn, apply_steps(self.proj1_conv, apply_steps(self.maxpool1, spikes)))
 
 
 class SpikingSelfAttention(nn.Module):
@@ -84,7 +84,7 @@ class SpikingSelfAttention(nn.Module):
 
     def _heads(self, name: str, spikes: Tensor) -> Tensor:
         """Make one of Q, K, V from spikes [T, B, D, N], split by head: spikes [T, B, heads, D/heads, N]."""
-        current = _steps(self.get_submodule(f"{name}_bn"), _steps(self.get_submodule(f"{name}_conv"), spikes))
+        current = apply_steps(self.get_submodule(f"{name}_bn"), apply_steps(self.get_submodule(f"{name}_conv"), spikes))
         return self.get_submodule(f"{name}_lif")(current).unflatten(2, (self.heads, -1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class SpikingSelfAttention(nn.Module):
         kv = k @ v.transpose(-2, -1)  # [T, B, heads, D/heads of K, D/heads of V], counts 0..N
         attention = (kv.transpose(-2, -1) @ q) * self.scale  # [T, B, heads, D/heads, N]
         gated = self.attn_lif(attention.flatten(2, 3))
-        return _steps(self.proj_bn, _steps(self.proj_conv, gated)).reshape(x.shape)
+        return apply_steps(self.proj_bn, apply_steps(self.proj_conv, gated)).reshape(x.shape)
 
 
 class SpikingMlp(nn.Module):
@@ -112,8 +112,8 @@ class SpikingMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the membrane stream float32 [T, B, D, H, W] to what is added to it, of the same shape."""
-        x = _steps(self.mlp1_bn, _steps(self.mlp1_conv, self.mlp1_lif(x)))
-        return _steps(self.mlp2_bn, _steps(self.mlp2_conv, self.mlp2_lif(x)))
+        x = apply_steps(self.mlp1_bn, apply_steps(self.mlp1_conv, self.mlp1_lif(x)))
+        return apply_steps(self.mlp2_bn, apply_steps(self.mlp2_conv, self.mlp2_lif(x)))
 
 
 class SpikingTransformer(nn.Module):

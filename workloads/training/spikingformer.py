@@ -10,19 +10,15 @@ within the training and validation images; the test images are evaluated once, a
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from workloads.training.digits import TrainConfig, configure_determinism, load_split, train
-from workloads.training.export import write_artefact
+from workloads.training.command import run
+from workloads.training.digits import TrainConfig
 from workloads.training.models import Spikingformer, SpikingformerConfig
 
-DEFAULT_OUT = Path(__file__).resolve().parents[1] / "artefacts" / "spikingformer_digits"
 DEFAULT_EPOCHS = 60
-SPLIT_SEED = 0
-TRACED_IMAGES = 32
 
 
 def tokenizer_stages(config: SpikingformerConfig) -> list[dict[str, Any]]:
@@ -70,22 +66,6 @@ def describe(config: SpikingformerConfig, training: TrainConfig) -> dict[str, An
     }
 
 
-def main() -> None:
-    """Parse the command line, train, write, and print what the network scored."""
-    parser = argparse.ArgumentParser(description="Train the small Spikingformer on scikit-learn's digits.")
-    parser.add_argument("--out", type=Path, default=DEFAULT_OUT, help="artefact folder to write")
-    parser.add_argument("--epochs", type=int, default=DEFAULT_EPOCHS, help="passes over the training images")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, order and shifts; not the split")
-    arguments = parser.parse_args()
-    config = SpikingformerConfig()
-    training = TrainConfig(epochs=arguments.epochs, seed=arguments.seed)
-    configure_determinism(training.seed)
-    split, model = load_split(SPLIT_SEED), Spikingformer(config)
-    train(model, split.train, training)
-    manifest = write_artefact(arguments.out, model, split, TRACED_IMAGES, describe(config, training))
-    for part, score in manifest["accuracy"].items():
-        print(f"{part:5} {score['correct']:4} of {score['total']:4} correct, {100 * score['accuracy']:.2f} %")
-
-
 if __name__ == "__main__":
-    main()
+    shape = SpikingformerConfig()
+    run(partial(Spikingformer, shape), partial(describe, shape), DEFAULT_EPOCHS)

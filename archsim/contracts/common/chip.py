@@ -37,7 +37,7 @@ class ChipParams:
         dram_latency_cycles: cycles from a burst's request to its first beat.
         dram_burst_bytes: bytes of a burst; a multiple of ``dram_bus_bytes``.
         dram_outstanding: bursts that may be requested and not yet delivered.
-        queue_rows: instructions that each engine's program memory holds.
+        queue_rows: instructions that each engine's program memory holds; a longer program is refilled from DRAM by halves.
         pool_steps: time steps of a pooled layer at most.
         pool_rows: words of a core's line buffer: columns after a pool x time steps at most.
         crossbar_depth: flits of a queue in the crossbars of the expert engine; 0: the chip has no expert engine.

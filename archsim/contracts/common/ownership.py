@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from archsim.contracts import dma, sequencer
 
 Bank = tuple[str, int, str, int]
-"""A bank: ("core", core, memory, number) or ("attention", 0, memory, number)."""
+"""A bank: ("core", core, memory, number), ("attention", 0, memory, number), ("experts", core, table, 0), or ("queue",
+engine, "program", half)."""
 
 
 def core_banks(mask: int, memory: str, number: int = 0) -> list[Bank]:
@@ -13,10 +14,17 @@ def core_banks(mask: int, memory: str, number: int = 0) -> list[Bank]:
     return [("core", core, memory, number) for core in range(mask.bit_length()) if mask >> core & 1]
 
 
+def fetched_half(engine: int, index: int, rows: int) -> Bank:
+    """The half of a program memory of ``rows`` rows that holds the instruction behind ``index``, which reads it at its end."""
+    return "queue", engine, "program", sequencer.part(index + 1, rows) % 2
+
+
 def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
     """Banks of the decoded instruction ``fields`` in the queue of ``engine``; of a gang, those of this member."""
     opcode = fields["opcode"]
     if opcode in (sequencer.LOAD, sequencer.STORE):
+        if fields["memory"] == dma.PROGRAM:
+            return [("queue", fields["cores"], "program", fields["bank"])]
         double = fields["memory"] in dma.BANKED
         return core_banks(fields["cores"], dma.MEMORIES[fields["memory"]], fields["bank"] if double else 0)
     if opcode == sequencer.COPY:
@@ -60,16 +68,25 @@ def _core_banks(core: int, fields: Mapping[str, int]) -> list[Bank]:
 
 
 def _experts_banks(fields: Mapping[str, int]) -> list[Bank]:
-    """The engine's own tables have one owner: its queue."""
     if fields["opcode"] == sequencer.TOPK:
-        return core_banks(1 << fields["core"], "psum" if fields["psum"] else "residual")
+        table: Bank = ("experts", fields["core"], "routes", 0)
+        return [table, *core_banks(1 << fields["core"], "psum" if fields["psum"] else "residual")]
     homes, cores = fields["cores"], 0
     for expert in range(fields["experts"]):
         cores |= 1 << (fields["place"] >> 4 * expert & 15)
-    if fields["opcode"] == sequencer.COLLECT and fields["membranes"]:
-        return core_banks(homes | cores, "residual")
+    tables = _tables(homes, "routes")
+    if fields["opcode"] == sequencer.COLLECT:
+        tables += _tables(cores, "replies")
+        if fields["membranes"]:
+            return [*tables, *core_banks(cores, "residual"), *core_banks(homes, "psum")]
     sources, targets = (homes, cores) if fields["opcode"] == sequencer.DISPATCH else (cores, homes)
-    return core_banks(sources, "spike_out", fields["source_bank"]) + core_banks(targets, "spike_in", fields["bank"])
+    moved = core_banks(sources, "spike_out", fields["source_bank"]) + core_banks(targets, "spike_in", fields["bank"])
+    return tables + moved
+
+
+def _tables(mask: int, table: str) -> list[Bank]:
+    """A table of the expert engine for every core of a mask; only its queue ever owns them."""
+    return [("experts", core, table, 0) for _, core, _, _ in core_banks(mask, table)]
 
 
 def _attend_banks(fields: Mapping[str, int]) -> list[Bank]:

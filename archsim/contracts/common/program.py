@@ -15,7 +15,8 @@ class Program:
 
     Attributes:
         chip: the chip that the program was made for.
-        queues: instructions per engine, uint8 [rows, INSTRUCTION_BYTES], each ended by HALT.
+        queues: instructions per engine, uint8 [rows, INSTRUCTION_BYTES], each ended by HALT; rows that a program memory does not
+            hold at first come from DRAM while the program runs.
         dram: initial content of DRAM, uint8 [bytes]: weights and parameters; the host writes the image into it.
         notes: JSON data that no hardware reads: ``layers`` (one entry a layer), ``instructions`` (per engine, per
             instruction: layer number and tile), ``image`` and ``logits`` (where they lie in DRAM), hashes.

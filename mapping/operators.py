@@ -1,0 +1,73 @@
+"""What the mapper refuses, by name: operators of :mod:`mapping.ir` that have no integer form or no instruction yet."""
+
+from collections.abc import Mapping
+
+from archsim.contracts.common.errors import ArchsimError
+from mapping.ir import CHANNELS, IF_HALF, Attention, Chain, Classifier, Layer, Network, Synapse, sources
+from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
+from mapping.operands import INTEGERS, REAL, Operand, operands
+
+NODES = {
+    Chain: "a chain of convolutions without a neuron between them; merge it into one",
+    Concat: "maps side by side",
+    Norm: "a norm that folds into no weight",
+    WindowAttention: "attention within windows, with softmax",
+}
+"""Layers that are refused whatever they hold."""
+
+
+def require_mapped(network: Network) -> None:
+    """Raise ArchsimError with the first layer of a network that cannot be mapped, and why; or that does not fit its map."""
+    network.maps()
+    maps = operands(network)
+    for layer in network.layers:
+        reason = refusal(layer, maps)
+        if reason:
+            raise ArchsimError(f"layer '{layer.name}': not mapped yet: {reason}")
+
+
+def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
+    """Why a layer cannot be mapped, or None. What depends on the chip (sizes, heads) is refused later.
+
+    ``maps``: the operand that every map of its network is.
+    """
+    if isinstance(layer, Synapse):
+        return _synapse(layer, maps[layer.source])
+    if isinstance(layer, Classifier):
+        is_mean_of_map = layer.source in maps and maps[layer.source].kind != INTEGERS
+        return "a mean over a map; the classifier reads that of a stream or of a sum of spike maps" if is_mean_of_map else None
+    if isinstance(layer, Experts):
+        return _experts(layer)
+    if isinstance(layer, Sum):
+        return None if maps[layer.name].kind == INTEGERS else "a sum of maps other than spikes of height 1"
+    if isinstance(layer, Attention):
+        kinds = (maps[name].kind for name in sources(layer))
+        return next((f"attention on a map of {kind}" for kind in kinds if kind in (INTEGERS, REAL)), None)
+    return NODES[type(layer)]
+
+
+def _synapse(layer: Synapse, source: Operand) -> str | None:
+    size = f"{layer.weight.shape[2]}x{layer.weight.shape[3]}"
+    reasons = {
+        f"a convolution in {layer.groups} groups": layer.groups > 1,
+        f"a linear layer over the {layer.axis}": layer.axis != CHANNELS,
+        "a maximum over sums before the neuron": layer.pool_sums,
+        "a stream that keeps its value while another takes the sum": layer.into is not None,
+        "a norm by position behind the sums": layer.token_norm is not None,
+        f"a time constant of {layer.tau:g} steps; the neuron unit has 2": layer.tau != 2.0,
+        "integrate and fire from half the threshold": layer.neuron == IF_HALF,
+        f"a layer on a map of {source.kind}": source.kind == REAL,
+        f"a {size} kernel of stride {layer.stride} on a sum of spike maps; put a neuron in between": source.kind == INTEGERS
+        and (size != "1x1" or layer.stride > 1 or layer.padding > 0),
+        "a pool of spikes on a sum of spike maps": source.kind == INTEGERS and layer.pool,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _experts(layer: Experts) -> str | None:
+    reasons = {
+        "experts whose results a softmax weighs": layer.softmax,
+        "an expert that runs for fewer time steps than there are": any(expert.steps for expert in layer.experts),
+        "an expert whose input joins the sums of its first layer": any(expert.residual for expert in layer.experts),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)

@@ -1,0 +1,78 @@
+"""Relay: the attention unit's output on its way to DRAM, where a core's share of it fits no input bank.
+
+DMA does not reach the attention unit. A core gets its share of some words as ever, and a SYNAPSE with unit weights passes them
+on to its output bank, from which STORE takes them.
+"""
+
+from archsim.contracts import dma, sequencer
+from mapping.context import Context
+from mapping.data import param_rows, weight_rows
+from mapping.partition import Chunk
+from mapping.place import require
+from mapping.quantise import IntAttention, IntSynapse
+from mapping.tile import Piece, Tile, identity_layer, output_tile, synapse_fields
+
+
+class Relay:
+    """Emits what passes the output of attention layers on.
+
+    ``base``: row of the unit layer's parameters in both banks.
+    """
+
+    def __init__(self, context: Context, base: int) -> None:
+        self.context, self.chip, self.base = context, context.chip, base
+        self.weights: int | None = None
+        self.needed = any(self.relayed(layer) for layer in context.network.layers if isinstance(layer, IntAttention))
+        if self.needed:
+            layer = next(layer for layer in context.network.layers if isinstance(layer, IntAttention))
+            require(base + self.chip.blocks, self.chip.param_rows, layer.name, "param", self.chip)
+            rows = param_rows(self.chip, self._unit(layer), 0)
+            for bank in (0, 1):
+                context.load(dma.PARAM, (1 << self.chip.cores) - 1, bank, base, rows)
+
+    def word_rows(self, layer: IntAttention) -> int:
+        """Rows of a word of a core's share of the layer's output."""
+        q = next(x for x in self.context.synapses() if x.spikes == layer.q)
+        longest = max(end - first for first, end in self.context.partitions[q.name].ranges)
+        return longest * self.chip.slices(self.context.network.timesteps)
+
+    def relayed(self, layer: IntAttention) -> bool:
+        """Whether a core's share of the layer's input or output, all words of it, fits no input bank."""
+        maps = self.context.network.maps
+        read = [maps[x.source].channels for x in self.context.synapses() if x.spikes in (layer.q, layer.k, layer.v)]
+        words = -(-max(*read, maps[layer.q].channels) // self.chip.columns)
+        return words * self.word_rows(layer) > self.chip.spike_in_rows
+
+    def load(self) -> None:
+        """LOAD the unit weights."""
+        context = self.context
+        context.weight_bank ^= 1
+        layer = next(layer for layer in context.network.layers if isinstance(layer, IntAttention))
+        rows = weight_rows(self.chip, self._unit(layer), 0, Chunk(0, 1, 0, self.chip.columns))
+        self.weights = context.dram.add(rows) if self.weights is None else self.weights
+        context.load(dma.WEIGHT, (1 << self.chip.cores) - 1, context.weight_bank, 0, rows, self.weights)
+
+    def emit(self, layer: IntAttention, core: int, piece: Piece, word: int) -> tuple[Tile, int]:
+        """Pass one word of a piece on; returns its tile and its output bank.
+
+        None of the columns counts as carrying a channel: these additions are the mapping's, not the network's.
+        """
+        context, unit = self.context, self._unit(layer)
+        tile, bank = output_tile(unit, core, piece.y, piece.y + piece.height, piece.y), context.out_bank[core]
+        require(piece.height * piece.region.slices, self.chip.spike_out_rows, layer.name, "spike_out", self.chip)
+        chunk = Chunk(0, 1, word * self.chip.columns, self.chip.columns)
+        fields = synapse_fields(self.chip, context.network, unit, tile, chunk, piece)
+        fields |= {
+            "gang": 1 << core, "weight_bank": context.weight_bank, "psum_in": 0, "psum_out": 0, "columns": 0,
+            "param_bank": context.param_bank, "param_base": self.base, "out_bank": bank, "residual_in": 0, "residual_out": 0,
+        }  # fmt: skip
+        note = {
+            "layer": context.layer, "tensor": layer.spikes, "position": tile.first, "positions": piece.height, "word": word,
+            "words": 1,
+        }  # fmt: skip
+        context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
+        context.out_bank[core] ^= 1
+        return tile, bank
+
+    def _unit(self, layer: IntAttention) -> IntSynapse:
+        return identity_layer(self.chip, layer.spikes, self.context.network.maps[layer.spikes])

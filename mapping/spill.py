@@ -1,0 +1,47 @@
+"""Spill: a residual stream of which a core's share does not fit its residual bank lies in DRAM.
+
+A tile's rows of one word come into the bank before the SYNAPSE that adds to them, and go back behind it. The bank has one owner
+at a time, so a core waits for both; the other cores compute meanwhile.
+"""
+
+from archsim.contracts import dma, sequencer
+from mapping.context import Context
+from mapping.data import sum_bytes
+from mapping.ir import Map
+from mapping.partition import words
+from mapping.quantise import IntSynapse
+from mapping.tile import Tile
+
+
+class Spill:
+    """The streams in DRAM, word by word; a word's rows as in a bank: (position, time step, block)."""
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.chip = context, context.chip
+        self.rows = context.network.timesteps * context.chip.blocks
+        self.places: dict[tuple[str, Map], int] = {}
+
+    def fields(self) -> dict[str, int]:
+        """Residual addresses of a tile that lies in the bank alone."""
+        return {
+            "residual_in_base": 0, "residual_out_base": 0, "residual_position": self.rows, "residual_step": self.chip.blocks,
+        }  # fmt: skip
+
+    def load(self, layer: IntSynapse, core: int, tile: Tile, word: int) -> None:
+        """LOAD what a tile adds to."""
+        self._transfer(sequencer.LOAD, layer, core, tile, word)
+
+    def store(self, layer: IntSynapse, core: int, tile: Tile, word: int) -> None:
+        """STORE what it has become."""
+        self._transfer(sequencer.STORE, layer, core, tile, word)
+
+    def _transfer(self, opcode: int, layer: IntSynapse, core: int, tile: Tile, word: int) -> None:
+        place, positions, size = (layer.stream or "", layer.shape), layer.shape.positions, sum_bytes(self.chip)
+        if place not in self.places:  # a stream that is opened again may have another shape
+            self.places[place] = self.context.dram.reserve(words(self.chip, layer) * positions * self.rows, size)
+        first = (word * positions + tile.first) * self.rows * self.context.dram.stride(size)
+        fields = {
+            "dram_address": self.places[place] + first, "memory": dma.RESIDUAL, "cores": 1 << core, "bank": 0, "row": 0,
+            "rows": (tile.end - tile.first) * self.rows, "row_bytes": size,
+        }  # fmt: skip
+        self.context.emitter.emit([sequencer.DMA], opcode, fields, [{"layer": self.context.layer}])

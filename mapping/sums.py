@@ -1,0 +1,36 @@
+"""Sums of spike maps in the input banks: the maps one behind the other in one region, so that one set of weights serves all.
+
+The stream of a network that adds spikes grows map by map: every sum is the beginning of the next, and lies in the same rows.
+"""
+
+from mapping.integer_nodes import IntSum
+from mapping.quantise import IntNetwork, IntSynapse
+
+
+def home(network: IntNetwork, name: str) -> str:
+    """The map in whose region a map lies that a layer reads: the longest sum that begins with it if it is a sum, else itself."""
+    sums = {layer.name: layer.sources for layer in network.layers if isinstance(layer, IntSum)}
+    if name not in sums:
+        return name
+    own = sums[name]
+    longer = [other for other, sources in sums.items() if sources[: len(own)] == own]
+    return max(longer, key=lambda other: len(sums[other]))
+
+
+def places(network: IntNetwork, spikes: str) -> list[tuple[str, int]]:
+    """Regions that hold a spike map, each with its number among the maps there: its own, and those of sums."""
+    homes = {home(network, layer.name) for layer in network.layers if isinstance(layer, IntSum)}
+    alone = [(spikes, 0)] if any(isinstance(x, IntSynapse) and x.source == spikes for x in network.layers) else []
+    return alone + [
+        (name, number) for name in sorted(homes) for number, source in enumerate(network.addends(name)) if source == spikes
+    ]
+
+
+def readers(network: IntNetwork, region: str) -> list[str]:
+    """Layers on the cores that read a region."""
+    return [
+        layer.name
+        for layer in network.layers
+        if (isinstance(layer, IntSynapse) and home(network, layer.source) == region)
+        or (isinstance(layer, IntSum) and layer.reduce and home(network, layer.name) == region)
+    ]

@@ -1,0 +1,75 @@
+"""Does the simulator count the accesses to the count memory, its marks and the pool's memories as they happen, cycle by cycle?"""
+
+import numpy as np
+import pytest
+
+from archsim.contracts.attention import ATTEND_FIELDS
+from archsim.contracts.sequencer import ATTEND_KV, ATTEND_Q
+from archsim.contracts.spike_writer import emits, pool_accesses
+from archsim.results import COUNT
+from archsim.units import attention
+from tests.archsim.test_stepped_attention import CHIP, ONE, tiny
+
+FIELDS = dict.fromkeys((field.name for field in ATTEND_FIELDS), 0) | ONE
+
+
+def run(opcode, memory, **fields):
+    """Counters of an instruction, by name."""
+    counts = attention.attend(opcode, FIELDS | fields, CHIP, memory)[1]
+    return {name: int(counts[number]) for name, number in COUNT._asdict().items()}
+
+
+@pytest.mark.parametrize(
+    ("keys", "reads"),
+    [
+        ([1] * 6, 2),  # the third event and those behind it find the row that is just written
+        ([1, 2, 1, 2], 2),  # so do the third and the fourth, of two rows in turn
+        ([1, 2, 4, 1], 4),  # three cycles apart the row has been written
+        ([1, 0, 1], 1),  # a word without a spike takes a cycle
+        ([1, 0, 0, 1], 2),
+        (
+            [0b11, 0b01, 0b11],
+            4,  # rows 0 1 0 0 1: only the second 0 comes two cycles behind a 0
+        ),
+    ],
+)
+def test_an_event_does_not_read_a_row_on_its_way(keys, reads):
+    memory = tiny(k=keys, v=[0b101] * len(keys))
+    found = run(ATTEND_KV, memory, tokens=len(keys))
+    events = sum(key.bit_count() for key in keys)
+    assert (found["count_reads"], found["count_writes"], found["mark_writes"]) == (reads, events, 1)
+
+
+def test_rows_without_an_event_are_marked_and_not_read():
+    memory = tiny(k=[0b11], v=[0b1], q=[0b1101])
+    run(ATTEND_KV, memory)
+    assert memory.cleared[0] == 0b11111100
+    found = run(ATTEND_Q, memory)
+    assert (found["count_reads"], found["mark_reads"], found["events"]) == (
+        1,
+        1,
+        3,
+    )  # of rows 0, 2 and 3 only 0 has counts
+
+
+def test_popcount_reads_the_rows_of_channels_with_a_spike():
+    memory = tiny(k=[1] * 9, v=[1] * 9)
+    found = run(ATTEND_KV, memory, tokens=9, popcount=1)
+    assert (found["count_reads"], found["count_writes"], found["mark_writes"]) == (
+        2,
+        2,
+        1,
+    )  # a block of 8 tokens, and one of 1
+    assert memory.cleared[0] == 0b11111110
+
+
+@pytest.mark.parametrize("odd", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_pool_accesses_granule_by_granule(odd):
+    for height, width in np.ndindex(6, 6):
+        if height <= odd[0] or width <= odd[1]:
+            continue  # a tile has a row and a column besides the odd ones
+        counts = np.zeros(4, int)
+        for y, x in np.ndindex(height, width):
+            ends = emits(x, width, odd[1])
+            counts += 3 * np.array([x > 0, 1, ends and y > 0, ends])
+        assert pool_accesses(height, width, *odd, 3) == tuple(counts)

@@ -1,0 +1,201 @@
+"""Are experts mapped to what their layer says, proven for every choice, and refused by name where they do not fit?"""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from archsim.contracts import neuron
+from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.sequencer import COLLECT, CORE0, DISPATCH, EXPERTS, SYNAPSE, TOPK
+from archsim.ownership import prove
+from mapping import reference
+from mapping.experts import IntExperts, IntGate
+from mapping.ir import IMAGE, Classifier, Map
+from mapping.nodes import Experts
+from mapping.quantise import IntNetwork, IntSynapse, Precision, quantise
+from mapping.slots import Slots
+from tests.mapping.conftest import EXPERT_CHIP, expert_network, map_experts
+
+PRECISION = Precision(8, 8, 12, 24)
+
+
+def layer(weight, bias=(0, 0), threshold=(1, 1), shift=(0, 0), kind=neuron.NONE, shape=(1, 3), **more):
+    """A linear layer in integers."""
+    weight = np.array(weight, np.int8)[:, :, None, None]
+    count = len(weight)
+    values = (np.array(part[:count], np.int64) for part in (bias, threshold, shift))
+    return {"weight": weight, **dict(zip(("bias", "threshold", "shift"), values, strict=True)), "kind": kind,
+            "shape": Map(*shape, count), **more}  # fmt: skip
+
+
+def test_the_reference_by_hand():
+    """Three tokens, two experts, both chosen, each with room for two tokens; T = 1, neurons that fire from 1 on.
+
+    Spikes (1, 0), (0, 1), (1, 1) give the scores (1, 1), (1, 0), (2, 1): the tie goes to expert 0, which comes first everywhere.
+    Expert 0: hidden sums 2, -1: it fires for the first token alone, which gets (3 + 1, 5 >> 1), the second the bias (1, 0).
+    Expert 1: hidden sums 0, 1: the first token gets nothing, the second (-7 >> 1, 8 << 1). The third token finds no room.
+    """
+    fires = neuron.IF_ZERO
+    first = IntSynapse(
+        "open", IMAGE, **layer([[1, 0], [0, 1]], kind=fires, stream="x", opens=True, spikes="t", planes=8)
+    )
+    gate = IntGate("moe.gate", "t", **layer([[1, 1], [1, 0]], stream="x"))
+    pairs = [
+        (layer([[2, -1]], kind=fires), layer([[3], [5]], bias=(1, 0), shift=(0, 1))),
+        (layer([[0, 1]], kind=fires), layer([[-7], [8]], shift=(1, -1))),
+    ]
+    experts = tuple(tuple(IntSynapse("fc", "", **part) for part in pair) for pair in pairs)
+    join = IntExperts("moe", "t", **layer([[0], [0]], stream="x"), choices=2, capacity=2, experts=experts)
+    maps = {IMAGE: Map(1, 3, 2), "t": Map(1, 3, 2)}
+    network = IntNetwork("hand", 1, maps, (first, gate, join), 1.0, 0, PRECISION, {})
+    result = reference.run(network, np.array([[3, 0], [0, 2], [5, 4]]))
+    assert result.inputs["moe.gate"][0].tolist() == [[1, 1], [1, 0], [2, 1]]
+    assert result.routes["moe"].tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 1], [1, 1, 1], [2, 0, -1], [2, 1, -1]]
+    assert result.inputs["moe"][0].tolist() == [[3 + 4, 0 + 2], [0 + 1 - 4, 2 + 16], [5, 4]]
+
+
+def test_the_gate_reads_the_first_time_step_and_has_one_scale():
+    network = quantise(expert_network(3), PRECISION)
+    gate = next(entry for entry in network.layers if isinstance(entry, IntGate))
+    floats = next(entry for entry in expert_network(3).layers if isinstance(entry, Experts))
+    ratio = gate.weight[:, :, 0, 0] / floats.gate
+    assert np.abs(ratio / (127 / np.abs(floats.gate).max()) - 1)[np.abs(floats.gate) > 0.5].max() < 0.02
+    result = reference.run(network, network.quantise_image(np.random.default_rng(0).uniform(-1, 1, (1, 4, 3))))
+    spikes = result.spikes["t0"].astype(int)
+    assert (spikes[0] != spikes[1]).any()
+    assert np.array_equal(result.inputs["moe0.gate"][0], spikes[0] @ gate.weight[:, :, 0, 0].T.astype(int) + gate.bias)
+
+
+def shifted(sums, shift):
+    """Sums to the right, to the left where the shift is negative."""
+    return np.array([
+        total << -by if by < 0 else total >> by for total, by in zip(sums.tolist(), shift.tolist(), strict=True)
+    ])  # fmt: skip
+
+
+@pytest.mark.parametrize("choices", [1, 2, 4])
+def test_the_bound_holds_every_set_of_chosen_experts_and_no_more(choices):
+    """Each expert at its extremes for every set of as many experts, dropped ones left out."""
+    network = quantise(expert_network(1, choices=choices), PRECISION)
+    opened, join = network.layers[1], network.layers[3]
+    low, high = [], []
+    for _, second in join.experts:
+        weight = second.weight[:, :, 0, 0].astype(int)
+        for values, limits in ((low, np.minimum(weight, 0)), (high, np.maximum(weight, 0))):
+            values.append(shifted(limits.sum(1) + second.bias, second.shift))
+    sets = [chosen for size in range(choices + 1) for chosen in combinations(range(4), size)]
+    least = np.min([sum((np.array(low[expert]) for expert in chosen), np.zeros(8, int)) for chosen in sets], axis=0)
+    most = np.max([sum((np.array(high[expert]) for expert in chosen), np.zeros(8, int)) for chosen in sets], axis=0)
+    weight = opened.weight[:, :, 0, 0].astype(int)
+    for values, limits in ((least, np.minimum(weight, 0)), (most, np.maximum(weight, 0))):
+        values += shifted(limits.sum(1) + opened.bias, opened.shift)
+    count = join.tokens * network.timesteps
+    needed = max(-(least * count).min() - 1, (most * count).max(), (least.min() * -1) - 1, most.max())
+    assert network.bounds["moe0"] == int(needed).bit_length() + 1
+
+
+def test_sums_of_choices_that_could_overflow_are_refused():
+    """Each result alone fits, the sum of four does not: the message names the layer that adds them."""
+    moe, coarse = expert_network(0, hidden=72, choices=4).layers[2], Precision(8, 2, 12, 24)
+    experts = tuple(replace(expert, weight=np.abs(expert.weight)) for expert in moe.experts)
+    network = changed(experts=experts, choices=4, reduce=False, spikes="u")
+    network = replace(network, layers=network.layers[:3])
+    bounds = dict(quantise(network, coarse).bounds)
+    needed = bounds.pop("moe0")
+    assert needed > max(bounds.values())
+    quantise(network, replace(coarse, membrane_bits=needed))
+    with pytest.raises(ArchsimError, match=f"layer 'moe0': its membrane can reach .* which needs {needed} bits"):
+        quantise(network, replace(coarse, membrane_bits=needed - 1))
+
+
+def changed(**changes):
+    """`expert_network` with another layer of experts."""
+    network = expert_network(0)
+    return replace(network, layers=(*network.layers[:2], replace(network.layers[2], **changes), network.layers[3]))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (changed(choices=5), r"layer 'moe0': required 1\.\.4 choices, given 5"),
+        (changed(capacity=13), r"layer 'moe0': required 1\.\.12 capacity, given 13"),
+        (changed(experts=changed().layers[2].experts[:1], gate=np.ones((1, 8)), gate_bias=np.ones(1), choices=1),
+         r"layer 'moe0': required 2\.\.16 experts, given 1"),
+        (changed(gate=np.ones((4, 7))), r"layer 'moe0': gate needs weights of shapes .*\(4, 8\)"),
+        (changed(source="s"), r"layer 'moe0': gate needs weights of shapes .*\(4, 6\)"),
+        (changed(stream="y"), r"required right before it the layer that writes its map 't0' and joins stream 'y'.* given 'conv'"),
+        (changed(source="nothing"), r"reads map 'nothing', which no layer before it writes"),
+    ],
+)  # fmt: skip
+def test_layers_that_cannot_be_are_refused_by_name(network, message):
+    with pytest.raises(ArchsimError, match=message):
+        quantise(network, PRECISION)
+
+
+def test_a_weight_of_an_expert_that_does_not_fit_is_named():
+    experts = changed().layers[2].experts
+    wrong = (experts[0], replace(experts[1], bias=np.zeros(7)), *experts[2:])
+    with pytest.raises(ArchsimError, match="layer 'moe0': expert 1 needs weights"):
+        quantise(changed(experts=wrong), PRECISION)
+
+
+@pytest.mark.parametrize(
+    ("changes", "place", "message"),
+    [
+        ({"crossbar_depth": 0}, None, "layer 'moe0': experts need an expert engine, but chip 'expert_chip' has .* of 0"),
+        ({"route_rows": 7}, None, "layer 'moe0': needs .* rows of route, .* has 7"),
+        ({"residual_rows": 256}, None, "layer 'moe0': needs 316 rows of residual, .* has 256"),
+        ({"psum_rows": 32}, None, "layer 'moe0': needs .* rows of psum, .* has 32"),
+        ({"spike_out_rows": 8}, None, "layer 'moe0': needs .* rows of spike_out, .* has 8"),
+        ({"spike_in_rows": 127}, None, "layer 'moe0': 'moe0.tokens' needs 128 rows of one spike_in bank"),
+        ({"residual_rows": 512}, (1, 1, 1, 1), "layer 'moe0': needs 572 rows of residual, .* has 512"),
+        ({"param_rows": 1}, None, "layer '.*': needs 2 rows of param"),
+        ({}, (0, 1, 3, 0), r"layer 'moe0': required a core in 0\.\.2 for each of 4 experts, given \(0, 1, 3, 0\)"),
+        ({}, (0, 1), r"required a core in 0\.\.2 for each of 4 experts, given \(0, 1\)"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_a_chip_is_refused_by_name(changes, place, message):
+    placement = {} if place is None else {"moe0": place}
+    with pytest.raises(ArchsimError, match=message):
+        map_experts(EXPERT_CHIP.replace(**changes), expert_network(0), placement)
+
+
+def test_a_token_that_needs_a_longer_packet_than_there_is_is_refused():
+    chip = EXPERT_CHIP.replace(psum_rows=1 << 15, residual_rows=1 << 18, spike_in_rows=1 << 15, spike_out_rows=1 << 15)
+    with pytest.raises(
+        ArchsimError, match="layer 'moe0': required at most 1023 in field 'rows' of COLLECT, given 1024"
+    ):
+        map_experts(chip, expert_network(0, dim=64, timesteps=64))
+
+
+def test_instructions_of_a_layer():
+    """A TOPK for each home core, one DISPATCH, one COLLECT; experts one core after the other; two layers of each."""
+    mapped = map_experts(EXPERT_CHIP, expert_network(0, capacity=5))
+    prove(EXPERT_CHIP, mapped.queues, len(mapped.program.dram))
+    heads = mapped.queues[EXPERTS]
+    assert [head["opcode"] for head in heads] == [TOPK] * 3 + [DISPATCH, COLLECT]
+    assert [head["first"] for head in heads[:3]] == [1, 0, 0]
+    assert (heads[3]["place"], heads[3]["region"]) == (0x0210, 0x1000)
+    slots = Slots(heads[3]["rows"], 5)
+    assert 1 << heads[3]["region_shift"] >= 5 * slots.distance
+    computed = [head for core in range(3) for head in mapped.queues[CORE0 + core] if head["opcode"] == SYNAPSE]
+    assert sum(head["out_height"] == 5 and head["kernel_height"] == 1 for head in computed) == 4 * (2 + 1)
+
+
+def test_nothing_is_cleared_where_nothing_can_be_dropped():
+    def sums_only(capacity):
+        queues = map_experts(EXPERT_CHIP, expert_network(0, capacity=capacity)).queues
+        return sum(head["psum_out"] for core in range(3) for head in queues[CORE0 + core] if head["opcode"] == SYNAPSE)
+
+    assert (sums_only(11), sums_only(12)) == (3, 0)
+
+
+def test_a_classifier_needs_a_reduction():
+    network = changed(reduce=False, spikes="u", neuron="lif")
+    with pytest.raises(ArchsimError, match="the classifier must follow the layer whose results are reduced"):
+        quantise(
+            replace(network, layers=(*network.layers[:3], Classifier("head", "moe0", np.ones((2, 8)), np.ones(2)))),
+            PRECISION,
+        )

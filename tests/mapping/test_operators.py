@@ -1,0 +1,77 @@
+"""Is what cannot be mapped refused by name of layer and operator, and nothing dropped?"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from archsim.contracts.common.errors import ArchsimError
+from mapping.ir import HEIGHT, IF_HALF, IMAGE, Attention, Chain, Classifier, Part, Synapse
+from mapping.nodes import BATCH, Concat, Expert, Experts, Norm, Sum, WindowAttention
+from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
+from mapping.operators import NODES, refusal
+from mapping.quantise import Precision, quantise
+
+ONE = np.ones(1)
+LAYER = Synapse("l", "s", np.ones((1, 1, 1, 1)), ONE, spikes="t")
+CHAIN = Chain((Part("p", np.ones((1, 1, 1, 1)), ONE),), LAYER)
+WINDOWS = WindowAttention("l", "s", "s", "s", "t", 1, 1.0, 7, 0, np.ones((1, 49, 49)), 1.0, 1.0, 1.0)
+EXPERT = Expert(np.ones((1, 1)), ONE, np.ones((1, 1)), ONE)
+MOE = Experts("l", "s", "x", np.ones((1, 1)), ONE, (EXPERT,), 1, 4)
+
+REFUSED = {
+    "a convolution in 2 groups": replace(LAYER, source="pair", weight=np.ones((2, 1, 1, 1)), bias=np.ones(2), groups=2),
+    "a linear layer over the height": replace(LAYER, weight=np.ones((2, 2, 1, 1)), bias=np.ones(2), axis=HEIGHT),
+    "a maximum over sums before the neuron": replace(LAYER, pool_sums=True),
+    "a stream that keeps its value while another takes the sum": replace(LAYER, stream="x", into="y"),
+    "a norm by position behind the sums": replace(LAYER, token_norm=np.ones((2, 4))),
+    "a time constant of 1.5 steps; the neuron unit has 2": replace(LAYER, tau=1.5),
+    "integrate and fire from half the threshold": replace(LAYER, neuron=IF_HALF),
+    "a chain of convolutions without a neuron between them; merge it into one": CHAIN,
+    "maps side by side": Concat("l", ("s", "s")),
+    "a norm that folds into no weight": Norm("l", "s", BATCH, ONE, ONE),
+    "attention within windows, with softmax": WINDOWS,
+    "experts whose results a softmax weighs": replace(MOE, softmax=True),
+    "an expert that runs for fewer time steps than there are": replace(MOE, experts=(replace(EXPERT, steps=1),)),
+    "an expert whose input joins the sums of its first layer": replace(MOE, experts=(replace(EXPERT, residual=True),)),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_the_quantiser_refuses_by_name(make_network, reason):
+    first = Synapse("stem", IMAGE, np.ones((1, 1, 1, 1)), ONE, spikes="s")
+    second = Synapse("pairs", "s", np.ones((2, 1, 1, 1)), np.ones(2), spikes="pair")
+    with pytest.raises(ArchsimError) as error:
+        quantise(make_network(first, second, REFUSED[reason]), Precision())
+    assert str(error.value) == f"layer 'l': not mapped yet: {reason}"
+
+
+def test_what_is_mapped_is_not_refused(make_random):
+    network = make_random(1)
+    maps = operands(network)
+    assert [refusal(layer, maps) for layer in network.layers] == [None] * 10
+
+
+def test_readers_of_integers_and_of_real_numbers():
+    """An integer map is a sum of spike maps, which weights without a neighbour can read."""
+    integers, real = {"s": Operand(INTEGERS)}, {"s": Operand(REAL)}
+    assert refusal(LAYER, integers) is None
+    wide = replace(LAYER, weight=np.ones((1, 1, 3, 3)), padding=1)
+    assert refusal(wide, integers) == "a 3x3 kernel of stride 1 on a sum of spike maps; put a neuron in between"
+    assert refusal(replace(LAYER, stride=2), integers) == "a 1x1 kernel of stride 2 on a sum of spike maps; put a neuron in between"
+    assert refusal(replace(LAYER, pool=True), integers) == "a pool of spikes on a sum of spike maps"
+    assert refusal(LAYER, real) == "a layer on a map of real numbers"
+    assert refusal(Attention("l", "s", "s", "s", "t", 1, 1.0, 0.5), integers) == "attention on a map of integers"
+    assert refusal(Sum("l", ("s", "s")), {"l": Operand(REAL)}) == "a sum of maps other than spikes of height 1"
+
+
+def test_the_mean_of_a_map_is_one_of_a_sum():
+    head = Classifier("l", "s", np.ones((2, 1)), np.ones(2))
+    assert refusal(head, {"s": Operand(INTEGERS)}) is None
+    assert refusal(head, {"s": Operand(SPIKES)}) == (
+        "a mean over a map; the classifier reads that of a stream or of a sum of spike maps"
+    )
+
+
+def test_every_node_beside_the_synapses_is_named():
+    assert {type(layer) for layer in REFUSED.values()} >= set(NODES)

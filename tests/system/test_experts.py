@@ -1,0 +1,137 @@
+"""Does a network with experts run exactly: against the integer reference, and cycle by cycle against the stepped chip?"""
+
+from copy import deepcopy
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from archsim import simulate
+from archsim.accounting import NAMES, account
+from archsim.contracts.sequencer import COLLECT, EXPERTS, TOPK
+from archsim.kernel import Simulation
+from archsim.ownership import check_intervals, prove
+from archsim.results import ImageRun
+from archsim.stepped import sequencer as stepped
+from archsim.tensors import Capture
+from archsim.units.sram import Memories
+from mapping import reference
+from mapping.context import Limits
+from tests.mapping.conftest import EXPERT_CHIP, expert_network, map_experts
+from tests.system.test_stepped import same_memories
+
+CASES = {
+    "room for all": ({}, {}),
+    "overflow": ({"capacity": 3}, {}),
+    "one hot expert": ({"hot": 1, "capacity": 4}, {}),
+    "one core has all experts": ({}, {"moe0": (2, 2, 2, 2)}),
+    "two layers, one behind the other": ({"blocks": 2, "capacity": 3}, {"moe1": (0, 0, 1, 2)}),
+    "one choice, words and chunks": ({"choices": 1, "dim": 12, "hidden": 72, "timesteps": 2}, {}),
+    "three of five, odd time steps": ({"experts": 5, "choices": 3, "timesteps": 3}, {}),
+    "more experts than columns": ({"experts": 11, "choices": 4, "capacity": 2, "timesteps": 1}, {}),
+}  # fmt: skip
+"""Arguments of `expert_network`, and placements."""
+
+
+def run(mapped, seed):
+    """The pixels of an image of noise; records, capture, and memories after and before the run.
+
+    The run begins with anything in the banks: neither empty slots nor rows of dropped choices may depend on it.
+    """
+    program, chip, rng = mapped.program, mapped.program.chip, np.random.default_rng(seed)
+    pixels = rng.uniform(-1, 1, (1, 4, 3))
+    memories = Memories.empty(chip, program.dram)
+    simulate.write_image(mapped, memories.dram, pixels)
+    for core in memories.cores:
+        core.psum[:], core.residual[:] = (rng.integers(-999, 999, bank.shape) for bank in (core.psum, core.residual))
+        for bank in (core.spike_in, core.spike_out):
+            bank[:] = rng.integers(0, 1 << chip.columns, bank.shape)
+    before = deepcopy(memories)
+    capture = Capture(chip, program.notes, None, True)
+    records = Simulation(chip, mapped.queues, memories, capture).run()
+    return SimpleNamespace(pixels=pixels, records=records, capture=capture, memories=memories, before=before)
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    sizes, placement = CASES[request.param]
+    return sizes, placement
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_every_value_equals_the_reference(case, lanes):
+    sizes, placement = case
+    for seed in range(2):
+        chip = EXPERT_CHIP.replace(lanes=lanes, param_rows=64 if seed else 8, weight_rows=36 if seed else 96)
+        mapped = map_experts(chip, expert_network(seed, **sizes), placement, Limits(positions=2) if seed else None)
+        prove(chip, mapped.queues, len(mapped.program.dram))
+        ran = run(mapped, seed)
+        check_intervals(mapped.queues, ran.records)
+        logits = simulate.read_logits(mapped.program, ran.memories.dram)
+        check = simulate.compare(mapped, ran.pixels, ran.capture, logits)
+        assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+        expected = reference.run(mapped.network, mapped.network.quantise_image(ran.pixels))
+        dropped = sum(int((chosen[:, 2] < 0).sum()) for chosen in expected.routes.values())
+        assert ran.records["dropped"].sum() == dropped
+        assert (dropped > 0) == ("capacity" in sizes)
+        assert (ran.records["flit_stalls"][ran.records["opcode"] == COLLECT] > 0).all()
+        assert all((expected.inputs[name] != expected.inputs["conv"]).any() for name in expected.routes)
+        _same_routes(mapped, ran, list(expected.routes.values())[-1])
+
+
+def _same_routes(mapped, ran, chosen):
+    """The route tables after the last layer against the reference's choices."""
+    heads = [head for head in mapped.queues[EXPERTS] if head["opcode"] == TOPK][-3:]
+    rows = [ran.memories.experts.routes[head["core"], : head["tokens"] * head["choices"]] for head in heads]
+    table = np.concatenate(rows)
+    assert table[:, 0].tolist() == chosen[:, 1].tolist()
+    assert np.where(table[:, 2] == 1, table[:, 1], -1).tolist() == chosen[:, 2].tolist()
+
+
+def test_fast_equals_stepped_for_every_instruction(case):
+    sizes, placement = case
+    chip = EXPERT_CHIP.replace(lanes=1 + len(sizes) % 2, weight_rows=96)
+    mapped = map_experts(chip, expert_network(7, **sizes), placement)
+    ran = run(mapped, 7)
+    timeline = stepped.run(mapped.program, ran.before)
+    assert len(ran.records) == sum(len(times) for times in timeline.instructions.values())
+    for engine, times in timeline.instructions.items():
+        mine = np.sort(ran.records[ran.records["engine"] == engine], order="index")
+        assert np.array_equal(np.stack([mine["start"], mine["end"]], 1), times), engine
+    same_memories(ran.memories, ran.before)
+    assert all(
+        np.array_equal(bank, getattr(ran.before.experts, name)) for name, bank in vars(ran.memories.experts).items()
+    )
+
+
+def test_a_wrong_choice_is_seen():
+    """A reference whose scores are all alike, so that every token takes the first two experts, differs from the run."""
+    mapped = map_experts(EXPERT_CHIP, expert_network(0, capacity=3))
+    ran = run(mapped, 0)
+    gate = next(layer for layer in mapped.network.layers if layer.name == "moe0.gate")
+    gate.weight[:] = 0
+    check = simulate.compare(mapped, ran.pixels, ran.capture, simulate.read_logits(mapped.program, ran.memories.dram))
+    assert check.differing["membranes"] > 0
+
+
+def test_slots_have_a_cause_while_cores_wait_for_routes():
+    mapped = map_experts(EXPERT_CHIP, expert_network(0, hot=1, capacity=4))
+    ran = run(mapped, 0)
+    image = ImageRun(int(ran.records["end"].max()), np.zeros(1, np.int64), ran.records)
+    accounts = account(EXPERT_CHIP, image, len(mapped.network.layers))
+    assert accounts.slots.sum() == EXPERT_CHIP.adders * image.cycles
+    assert accounts.slots[:, NAMES.index("experts")].sum() > 0
+
+
+def test_results_of_unused_slots_go_nowhere():
+    """With room for all, an expert that nobody chooses leaves its mark in its own core alone: same stream, other results."""
+    found = []
+    for value in (0.0, 5.0):
+        network = expert_network(0, hot=1, choices=1)
+        network.layers[2].experts[3].bias[:] = value
+        mapped = map_experts(EXPERT_CHIP, network)
+        ran = run(mapped, 0)
+        assert not (ran.memories.experts.routes[:, :6, 0] == 3).any()
+        found.append((ran.capture.inputs["moe0"], ran.memories.cores[0].residual.copy()))
+    assert np.array_equal(found[0][0], found[1][0])
+    assert not np.array_equal(found[0][1], found[1][1])

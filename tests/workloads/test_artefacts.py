@@ -1,0 +1,112 @@
+"""Is the committed Spikformer what its manifest says, and do its weights make its recorded spikes?"""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.workloads.formulation import (
+    Array,
+    Folded,
+    Neurons,
+    attention,
+    fire_as_recorded,
+    fire_freely,
+    on_maps,
+    read_manifest,
+    read_test_set,
+    read_traces,
+    windows,
+)
+
+ARTEFACTS = Path(__file__).resolve().parents[2] / "workloads" / "artefacts"
+
+
+class Spikformer(Folded):
+    """LIF behind every convolution; the stream is a sum of spikes."""
+
+    def behind(self, x: Array, place: str, part: str, neurons: Neurons) -> Array:
+        """1x1 convolution, norm and neurons of tokens."""
+        return neurons(f"{place}.{part}_lif", self.pointwise(x, f"{place}.{part}_conv", f"{place}.{part}_bn"))
+
+    def forward(self, images: Array, neurons: Neurons) -> tuple[Array, Array]:
+        """Pixels [n, 8, 8] to the head's input [n, D] and logits [n, 10]."""
+        hyper, x, added = self.manifest["hyperparameters"], self.normalised(images), 0
+        for stage in self.manifest["tokenizer"]:
+            conv, bn, lif = (f"patch_embed.{stage[part]}" for part in ("conv", "bn", "lif"))
+            current = self.convolution(x, conv, bn)
+            if current.shape[1] == 1:
+                current = np.repeat(current, hyper["timesteps"], axis=1)
+            before, x = x, on_maps(neurons, lif, current)
+            added = before
+            if pool := stage["pool"]:
+                x = windows(x, pool["kernel"], pool["stride"], pool["padding"]).max(axis=(-2, -1))
+        x = (x + added).reshape(*x.shape[:2], -1, hyper["dim"])
+        for i in range(hyper["depth"]):
+            at, mlp = f"block.{i}.attn", f"block.{i}.mlp"
+            product = attention(*(self.behind(x, at, part, neurons) for part in "qkv"), hyper["heads"])
+            spikes = neurons(f"{at}.attn_lif", product * self.manifest["attention_scale"])
+            x = x + self.behind(spikes, at, "proj", neurons)
+            x = x + self.behind(self.behind(x, mlp, "fc1", neurons), mlp, "fc2", neurons)
+        pooled = x.mean(axis=(1, 2))
+        return pooled, pooled @ self.weights["head.weight"].T + self.weights["head.bias"]
+
+
+NETWORKS = {"spikformer": Spikformer}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def family(request):
+    """Name, folder, manifest and float network of a family's artefact."""
+    folder = ARTEFACTS / f"{request.param}_digits"
+    manifest = read_manifest(folder)
+    return request.param, folder, manifest, NETWORKS[request.param](load_file(folder / "weights.safetensors"), manifest)
+
+
+def test_files_are_the_ones_hashed_and_small(family):
+    name, folder, manifest, _ = family
+    assert manifest["family"] == name
+    assert sorted([*manifest["sha256"], "manifest.json"]) == sorted(path.name for path in folder.iterdir())
+    for file, digest in manifest["sha256"].items():
+        assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest, file
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_200_000
+
+
+def test_test_images_are_those_of_the_other_networks(family):
+    _, folder, _, _ = family
+    assert (folder / "test.npz").read_bytes() == (ARTEFACTS / "spikingformer_digits" / "test.npz").read_bytes()
+
+
+def test_weights_make_the_recorded_spikes(family):
+    """Every neuron sees the recorded spikes upstream: a near-tie can neither hide nor cause a difference."""
+    _, folder, manifest, network = family
+    wrong: dict[str, int] = {}
+    traces = read_traces(folder, manifest)
+    images = read_test_set(folder)["images"][: manifest["traces"]["images"]]
+    pooled, logits = network.forward(images, fire_as_recorded(manifest["lif"], traces, wrong))
+    assert wrong == dict.fromkeys(manifest["lif"], 0)
+    assert set(traces) == {*manifest["lif"], "logits", *(["head.input"] if pooled is not None else [])}
+    if pooled is not None:
+        np.testing.assert_allclose(traces["head.input"], pooled, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(traces["logits"], logits, rtol=0, atol=1e-4)
+
+
+def test_accuracy_is_the_manifests(family):
+    """Run freely, a near-tie may turn out otherwise than in float32: one image may change its class."""
+    _, folder, manifest, network = family
+    test = read_test_set(folder)
+    _, logits = network.forward(test["images"], fire_freely(manifest["lif"]))
+    score = manifest["accuracy"]["test"]
+    assert score["total"] == len(test["labels"]) == 360
+    assert abs(int((logits.argmax(1) == test["labels"]).sum()) - score["correct"]) <= 1
+    assert score["accuracy"] >= 0.9
+
+
+def test_neurons_fire_and_are_the_published_ones(family):
+    _, _, manifest, _ = family
+    for name, node in manifest["lif"].items():
+        assert (node["tau"], node["v_reset"], node["decay_input"]) == (2.0, 0.0, True)
+        assert node["threshold"] == (0.5 if name.endswith("attn_lif") else 1.0)
+    assert all(0 < firing["rate"] < 0.6 for firing in manifest["firing_rates"].values())
