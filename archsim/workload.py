@@ -1,12 +1,12 @@
 """Workloads as a run needs them: a network in integers, its program, its images, and recorded or drawn spikes."""
 
 import mmap
+import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +59,25 @@ TUNING_IMAGES = 4
 """Recorded images by which a mapping is chosen."""
 
 
+class Contents:
+    """Bytes (uint8) in a temporary file, of which many can have a private copy."""
+
+    def __init__(self, data: NDArray[np.uint8]) -> None:
+        self.size = len(data)
+        self.file, name = tempfile.mkstemp()
+        os.unlink(name)
+        with open(self.file, "wb", closefd=False) as file:
+            file.write(data)
+
+    def private(self) -> NDArray[np.uint8]:
+        """A copy, page by page as they are written."""
+        return np.frombuffer(mmap.mmap(self.file, self.size, access=mmap.ACCESS_COPY), np.uint8)
+
+    def __del__(self) -> None:
+        """Close the file; copies stay."""
+        os.close(self.file)
+
+
 @dataclass
 class Workload:
     """A workload, mapped: everything that a run of its images needs.
@@ -89,15 +108,11 @@ class Workload:
 
     def dram(self) -> NDArray[np.uint8]:
         """DRAM with the program's contents, to be written: only the pages that a run writes are copied."""
-        size = len(self.program.dram)
-        return np.frombuffer(mmap.mmap(self._dram_file.fileno(), size, access=mmap.ACCESS_COPY), np.uint8)
+        return self._contents.private()
 
     @cached_property
-    def _dram_file(self) -> IO[bytes]:
-        file = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as its pages are in use)
-        file.write(self.program.dram)
-        file.flush()
-        return file
+    def _contents(self) -> "Contents":
+        return Contents(self.program.dram)
 
     def images(self, count: int) -> list[NDArray[np.float64]]:
         """The first images, normalised. Raises ArchsimError when there are not so many."""
