@@ -14,7 +14,7 @@ PYTEST := $(BIN)/pytest $(shell [ -t 1 ] && echo --color=yes)
 WORKERS := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types imports cosim-units synthesis mutation formal nightly docs train clean
+.PHONY: help setup run test lint types imports cosim-units synthesis mutation formal nightly bench docs train clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do \
@@ -60,6 +60,10 @@ formal: setup ## formal proofs: queues, arbiter, crossbar, deadlock, streams of 
 nightly: setup ## all of that and the pool at full length, results under reports/nightly (ARGS="formal cosim-pool")
 	@scripts/nightly.sh $(ARGS)
 
+bench: setup ## paired benchmarks beside PyTorch and the Verilog (ARGS="--only forward")
+	@scripts/setup.sh train
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 docs: setup ## write docs/units and the outputs in README.md from the code
 	@$(BIN)/python -m scripts.document
 
@@ -69,4 +73,4 @@ train: ## install torch, train the workload's network, write its artefact
 
 clean: ## remove generated files and caches, keep .venv
 	@rm -rf $(BUILD) dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	@find archsim rtl mapping cosim workloads tests scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	@find archsim benchmarks rtl mapping cosim workloads tests scripts -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

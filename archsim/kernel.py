@@ -1,8 +1,12 @@
-"""The event simulation: instructions start when queue and semaphores allow, and last as long as their unit's law says."""
+"""A run of a program: the instructions' arithmetic and durations in one serial order, then the event simulation over them.
 
-from collections import deque
+Runs that somebody observes or that record membranes go through the units' Python entrances, instruction by instruction; all
+others through the compiled driver. Both call the same kernels.
+"""
+
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 
 import numpy as np
@@ -13,56 +17,25 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
 from archsim.contracts.dma import PROGRAM, row_beats
-from archsim.ownership import members
-from archsim.results import (
-    NOT_WAITING,
-    RECORD,
-    WAIT_ATTENTION,
-    WAIT_CORE,
-    WAIT_DMA,
-    WAIT_EXPERTS,
-    WAIT_MULTICAST,
-)
+from archsim.execute import Run, run_tasks
+from archsim.prepare import THREADS, Prepared, Queues
+from archsim.results import COUNTERS, RECORD
 from archsim.tensors import Capture
+from archsim.timing import WAITS, highest_semaphore, post_places, times
 from archsim.units import attention, core, dma, experts, multicast
 from archsim.units.sram import Memories
+from archsim.vectors import LINE
 
 Observer = Callable[[int, int, dict[str, int]], None]
 Watcher = Callable[[list[tuple[int, int]], list[dict[str, int]]], None]
 
-_WAITS = {
-    sequencer.DMA: WAIT_DMA, sequencer.MULTICAST: WAIT_MULTICAST, sequencer.ATTENTION: WAIT_ATTENTION,
-    sequencer.EXPERTS: WAIT_EXPERTS,
-}  # fmt: skip
 
-
-@dataclass
-class _Queue:
-    """An engine's instructions, how far it is, and the cycle in which it is ready for the next."""
-
-    instructions: list[dict[str, int]]
-    next: int = 0
-    ready: int = sequencer.DECODE
-    posts: dict[int, list[int]] = field(default_factory=dict)
-    takes: dict[int, list[int]] = field(default_factory=dict)
-
-    @property
-    def head(self) -> dict[str, int] | None:
-        """The instruction that waits to start."""
-        return self.instructions[self.next] if self.next < len(self.instructions) else None
-
-    def post_of(self, producer: int) -> int | None:
-        """Cycle of the oldest post of ``producer`` that has not been taken."""
-        posts, taken = self.posts.get(producer, ()), len(self.takes.get(producer, ()))
-        return posts[taken] if taken < len(posts) else None
-
-
-def decode(program: Program) -> dict[int, list[dict[str, int]]]:
+def decode(program: Program) -> Queues:
     """The instructions of every queue up to its HALT.
 
     Raises ArchsimError for a queue without one, a bad opcode, and where DRAM holds other rows for a program memory than its queue.
     """
-    queues = {}
+    queues = Queues()
     for engine, rows in program.queues.items():
         instructions = [sequencer.decode(row.tobytes()) for row in rows]
         halts = [number for number, entry in enumerate(instructions) if entry["opcode"] == sequencer.HALT]
@@ -110,7 +83,7 @@ class Simulation:
     def __init__(
         self,
         chip: ChipParams,
-        queues: dict[int, list[dict[str, int]]],
+        queues: Mapping[int, list[dict[str, int]]],
         memories: Memories,
         capture: Capture,
         latencies: Sequence[int] | None = None,
@@ -120,102 +93,107 @@ class Simulation:
         self.chip, self.memories, self.capture, self.observe = chip, memories, capture, observe
         self.watch = watch
         self.latencies = None if latencies is None else cycle(latencies)
-        self.queues = {engine: _Queue(instructions) for engine, instructions in queues.items()}
-        self.records: list[tuple[int, ...]] = []
+        self.queues = queues if isinstance(queues, Queues) else Queues(queues)
 
     def run(self) -> NDArray[np.void]:
         """Run every queue to its end; returns the records in order of start.
 
         Raises ArchsimError when instructions wait for each other for ever, or a semaphore overflows.
         """
-        pending = deque(self.queues)
-        while pending:
-            engine = pending.popleft()
-            while (woken := self._step(engine)) is not None:
-                pending.extend(woken)
-        stuck = [engine for engine, queue in self.queues.items() if queue.head]
-        if stuck:
-            places = ", ".join(f"{sequencer.engine_name(e)} at instruction {self.queues[e].next}" for e in stuck)
-            raise ArchsimError(f"program: deadlock, these queues wait for semaphores that nobody posts: {places}")
-        self._check_semaphores()
-        records = np.array(self.records, RECORD)
-        return records[np.lexsort((records["engine"], records["start"]))]
+        program = self.queues.prepare(self.chip, self.capture.notes)
+        watched = self.observe is not None or self.watch is not None
+        stepwise = watched or self.capture.potentials or not program.compiled
+        cycles, counters = self._step_through(program) if stepwise else self._drive(program)
+        return self._records(program, cycles, counters)
 
-    def _check_semaphores(self) -> None:
+    def _records(self, program: Prepared, cycles: NDArray[np.int64], counters: NDArray[np.int64]) -> NDArray[np.void]:
+        """The event simulation: records of all instructions."""
+        heads = program.heads
+        found, *semaphores = times(heads, program.order, cycles, WAITS)
+        self._check_semaphores(program, *semaphores)
+        table = np.zeros((len(cycles), len(RECORD)), np.int64)
+        engines = np.repeat(np.arange(len(heads.first) - 1), np.diff(heads.first))
+        table[:, 0], table[:, 1] = engines, np.arange(len(cycles)) - heads.first[engines]
+        table[:, 2], table[:, 3] = heads.opcode, program.layers
+        own = np.where(engines >= sequencer.CORE0, 1 << np.maximum(engines - sequencer.CORE0, 0), 0)
+        table[:, 4] = np.where(heads.opcode == sequencer.SYNAPSE, heads.gang, own)
+        table[:, 5:9] = np.stack(found, axis=1)
+        table[:, 9:] = counters
+        records = table.view(RECORD)[:, 0]
+        return records[np.lexsort((engines, found.start))]
+
+    def _check_semaphores(
+        self,
+        program: Prepared,
+        posts: NDArray[np.int64],
+        takes: NDArray[np.int64],
+        came: NDArray[np.int64],
+        taken: NDArray[np.int64],
+    ) -> None:
         """Raise ArchsimError if a semaphore would have exceeded its bits at any time."""
-        for consumer, queue in self.queues.items():
-            for producer, posts in queue.posts.items():
-                taken = np.searchsorted(queue.takes.get(producer, []), posts, side="right")
-                if np.max(np.arange(1, len(posts) + 1) - taken) >= 1 << sequencer.SEMAPHORE_BITS:
-                    raise ArchsimError(
-                        f"program: semaphore {sequencer.engine_name(producer)} -> {sequencer.engine_name(consumer)} "
-                        f"exceeds {sequencer.SEMAPHORE_BITS} bits; the consumer must wait for it more often"
-                    )
+        first, _ = post_places(program.heads)
+        for producer, consumer in np.argwhere(came >= 1 << sequencer.SEMAPHORE_BITS).tolist():
+            place, pair = first[producer, consumer], (producer, consumer)
+            own = posts[place : place + came[pair]], takes[place : place + taken[pair]]
+            if highest_semaphore(*own) >= 1 << sequencer.SEMAPHORE_BITS:
+                raise ArchsimError(
+                    f"program: semaphore {sequencer.engine_name(producer)} -> {sequencer.engine_name(consumer)} "
+                    f"exceeds {sequencer.SEMAPHORE_BITS} bits; the consumer must wait for it more often"
+                )
 
-    def _step(self, engine: int) -> list[int] | None:
-        """Start the next instruction of ``engine`` if it can; returns the engines to look at, or None if it cannot."""
-        head = self.queues[engine].head
-        if head is None:
-            return None
-        group = members(engine, head, self.chip)
-        start, ready, cause = 0, self.queues[engine].ready, NOT_WAITING
-        for member in group:
-            queue = self.queues[member]
-            other = queue.head
-            if other is None or other["opcode"] != head["opcode"] or other.get("gang") != head.get("gang"):
-                return None
-            posts = {producer: queue.post_of(producer) for producer in _bits(other["wait"])}
-            if None in posts.values():
-                return None
-            if queue.ready > start:
-                start, cause = queue.ready, NOT_WAITING if queue.ready <= ready else WAIT_CORE
-            for producer, posted in posts.items():
-                visible = sequencer.start(0, posted)
-                if visible > start:
-                    start, cause = visible, _WAITS.get(producer, WAIT_CORE)
-        return self._execute(group, start, cause)
+    def _drive(self, program: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Run all instructions by the compiled driver, on two threads if there are two processors; cycles and counters."""
+        cycles, counters, maps = program.cycles.copy(), program.counters.copy(), self.capture.rows
+        if self.latencies is not None:
+            for number in range(*program.heads.first[sequencer.DMA : sequencer.DMA + 2]):
+                fields = program.places[number][2]
+                if fields["opcode"] == sequencer.LOAD:
+                    cycles[number] = dma.account(fields, self.chip, self._latencies(fields))[0]
+        trace, sizes = self.capture.trace_rows, dma.Sizes.of(self.chip)
+        progress = np.zeros((THREADS, LINE), np.int64)
+        run = Run(sizes, self.memories.stack, maps, trace, cycles, counters, progress)
+        threads = min(THREADS, self.chip.cores, len(os.sched_getaffinity(0)))
+        first, *rest = program.tasks[threads]
+        with ThreadPoolExecutor(1) as pool:
+            others = [pool.submit(run_tasks, tasks, program.tables, run, program.work[1], 1) for tasks in rest]
+            run_tasks(first, program.tables, run, program.work[0], 0)
+            for other in others:
+                other.result()
+        return cycles, counters
 
-    def _execute(self, group: list[int], start: int, cause: int) -> list[int]:
-        """Run the head instruction of ``group`` from cycle ``start``; returns the engines that it may have woken."""
-        heads = [self.queues[member].instructions[self.queues[member].next] for member in group]
-        if self.watch:
-            self.watch([(member, self.queues[member].next) for member in group], heads)
-        cycles, counts = self._dispatch(group, heads)
-        end, woken = start + cycles, list(group)
-        for member, head, counters in zip(group, heads, counts, strict=True):
-            queue = self.queues[member]
+    def _step_through(self, program: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Run instruction by instruction; cycles and counters."""
+        cycles = np.zeros(len(program.places), np.int64)
+        counters = np.zeros((len(cycles), len(COUNTERS)), np.int64)
+        place = 0
+        while place < len(program.order):
+            size = max(1, int(program.heads.gang[program.order[place]]).bit_count())
+            numbers = program.order[place : place + size]
+            place += size
+            group = [program.places[number] for number in numbers]
+            places, heads = [entry[:2] for entry in group], [entry[2] for entry in group]
+            if self.watch:
+                self.watch(places, heads)
+            found = self._dispatch(places, heads)
+            cycles[numbers], counters[numbers] = found
             if self.observe:
-                self.observe(member, queue.next, head)
-            for producer in _bits(head["wait"]):
-                queue.takes.setdefault(producer, []).append(start)
-            layer = self.capture.layer(member, queue.next)
-            mask = sum(1 << (engine - sequencer.CORE0) for engine in group if engine >= sequencer.CORE0)
-            # A member that was ready before its gang waited for the others.
-            waited = (cause or WAIT_CORE) if start > queue.ready else NOT_WAITING
-            self.records.append(
-                (member, queue.next, head["opcode"], layer, mask, queue.ready, start, end, waited, *counters.tolist())
-            )
-            for consumer in _bits(head["post"]):
-                self.queues[consumer].posts.setdefault(member, []).append(end)
-                woken.append(consumer)
-            queue.next += 1
-            queue.ready = end + sequencer.DECODE
-        return woken
+                for entry in group:
+                    self.observe(*entry)
+        return cycles, counters
 
-    def _latencies(self, head: dict[str, int]) -> list[int] | None:
+    def _latencies(self, head: Mapping[str, int]) -> list[int] | None:
         """The latencies of a LOAD's bursts; None: the chip's constant."""
         return self.latencies and list(islice(self.latencies, dma.bursts(head, self.chip)))
 
-    def _dispatch(self, group: list[int], heads: list[dict[str, int]]) -> tuple[int, NDArray[np.int64]]:
+    def _dispatch(self, group: list[tuple[int, int]], heads: list[Mapping[str, int]]) -> tuple[int, NDArray[np.int64]]:
         """Arithmetic and duration of an instruction; counters int64 [group, COUNTERS]."""
         head, chip, memories, capture = heads[0], self.chip, self.memories, self.capture
-        engine, index, opcode = group[0], self.queues[group[0]].next, head["opcode"]
+        engine, index, opcode = *group[0], head["opcode"]
         if opcode == sequencer.SYNAPSE:
-            places = [(member, self.queues[member].next) for member in group]
-            cores = [memories.cores[member - sequencer.CORE0] for member in group]
-            traces = capture.replay(places)
+            cores = [memories.cores[member - sequencer.CORE0] for member, _ in group]
+            traces = capture.replay(group)
             cycles, counts, recordings = core.synapse(heads, chip, cores, traces, capture.potentials)
-            capture.synapse(places, head, cores, recordings)
+            capture.synapse(group, head, cores, recordings)
             return cycles, counts
         if opcode == sequencer.PLANES:
             memory, traces = memories.cores[engine - sequencer.CORE0], capture.replay([(engine, index)])
@@ -240,7 +218,3 @@ class Simulation:
             )
             capture.attend(engine, index, head, memories.attention, recording)
         return cycles, counts[None]
-
-
-def _bits(mask: int) -> list[int]:
-    return [bit for bit in range(mask.bit_length()) if mask >> bit & 1]

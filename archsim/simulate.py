@@ -34,17 +34,20 @@ TILES = (256, 128, 64, 32, 16, 8, 4)
 Progress = Callable[[int, int], None]
 
 
-def load(workload: str | Path, chip: str | Path | ChipParams | None = None) -> Workload:
+def load(
+    workload: str | Path, chip: str | Path | ChipParams | None = None, mode: str | None = None
+) -> Workload:
     """Read, quantise and map a workload; raises ArchsimError for anything that does not fit together.
 
     Args:
         workload: workload file (YAML).
         chip: preset, chip file, or parameters; None takes the workload's.
+        mode: in which it will run; None takes the workload's.
     """
     config = load_workload(workload)
     if not isinstance(chip, ChipParams):
         chip = (read_chip(config.chip, config.directory) if chip is None else read_chip(chip)).params
-    sources = read(workload, config, chip)
+    sources = read(workload, config, chip, mode or config.mode)
     program = schedule(sources.network, chip)
     whole = Workload(config, sources.network, program, sources.trained, sources.recording, sources.synthetic)
     if whole.recording is None or program.notes["streamed"]:
@@ -100,7 +103,7 @@ def run(
 
     Raises ArchsimError for bad input, and when the program breaks a rule of the chip.
     """  # fmt: skip
-    mapped = load(workload, chip)
+    mapped = load(workload, chip, mode)
     mode, count = mode or mapped.config.mode, mapped.config.images if images is None else images
     if mode == "trace" and check:
         raise ArchsimError(
@@ -140,13 +143,14 @@ def run_image(
     ``record`` keeps membranes; ``trace`` (words by map, as a capture holds them) replaces the recording.
     """  # fmt: skip
     program, chip = mapped.program, mapped.program.chip
-    memories = Memories.empty(chip, program.dram)
+    memories = Memories.empty(chip, mapped.dram(), copy=False)
     write_image(mapped, memories.dram, pixels)
     if mode == "trace" and trace is None:
         trace = mapped.words(number)
     capture = Capture(chip, program.notes, trace if mode == "trace" else None, record)
     records = Simulation(chip, mapped.queues, memories, capture).run()
-    check_intervals(chip, mapped.queues, records)
+    if mapped.queues.prepare(chip, program.notes).conflicts(records):
+        check_intervals(chip, mapped.queues, records)
     # Queues are in order and end together with the last instruction: that is the last logit's.
     return ImageRun(int(records["end"].max()), read_logits(program, memories.dram), records, capture.loads), capture
 

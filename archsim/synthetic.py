@@ -1,8 +1,11 @@
 """Synthetic inputs of networks that were never trained here: random images, and spikes at published firing rates.
 
-Spikes are drawn independently of each other. Real ones are not: what depends on how they cluster is not told by these.
+In mode trace spikes are drawn independently of each other. In mode execute the network fires them, from random weights and
+thresholds that are calibrated to the rates. Real ones cluster otherwise: what depends on that is not told by these.
 """
 
+import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +17,10 @@ from numpy.typing import NDArray
 from archsim.config.yaml_source import read_yaml
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.jit import cache_base
+from mapping import calibrate
 from mapping.ir import IMAGE
-from mapping.quantise import IntNetwork
+from mapping.quantise import IntNetwork, IntSynapse
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,25 @@ def read_rates(path: Path, size: str) -> dict[str, float]:
                 f"{document.where((size, name))}: {name}: required a rate in 0..100 percent, given {percent!r}"
             )
     return {name: percent / 100 for name, percent in rates.items()}
+
+
+def calibrated(network: IntNetwork, synthetic: Synthetic) -> IntNetwork:
+    """The network with thresholds and biases that make it fire at the rates on image 0; they are kept beside the kernels."""
+    image = network.quantise_image(synthetic.pixels(0))
+    key = hashlib.sha256(Path(calibrate.__file__).read_bytes())
+    key.update(repr((network.name, network.precision, sorted(synthetic.rates.items()))).encode())
+    for layer in network.layers:
+        if isinstance(layer, IntSynapse):
+            key.update(layer.weight.tobytes())
+    key.update(image.tobytes())
+    file = cache_base() / f"calibration-{key.hexdigest()[:16]}.npz"
+    if not file.exists():
+        values, _ = calibrate.calibrate(network, image, synthetic.rates)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(part := file.with_name(f"{os.getpid()}-{file.name}"), **values)  # type: ignore[arg-type]  # names are no options
+        part.replace(file)
+    with np.load(file) as kept:
+        return calibrate.apply(network, dict(kept))
 
 
 def _words(draws: np.random.Generator, size: tuple[int, ...], rate: float, columns: int) -> NDArray[np.uint64]:

@@ -53,6 +53,7 @@ class Capture:
         trace: words per tensor to replay (trace mode), or None (execute mode).
         potentials: whether to record membrane inputs and potentials.
         words: per tensor, the words that were stored.
+        rows: uint64 [rows, L], the words of all tensors; ``words`` are views.
         loads: per layer of experts, int64 [experts, 2]: choices of each expert, and of these those that found room.
         inputs, levels: per layer, membrane inputs and potentials, int32 [T, positions before the pool, channels].
     """
@@ -65,12 +66,28 @@ class Capture:
     loads: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     inputs: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     levels: dict[str, NDArray[np.int32]] = field(default_factory=dict)
+    rows: NDArray[np.uint64] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Allocate the tensors."""
-        for name, shape in self.notes["tensors"].items():
-            size = (shape["positions"], shape["slices"], shape["words"], self.chip.lanes)
-            self.words[name] = np.zeros(size, np.uint64)
+        """Allocate the tensors, one behind the other."""
+        sizes = {name: self._size(name) for name in self.notes["tensors"]}
+        self.rows = np.zeros((sum(int(np.prod(size[:3])) for size in sizes.values()), self.chip.lanes), np.uint64)
+        first = 0
+        for name, size in sizes.items():
+            last = first + int(np.prod(size[:3]))
+            self.words[name] = self.rows[first:last].reshape(size)
+            first = last
+
+    def _size(self, name: str) -> tuple[int, int, int, int]:
+        shape = self.notes["tensors"][name]
+        return shape["positions"], shape["slices"], shape["words"], self.chip.lanes
+
+    @property
+    def trace_rows(self) -> NDArray[np.uint64]:
+        """The trace of all maps, one behind the other as in ``rows``; none in execute mode."""
+        if self.trace is None:
+            return self.rows[:0]
+        return np.concatenate([self.trace[name].reshape(-1, self.chip.lanes) for name in self.notes["tensors"]])
 
     def _note(self, engine: int, index: int) -> dict[str, Any]:
         return self.notes["instructions"][str(engine)][index]

@@ -1,7 +1,11 @@
 """Workloads as a run needs them: a network in integers, its program, its images, and recorded or drawn spikes."""
 
+import mmap
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +17,8 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
 from archsim.kernel import decode
 from archsim.ownership import prove
-from archsim.synthetic import Synthetic, read_rates
+from archsim.prepare import Queues
+from archsim.synthetic import Synthetic, calibrated, read_rates
 from archsim.traces import trace_words
 from mapping.importers import artefact
 from mapping.importers.meta_spikeformer import read as read_meta_spikeformer
@@ -54,6 +59,25 @@ TUNING_IMAGES = 4
 """Recorded images by which a mapping is chosen."""
 
 
+class Contents:
+    """Bytes (uint8) in a temporary file, of which many can have a private copy."""
+
+    def __init__(self, data: NDArray[np.uint8]) -> None:
+        self.size = len(data)
+        self.file, name = tempfile.mkstemp()
+        os.unlink(name)
+        with open(self.file, "wb", closefd=False) as file:
+            file.write(data)
+
+    def private(self) -> NDArray[np.uint8]:
+        """A copy, page by page as they are written."""
+        return np.frombuffer(mmap.mmap(self.file, self.size, access=mmap.ACCESS_COPY), np.uint8)
+
+    def __del__(self) -> None:
+        """Close the file; copies stay."""
+        os.close(self.file)
+
+
 @dataclass
 class Workload:
     """A workload, mapped: everything that a run of its images needs.
@@ -75,12 +99,20 @@ class Workload:
     recording: artefact.Artefact | None = None
     synthetic: Synthetic | None = None
     products: dict[str, FirstProduct] = field(default_factory=dict)
-    queues: dict[int, list[dict[str, int]]] = field(init=False)
+    queues: Queues = field(init=False)
 
     def __post_init__(self) -> None:
         """Decode the program and prove its rules."""
         self.queues = decode(self.program)
         prove(self.program.chip, self.queues, len(self.program.dram))
+
+    def dram(self) -> NDArray[np.uint8]:
+        """DRAM with the program's contents, to be written: only the pages that a run writes are copied."""
+        return self._contents.private()
+
+    @cached_property
+    def _contents(self) -> "Contents":
+        return Contents(self.program.dram)
 
     def images(self, count: int) -> list[NDArray[np.float64]]:
         """The first images, normalised. Raises ArchsimError when there are not so many."""
@@ -117,14 +149,19 @@ class Sources:
     synthetic: Synthetic | None = None
 
 
-def read(place: str | Path, config: WorkloadConfig, chip: ChipParams) -> Sources:
-    """Read and quantise the network of a workload file; raises ArchsimError for anything that does not fit together."""
+def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str) -> Sources:
+    """Read and quantise the network of a workload file; raises ArchsimError for anything that does not fit together.
+
+    In mode ``execute`` a published size with firing rates is calibrated, so that its random weights fire at them.
+    """
     precision = Precision(chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits)
     if config.network.size is not None:
         size = published_size(place, config)
         require_mapped(size.network(Shapes()))  # before random weights are drawn
         network = quantise(size.network(RandomWeights(config.network.seed)), precision)
         rates = read_rates(config.rates_path, config.network.size) if config.rates_path else {}
+        if mode == "execute" and rates:
+            network = calibrated(network, Synthetic(network, rates, config.network.seed))
         return Sources(network, synthetic=Synthetic(network, rates, config.network.seed))
     if config.network.family not in FAMILIES:
         raise ArchsimError(

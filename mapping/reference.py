@@ -1,6 +1,7 @@
 """Integer reference: the quantised network as plain NumPy matrix products, independent of chip, program and kernels."""
 
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -9,8 +10,10 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from mapping.experts import IntExperts, IntGate
 from mapping.integer_nodes import IntSum, IntTokenNeuron
-from mapping.ir import IMAGE
+from mapping.ir import IMAGE, Map
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
+
+Integer = TypeVar("Integer", np.int32, np.int64)
 
 
 @dataclass
@@ -51,7 +54,7 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
         elif isinstance(layer, IntTokenNeuron):
             result.inputs[layer.name] = y = result.inputs[layer.source].sum(axis=1, keepdims=True)
             bits = network.precision.membrane_bits
-            fired, result.potentials[layer.name] = _fire(y, layer.threshold, neuron.LIF, bits)
+            fired, result.potentials[layer.name] = fire(y, layer.threshold, neuron.LIF, bits)
             result.spikes[layer.spikes], result.operand = fired, fired.sum(axis=(0, 1))
         elif layer.classifies:
             result.logits = layer.weight[:, :, 0, 0].astype(np.int64) @ result.operand + layer.bias
@@ -69,8 +72,8 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
                 sums = y.sum(axis=(0, 1))
             if layer.spikes:
                 bits = network.precision.membrane_bits
-                fired, result.potentials[layer.name] = _fire(y, layer.threshold, layer.kind, bits)
-                result.spikes[layer.spikes] = _pool(fired, layer) if layer.pool else fired
+                fired, result.potentials[layer.name] = fire(y, layer.threshold, layer.kind, bits)
+                result.spikes[layer.spikes] = pool(fired, layer.shape) if layer.pool else fired
     return result
 
 
@@ -114,23 +117,23 @@ def _experts(layer: IntExperts, network: IntNetwork, result: ReferenceRun) -> ND
                 taken[expert] += 1
                 first, second = layer.experts[expert]
                 hidden = tokens[:, token] @ first.weight[:, :, 0, 0].astype(np.int64).T + first.bias
-                spikes, _ = _fire(hidden, first.threshold, first.kind, network.precision.membrane_bits)
+                spikes, _ = fire(hidden, first.threshold, first.kind, network.precision.membrane_bits)
                 sums = spikes.astype(np.int64) @ second.weight[:, :, 0, 0].astype(np.int64).T + second.bias
                 added[:, token] += _shifted(sums, second.shift)
     result.routes[layer.name] = np.array(chosen)
     return added
 
 
-def _fire(
-    inputs: NDArray[np.int64], threshold: NDArray[np.int64], kind: int, bits: int
-) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Neurons over axis 0; returns spikes and potentials before the reset.
+def fire(
+    inputs: NDArray[Integer], threshold: NDArray[Integer], kind: int, bits: int
+) -> tuple[NDArray[np.bool_], NDArray[Integer]]:
+    """Neurons over axis 0 in the integers of ``inputs``; returns spikes and potentials before the reset.
 
     LIF: tau 2, hard reset to 0. IF: soft reset, membranes saturate at ``bits`` bits, start at half the threshold or at 0.
     """
     top, bottom = 2 ** (bits - 1) - 1, -(2 ** (bits - 1))
-    v = np.zeros(inputs.shape[1:], np.int64) + (threshold // 2 if kind == neuron.IF_HALF else 0)
-    spikes, potentials = np.zeros(inputs.shape, np.bool_), np.zeros(inputs.shape, np.int64)
+    v = np.zeros(inputs.shape[1:], inputs.dtype) + (threshold // 2 if kind == neuron.IF_HALF else 0)
+    spikes, potentials = np.zeros(inputs.shape, np.bool_), np.zeros(inputs.shape, inputs.dtype)
     for t, y in enumerate(inputs):
         potentials[t] = np.floor_divide(v + y, 2) if kind == neuron.LIF else np.clip(v + y, bottom, top)
         spikes[t] = potentials[t] >= threshold
@@ -139,9 +142,8 @@ def _fire(
     return spikes, potentials
 
 
-def _pool(spikes: NDArray[np.bool_], layer: IntSynapse) -> NDArray[np.bool_]:
-    """OR over 3x3 windows, stride 2, padding 1."""
-    shape = layer.shape
+def pool(spikes: NDArray[np.bool_], shape: Map) -> NDArray[np.bool_]:
+    """OR over 3x3 windows, stride 2, padding 1, of a map [T, positions, channels] of that shape."""
     maps = spikes.reshape(len(spikes), shape.height, shape.width, -1)
     windows = sliding_window_view(np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))
     pooled = windows[:, ::2, ::2].any(axis=(4, 5))
@@ -160,7 +162,7 @@ def _attention(layer: IntAttention, result: ReferenceRun) -> None:
     counts = (q @ k.transpose(0, 1, 3, 2)) @ v
     y = counts.transpose(0, 2, 1, 3).reshape(steps, tokens, channels) * 2**-layer.shift
     result.inputs[layer.name] = y
-    fired, result.potentials[layer.name] = _fire(y, np.full(channels, layer.threshold), neuron.LIF, 64)
+    fired, result.potentials[layer.name] = fire(y, np.full(channels, layer.threshold), neuron.LIF, 64)
     result.spikes[layer.spikes] = fired
 
 
@@ -169,4 +171,4 @@ def gate(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.int64]]:
     """Inputs, spikes and potentials [T, 1, channels] of the neurons that count the tokens with K and V [T, tokens, channels]."""
     y = np.einsum("tnc,tnc->tc", k, v)[:, None] * 2**-layer.shift
-    return y, *_fire(y, np.full(y.shape[2], layer.threshold), neuron.LIF, 64)
+    return y, *fire(y, np.full(y.shape[2], layer.threshold), neuron.LIF, 64)

@@ -10,7 +10,7 @@ from rtl.build import UNITS
 
 ROOT = Path(__file__).parents[1]
 
-NO_FAST_MODEL = {"sequencer": "its fast model is the event simulation itself, archsim/kernel.py"}
+NO_FAST_MODEL = {"sequencer": "its fast model is the event simulation itself, archsim/timing.py"}
 NO_STEPPED_MODEL = {"sram": "a memory of one cycle is an array in the models; archsim/units/sram.py holds the contents"}
 SHARED = {
     "bits": "bit operations that the stepped models share",
@@ -24,7 +24,7 @@ TESTED_WITH = {
 }
 """Units whose stepped model or RTL is tested in a module of another name."""
 
-PACKAGES = ("archsim", "mapping", "rtl", "cosim", "workloads", "scripts")
+PACKAGES = ("archsim", "benchmarks", "mapping", "rtl", "cosim", "workloads", "scripts")
 MODULE_LINES, FUNCTION_LINES = 300, 60
 """Greatest length of a module and of a function."""
 

@@ -27,8 +27,11 @@ NONE, LIF, IF_HALF, IF_ZERO = 0, 1, 2, 3
 """Neuron kinds: none (no spikes); LIF with tau = 2, decaying input and hard reset to 0; IF with soft reset and initial
 membrane threshold/2 (floor) or 0."""
 
+SHIFT_BITS = 5
+"""Bits of a shift, two's complement."""
+
 SHIFT_LIMIT = 15
-"""Greatest shift to the right; the left shift is at most 16 (a 5-bit two's-complement field, positive to the right)."""
+"""Greatest shift to the right; the left shift is at most 16 (a field of SHIFT_BITS, positive to the right)."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def param_layout(neurons: int, membrane_bits: int) -> Layout:
     """A row of neuron parameters: bias, threshold and shift (positive to the right) for each of ``neurons`` columns."""
     return Layout.of("neuron_param", [
         Field("bias", membrane_bits, True, neurons), Field("threshold", membrane_bits, True, neurons),
-        Field("shift", 5, True, neurons),
+        Field("shift", SHIFT_BITS, True, neurons),
     ])  # fmt: skip
 
 

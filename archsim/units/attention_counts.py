@@ -3,43 +3,46 @@
 import numpy as np
 
 from archsim.contracts import attention as contract
-from archsim.jit import lowest_bit, njit, popcount
+from archsim.jit import kernel, lowest_bit, njit, popcount
 from archsim.results import COUNT
 from archsim.units.core import word_cycles
 from archsim.units.transposer import transpose
 
+FORWARD = contract.FORWARD
 count_row = njit(contract.count_row)
 kv_operations = njit(contract.kv_operations)
 
 
-@njit
+@kernel
 def word_at(f, bank, base, token, step, word):
     """The spikes of one word of the instruction (from its first) at one time step."""
     row = base + token * f.token_rows + step // f.lanes * f.map_words + f.first_word + word
     return bank[row, step % f.lanes]
 
 
-@njit
+@kernel
 def segment_of(channel, segment):
     """Mask of the channels of the head that ``channel`` of a word belongs to."""
     ones = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - segment)
     return ones << np.uint64(channel // segment * segment)
 
 
-@njit
+@kernel
 def mark(columns, row, seen, cleared, counts):
     """Store the marks of the block of count rows from ``row`` on: all its rows but those in ``seen``."""
     cleared[row // columns] = (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - columns)) & ~seen
     counts[COUNT.mark_writes] += 1
 
 
-@njit
-def count_kv(f, columns, keys, values, counts_memory, cleared, counts):
+@kernel
+def count_kv(f, columns, banks, last, counts):
     """ATTEND_KV: K^T V into the count memory; returns its events (one at least per K word and V word).
 
-    Words and events come one a cycle, so the rows of the last cycles (-1: none) say which event finds its row on its way.
+    Words and events come one a cycle, so the rows of the last cycles (-1: none) say which event finds its row on its way;
+    ``last``: scratch for them, int64 [FORWARD].
     """
-    total, last = 0, np.full(contract.FORWARD, -1, np.int64)
+    total, counts_memory = 0, banks.counts
+    last[:] = -1
     for step in range(f.steps):
         for word in range(f.words):
             head = word // f.head_words * f.head_words
@@ -48,8 +51,8 @@ def count_kv(f, columns, keys, values, counts_memory, cleared, counts):
                 seen = np.uint64(0)
                 counts_memory[first : first + columns] = 0
                 for token in range(f.tokens):
-                    k = word_at(f, keys, f.k_base, token, step, head + other)
-                    v = word_at(f, values, f.v_base, token, step, word)
+                    k = word_at(f, banks.keys, f.k_base, token, step, head + other)
+                    v = word_at(f, banks.values, f.v_base, token, step, word)
                     events, cycle = popcount(k), total
                     total += word_cycles(events, 0)
                     counts[COUNT.words] += 1
@@ -58,25 +61,25 @@ def count_kv(f, columns, keys, values, counts_memory, cleared, counts):
                     counts[COUNT.lane_events] += events
                     seen |= k
                     if events == 0:
-                        last[cycle % contract.FORWARD] = -1
+                        last[cycle % FORWARD] = -1
                     while k:
                         channel = lowest_bit(k)
                         k &= k - np.uint64(1)
-                        counts[COUNT.count_reads] += last[cycle % contract.FORWARD] != first + channel
-                        last[cycle % contract.FORWARD] = first + channel
+                        counts[COUNT.count_reads] += last[cycle % FORWARD] != first + channel
+                        last[cycle % FORWARD] = first + channel
                         cycle += 1
                         gated = v & segment_of(channel, f.segment)
                         counts[COUNT.additions] += popcount(gated)
                         while gated:
                             counts_memory[first + channel, lowest_bit(gated)] += 1
                             gated &= gated - np.uint64(1)
-                mark(columns, first, seen, cleared, counts)
+                mark(columns, first, seen, banks.cleared, counts)
     counts[COUNT.spike_reads] += 2 * counts[COUNT.words]
     counts[COUNT.count_writes] += counts[COUNT.events]
     return total
 
 
-@njit
+@kernel
 def take_block(f, columns, keys, values, place, first, words):
     """Words of K and V of the tokens from ``first`` on, as many as a block holds, into ``words`` [2, M]; returns how many."""
     step, word, number = place
@@ -87,19 +90,18 @@ def take_block(f, columns, keys, values, place, first, words):
     return count
 
 
-@njit
-def multiply_kv(f, columns, keys, values, counts_memory, cleared, counts):
-    """ATTEND_KV with ``popcount``: K^T V into the count memory, M tokens at a time."""
-    words, turned = np.zeros((2, columns), np.uint64), np.zeros((2, columns), np.uint64)
+@kernel
+def multiply_kv(f, columns, banks, words, turned, counts):
+    """ATTEND_KV with ``popcount``: K^T V into the count memory, M tokens at a time; ``words``, ``turned``: scratch [2, M]."""
     for step in range(f.steps):
         for word in range(f.words):
             head = word // f.head_words * f.head_words
             for other in range(f.head_words):
                 row = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns)
-                counts_memory[row : row + columns] = 0
+                banks.counts[row : row + columns] = 0
                 seen = np.uint64(0)
                 for first in range(0, f.tokens, columns):
-                    count = take_block(f, columns, keys, values, (step, word, head + other), first, words)
+                    count = take_block(f, columns, banks.keys, banks.values, (step, word, head + other), first, words)
                     transpose(words[0, :count], turned[0])
                     transpose(words[1, :count], turned[1])
                     for channel in range(columns):
@@ -109,10 +111,10 @@ def multiply_kv(f, columns, keys, values, counts_memory, cleared, counts):
                         begin = channel // f.segment * f.segment
                         for column in range(begin, min(begin + f.segment, columns)):
                             both = turned[0, channel] & turned[1, column]
-                            counts_memory[row + channel, column] += popcount(both)
+                            banks.counts[row + channel, column] += popcount(both)
                             counts[COUNT.additions] += 1
                         counts[COUNT.count_reads] += 1
-                mark(columns, row, seen, cleared, counts)
+                mark(columns, row, seen, banks.cleared, counts)
     counts[COUNT.count_writes] = counts[COUNT.count_reads]
     pairs = f.steps * f.words * f.head_words
     counts[COUNT.popcounts] = kv_operations(f.tokens, pairs, columns)

@@ -1,14 +1,19 @@
 """DMA engine, fast: rows between DRAM and the banks of the cores."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts import dma as contract
 from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.neuron import SHIFT_BITS
+from archsim.contracts.sequencer import LOAD, STORE
+from archsim.jit import entry, kernel, lowest_bit
 from archsim.results import COUNT, COUNTERS
-from archsim.units.sram import CoreMemory, Memories, row_format, rows_from_bytes, rows_to_bytes
+from archsim.units.sram import Memories
+from archsim.vectors import load_word, store_word
 
 LOADED = {
     contract.WEIGHT: "loaded_weight_rows", contract.PARAM: "loaded_param_rows", contract.SPIKE_IN: "loaded_spike_rows",
@@ -23,22 +28,178 @@ STORED = {
 """Counter of the rows that STORE reads of a memory."""
 
 
-def bank_of(memory: CoreMemory, number: int, bank: int) -> NDArray[np.generic]:
-    """The array that holds the rows of memory ``number`` (a constant of the contract), bank ``bank``."""
-    array: NDArray[np.generic] = getattr(memory, contract.MEMORIES[number])
-    return array[bank] if number in contract.BANKED else array
-
-
-def rows_of(fields: Mapping[str, int]) -> slice:
-    """The rows of the bank that a transfer reaches."""
-    step = 1 + fields["row_skip"]
-    return slice(fields["row"], fields["row"] + (fields["rows"] - 1) * step + 1, step)
-
-
 def bursts(fields: Mapping[str, int], chip: ChipParams) -> int:
     """Bursts of a LOAD."""
     beats = fields["rows"] * contract.row_beats(fields["row_bytes"], chip.dram_bus_bytes)
     return -(-beats * chip.dram_bus_bytes // chip.dram_burst_bytes)
+
+
+class Sizes(NamedTuple):
+    """Of the chip, what kernels need to take rows apart."""
+
+    bus_bytes: int
+    weight_bits: int
+    membrane_bits: int
+
+    @classmethod
+    def of(cls, chip: ChipParams) -> "Sizes":
+        """Those of ``chip``."""
+        return cls(chip.dram_bus_bytes, chip.weight_bits, chip.membrane_bits)
+
+
+@kernel
+def bits_at(data, start, end, first, width):
+    """The ``width`` bits (64 at most) from bit ``first`` of the bytes ``start..end-1`` on; bytes that are missing are 0."""
+    byte, shift = start + (first >> 3), first & 7
+    word = np.uint64(0)
+    if byte + 8 <= end:
+        word = load_word(data, byte) >> np.uint64(shift)
+    else:
+        for number in range(max(0, end - byte)):
+            word |= np.uint64(data[byte + number]) << np.uint64(8 * number)
+        word >>= np.uint64(shift)
+    if shift + width > 64 and byte + 8 < end:
+        word |= np.uint64(data[byte + 8]) << np.uint64(64 - shift)
+    return word & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width))
+
+
+@kernel
+def put_bits(data, start, end, first, width, word):
+    """Add the lowest ``width`` bits of ``word`` to bytes that are 0 there; those from ``end`` on are left out."""
+    byte, shift = start + (first >> 3), first & 7
+    word &= np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width)
+    if shift == 0 and width == 64 and byte + 8 <= end:
+        store_word(data, byte, word)
+        return
+    for number in range(min((shift + width + 7) >> 3, end - byte)):
+        part = word << np.uint64(shift) if number == 0 else word >> np.uint64(8 * number - shift)
+        data[byte + number] |= np.uint8(part & np.uint64(255))
+
+
+@kernel
+def integers(data, start, end, first, width, target):
+    """Two's-complement integers of ``width`` bits, from bit ``first`` on."""
+    half = 1 << (width - 1)
+    for number in range(len(target)):
+        target[number] = (np.int64(bits_at(data, start, end, first + number * width, width)) ^ half) - half
+
+
+@kernel
+def load_weights(f, core, stride, sizes, stack):
+    """The rows of a LOAD of weights."""
+    dram, bank, columns = stack.dram, stack.weight[core, f.bank], stack.weight.shape[3]
+    if sizes.weight_bits == 8 and stride == columns == f.row_bytes and f.row_skip == 0:
+        count, first, source = f.rows * columns, f.row * columns, f.dram_address
+        weights, data = bank.reshape(-1)[first : first + count], dram[source : source + count]
+        for byte in range(count):
+            weights[byte] = np.int8(data[byte])
+        return
+    for number in range(f.rows):
+        start = f.dram_address + number * stride
+        integers(dram, start, start + f.row_bytes, 0, sizes.weight_bits, bank[f.row + number * (1 + f.row_skip)])
+
+
+@kernel
+def load_spikes(f, core, stride, stack):
+    """The rows of a LOAD of spikes."""
+    dram, bank, width = stack.dram, stack.spike_in[core, f.bank], stack.weight.shape[3]
+    for number in range(f.rows):
+        start, row = f.dram_address + number * stride, f.row + number * (1 + f.row_skip)
+        for lane in range(bank.shape[1]):
+            bank[row, lane] = bits_at(dram, start, start + f.row_bytes, lane * width, width)
+
+
+@kernel
+def load_params(f, core, stride, bits, stack):
+    """The rows of a LOAD of parameters."""
+    dram, bank = stack.dram, stack.param[core, f.bank]
+    neurons = bank.shape[2]
+    for number in range(f.rows):
+        start, params = f.dram_address + number * stride, bank[f.row + number * (1 + f.row_skip)]
+        end = start + f.row_bytes
+        integers(dram, start, end, 0, bits, params[0])
+        integers(dram, start, end, neurons * bits, bits, params[1])
+        integers(dram, start, end, 2 * neurons * bits, SHIFT_BITS, params[2])
+
+
+@kernel
+def load_integers(f, stride, bits, dram, bank):
+    """The rows of a LOAD of membranes, sums or reductions int32 [rows, P]."""
+    for number in range(f.rows):
+        start = f.dram_address + number * stride
+        integers(dram, start, start + f.row_bytes, 0, bits, bank[f.row + number * (1 + f.row_skip)])
+
+
+@kernel
+def move_in(f, cores, sizes, stack):
+    """The rows of a LOAD into the memories of the cores of a mask."""
+    stride, bits = -(-f.row_bytes // sizes.bus_bytes) * sizes.bus_bytes, sizes.membrane_bits
+    for core in range(stack.weight.shape[0]):
+        if not cores >> core & 1:
+            continue
+        if f.memory == contract.WEIGHT:
+            load_weights(f, core, stride, sizes, stack)
+        elif f.memory == contract.SPIKE_IN:
+            load_spikes(f, core, stride, stack)
+        elif f.memory == contract.PARAM:
+            load_params(f, core, stride, bits, stack)
+        elif f.memory == contract.RESIDUAL:
+            load_integers(f, stride, bits, stack.dram, stack.residual[core])
+        elif f.memory == contract.PSUM:
+            load_integers(f, stride, bits, stack.dram, stack.psum[core])
+        elif f.memory == contract.REDUCE:
+            load_integers(f, stride, bits, stack.dram, stack.reduce[core])
+
+
+@kernel
+def store_integers(dram, start, end, width, values):
+    """A row of integers as bytes."""
+    for number in range(len(values)):
+        put_bits(dram, start, end, number * width, width, np.uint64(values[number]))
+
+
+@kernel
+def move_out(f, sizes, stack):
+    """The rows of a STORE into DRAM."""
+    stride, core, dram = -(-f.row_bytes // sizes.bus_bytes) * sizes.bus_bytes, lowest_bit(np.uint64(f.cores)), stack.dram
+    for number in range(f.rows):
+        start, row = f.dram_address + number * stride, f.row + number * (1 + f.row_skip)
+        end = start + f.row_bytes
+        dram[start:end] = 0
+        if f.memory == contract.SPIKE_OUT:
+            words, width = stack.spike_out[core, f.bank, row], stack.weight.shape[3]
+            for lane in range(len(words)):
+                put_bits(dram, start, end, lane * width, width, words[lane])
+        elif f.memory == contract.RESIDUAL:
+            store_integers(dram, start, end, sizes.membrane_bits, stack.residual[core, row])
+        elif f.memory == contract.PSUM:
+            store_integers(dram, start, end, sizes.membrane_bits, stack.psum[core, row])
+        else:
+            store_integers(dram, start, end, sizes.membrane_bits, stack.reduce[core, row])
+
+
+def target_cores(fields: Mapping[str, int]) -> int:
+    """Mask of the cores whose memories a LOAD writes or a STORE reads: none if it is of a program memory."""
+    return 0 if fields["memory"] == contract.PROGRAM else fields["cores"]
+
+
+def account(
+    fields: Mapping[str, int], chip: ChipParams, latencies: Sequence[int] | None = None
+) -> tuple[int, NDArray[np.int64]]:
+    """Cycles and counters int64 [COUNTERS] of a LOAD or STORE, which follow from its fields; arguments as for :func:`load`."""
+    beats, rows = fields["rows"] * contract.row_beats(fields["row_bytes"], chip.dram_bus_bytes), fields["rows"]
+    counts = np.zeros(len(COUNTERS), np.int64)
+    counts[COUNT.dram_bytes] = beats * chip.dram_bus_bytes
+    if fields["opcode"] == STORE:
+        counts[getattr(COUNT, STORED[fields["memory"]])] = rows
+        return contract.store_cycles(beats), counts
+    if fields["memory"] == contract.PROGRAM:
+        counts[COUNT.loaded_program_rows] = rows
+    else:
+        counts[getattr(COUNT, LOADED[fields["memory"]])] = rows * fields["cores"].bit_count()
+    burst_beats = chip.dram_burst_bytes // chip.dram_bus_bytes
+    waits = latencies or [chip.dram_latency_cycles]
+    return contract.load_cycles(beats, burst_beats, chip.dram_outstanding, waits), counts
 
 
 def load(
@@ -48,36 +209,11 @@ def load(
 
     One of a program memory takes its time and changes nothing here: the queues were decoded before the run.
     """
-    beats_per_row = contract.row_beats(fields["row_bytes"], chip.dram_bus_bytes)
-    beats, stride = fields["rows"] * beats_per_row, beats_per_row * chip.dram_bus_bytes
-    start, rows, counts = fields["dram_address"], fields["rows"], np.zeros(len(COUNTERS), np.int64)
-    counts[COUNT.dram_bytes] = beats * chip.dram_bus_bytes
-    if fields["memory"] == contract.PROGRAM:
-        counts[COUNT.loaded_program_rows] = rows
-    else:
-        data = memories.dram[start : start + rows * stride].reshape(rows, stride)[:, : fields["row_bytes"]]
-        values = rows_from_bytes(chip, fields["memory"], data)
-        cores = [core for core in range(chip.cores) if fields["cores"] >> core & 1]
-        for core in cores:
-            bank_of(memories.cores[core], fields["memory"], fields["bank"])[rows_of(fields)] = values
-        counts[getattr(COUNT, LOADED[fields["memory"]])] = rows * len(cores)
-    burst_beats = chip.dram_burst_bytes // chip.dram_bus_bytes
-    return contract.load_cycles(
-        beats, burst_beats, chip.dram_outstanding, latencies or [chip.dram_latency_cycles]
-    ), counts
+    move_in(entry(contract.TRANSFER_FIELDS, fields), target_cores(fields), Sizes.of(chip), memories.stack)
+    return account({**fields, "opcode": LOAD}, chip, latencies)
 
 
 def store(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> tuple[int, NDArray[np.int64]]:
     """Run a STORE of rows of one core. Returns cycles and counters."""
-    beats_per_row = contract.row_beats(fields["row_bytes"], chip.dram_bus_bytes)
-    stride, rows = beats_per_row * chip.dram_bus_bytes, fields["rows"]
-    core = fields["cores"].bit_length() - 1
-    bank = bank_of(memories.cores[core], fields["memory"], fields["bank"])[rows_of(fields)]
-    width, _ = row_format(chip, fields["memory"])
-    data = rows_to_bytes(width, bank, fields["row_bytes"])
-    target = memories.dram[fields["dram_address"] : fields["dram_address"] + rows * stride].reshape(rows, stride)
-    target[:, : fields["row_bytes"]] = data
-    counts = np.zeros(len(COUNTERS), np.int64)
-    counts[COUNT.dram_bytes] = rows * stride
-    counts[getattr(COUNT, STORED[fields["memory"]])] = rows
-    return contract.store_cycles(rows * beats_per_row), counts
+    move_out(entry(contract.TRANSFER_FIELDS, fields), Sizes.of(chip), memories.stack)
+    return account({**fields, "opcode": STORE}, chip)

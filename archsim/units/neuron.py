@@ -1,6 +1,5 @@
 """Neuron unit, fast: the contract's arithmetic over the columns of a block, and the cycles of blocks that come with gaps."""
 
-from collections import namedtuple
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -9,7 +8,8 @@ from numpy.typing import NDArray
 
 from archsim.contracts import neuron
 from archsim.contracts.core import SYNAPSE_FIELDS
-from archsim.jit import njit
+from archsim.jit import copy, entry, kernel, njit
+from archsim.vectors import WIDTH, pack
 
 membrane_input = njit(neuron.membrane_input)
 potential = njit(neuron.potential)
@@ -17,86 +17,11 @@ reset = njit(neuron.reset)
 initial = njit(neuron.initial)
 
 
-@njit
-def fire(y, v, threshold, kind, bits, h):
-    """One time step of P neurons; ``v`` and ``h`` (potential before the reset) are updated in place.
-
-    Args:
-        y: membrane inputs, int32 [P].
-        v: membranes, int32 [P].
-        threshold: int32 [P].
-        kind: neuron kind of the contract; NONE never fires.
-        bits: membrane bits.
-        h: int32 [P], written.
-
-    Returns the spikes as a uint64, neuron p in bit p.
-    """
-    spikes = 0
-    if kind == neuron.NONE:
-        return spikes
-    for p in range(len(y)):
-        h[p] = potential(v[p], y[p], kind, bits)
-        spikes |= (1 if h[p] >= threshold[p] else 0) << p
-        v[p] = reset(h[p], threshold[p], kind, bits)
-    return spikes
-
-
-@njit
-def block_step(f, position, t, block, sums, bits, banks, scratch):
-    """One block at time step ``t`` of a position; returns its granule.
-
-    Args:
-        f: the fields of a SYNAPSE.
-        position: position in the tile.
-        t: time step.
-        block: number of the block.
-        sums: accumulators of the block, int [P].
-        bits: membrane bits.
-        banks: ``param``, ``psum``, ``residual``, ``reduce`` as in CoreMemory; the last three are written.
-        scratch: ``v`` [blocks, P], ``y`` and ``h`` [P], written; ``inputs`` and ``potentials`` as in the core's Scratch.
-    """
-    p_count = len(sums)
-    first, y = block * p_count, scratch.y
-    params = banks.param[f.param_base + block]
-    psum_row = f.psum_base + position * f.psum_position + t * f.psum_step + block
-    half = 1 << (bits - 1)
-    if f.psum_out:
-        for p in range(p_count):
-            total = sums[p] + (banks.psum[psum_row, p] if f.psum_in else 0)
-            banks.psum[psum_row, p] = ((total + half) & (2 * half - 1)) - half
-        return np.uint64(0)
-    offset = position * f.residual_position + t * f.residual_step + block
-    for p in range(p_count):
-        y[p] = membrane_input(
-            sums[p], banks.psum[psum_row, p] if f.psum_in else 0, params[0, p], params[2, p],
-            banks.residual[f.residual_in_base + offset, p] if f.residual_in else 0, bits,
-        )  # fmt: skip
-        if f.residual_out:
-            banks.residual[f.residual_out_base + offset, p] = y[p]
-        if f.reduce:
-            start = f.reduce_first and position == 0 and t == 0
-            total = y[p] + (0 if start else banks.reduce[f.reduce_base + block, p])
-            banks.reduce[f.reduce_base + block, p] = ((total + half) & (2 * half - 1)) - half
-        if scratch.inputs.shape[0]:
-            scratch.inputs[position, t, first + p] = y[p]
-    if f.neuron == neuron.NONE:
-        return np.uint64(0)
-    v = scratch.v[block]
-    if t == 0:
-        for p in range(p_count):
-            v[p] = initial(params[1, p], f.neuron)
-    spikes = fire(y, v, params[1], f.neuron, bits, scratch.h)
-    if scratch.potentials.shape[0]:
-        scratch.potentials[position, t, first : first + p_count] = scratch.h
-    return np.uint64(spikes)
-
-
-Fields = namedtuple("Fields", [field.name for field in SYNAPSE_FIELDS])
-"""Fields of a SYNAPSE, for the kernels."""
-
-
 class NeuronBanks(NamedTuple):
-    """The memories of a neuron unit, int32: the parameter bank in use [rows, 3, P] and the others [rows, P]."""
+    """The memories of a neuron unit, int32: the parameter bank in use [rows, 3, P] and the others [rows, P].
+
+    Kernels take the others flat, [rows x P].
+    """
 
     param: NDArray[np.int32]
     psum: NDArray[np.int32]
@@ -104,12 +29,145 @@ class NeuronBanks(NamedTuple):
     reduce: NDArray[np.int32]
 
 
-class _Scratch(NamedTuple):
+class NeuronScratch(NamedTuple):
+    """State of a neuron unit during an instruction, column by column.
+
+    Attributes:
+        params: int32 [3, M]: bias, threshold, shift.
+        v, y, h: int32 [M]: membranes, membrane inputs, potentials before the reset.
+        flags: uint8 [64]: who fired; 0 behind the columns in use.
+        inputs, potentials: recordings int32 [positions, steps, M]; empty: do not record.
+    """
+
+    params: NDArray[np.int32]
     v: NDArray[np.int32]
     y: NDArray[np.int32]
     h: NDArray[np.int32]
+    flags: NDArray[np.uint8]
     inputs: NDArray[np.int32]
     potentials: NDArray[np.int32]
+
+    @classmethod
+    def empty(cls, columns: int, inputs: NDArray[np.int32], potentials: NDArray[np.int32]) -> "NeuronScratch":
+        """For ``columns`` columns, all 0."""
+        v, y, h = (np.zeros(columns, np.int32) for _ in range(3))
+        return cls(np.zeros((3, columns), np.int32), v, y, h, np.zeros(WIDTH, np.uint8), inputs, potentials)
+
+
+@kernel
+def update(y, v, threshold, kind, bits, h, flags):
+    """Membranes of :func:`fire`, and who fires."""
+    for p in range(len(y)):
+        h[p] = potential(v[p], y[p], kind, bits)
+    for p in range(len(y)):
+        flags[p] = h[p] >= threshold[p]
+        v[p] = reset(h[p], threshold[p], kind, bits)
+
+
+@kernel
+def fire(y, v, threshold, kind, bits, h, flags):
+    """One time step of the neurons of some columns; ``v`` and ``h`` (potential before the reset) are updated in place.
+
+    Args:
+        y: membrane inputs, int32 [columns].
+        v: membranes, int32 [columns].
+        threshold: int32 [columns].
+        kind: neuron kind of the contract; NONE never fires.
+        bits: membrane bits.
+        h: int32 [columns], written.
+        flags: uint8 [64], 0; left so.
+
+    Returns the spikes as a uint64, neuron p in bit p.
+    """
+    if kind == neuron.NONE:
+        return np.uint64(0)
+    if kind == neuron.LIF:  # a constant, so that the loops of the usual kind are made for it
+        update(y, v, threshold, neuron.LIF, bits, h, flags)
+    else:
+        update(y, v, threshold, kind, bits, h, flags)
+    spikes = pack(flags)
+    flags[: len(y)] = 0
+    return spikes
+
+
+@kernel
+def take_params(f, bank, params):
+    """Copy the parameters of an instruction's columns [rows, 3, P] to ``params`` [3, M]; returns whether any is shifted."""
+    neurons, shifted = bank.shape[2], False
+    for block in range(f.blocks):
+        for kind in range(3):
+            for p in range(neurons):
+                params[kind, block * neurons + p] = bank[f.param_base + block, kind, p]
+                shifted |= kind == 2 and params[kind, block * neurons + p] != 0
+    return shifted
+
+
+@kernel
+def add_partial(f, row, sums, bits, psum):
+    """Store the sums, added to partial ones where there are such; ``psum`` int32 [rows x P], ``row`` the first element."""
+    half, psum_in, stored = 1 << (bits - 1), f.psum_in != 0, psum[row : row + len(sums)]
+    for p in range(len(sums)):
+        total = sums[p] + (stored[p] if psum_in else 0)
+        stored[p] = ((total + half) & (2 * half - 1)) - half
+
+
+@kernel
+def form_inputs(f, psum_row, residual_row, first, sums, shifted, bits, banks, scratch):
+    """Membrane inputs of the columns from ``first`` on into ``scratch.y``."""
+    y, bias, shift = scratch.y, scratch.params[0, first:], scratch.params[2, first:]
+    psum, residual = banks.psum[psum_row:], banks.residual[residual_row:]
+    psum_in, residual_in = f.psum_in != 0, f.residual_in != 0
+    for p in range(len(sums)):
+        y[p] = membrane_input(
+            sums[p], psum[p] if psum_in else 0, bias[p], shift[p] if shifted else 0,
+            residual[p] if residual_in else 0, bits,
+        )  # fmt: skip
+
+
+@kernel
+def columns_step(f, position, t, block, sums, shifted, bits, banks, scratch):
+    """Blocks of one time step of a position, side by side; returns their spikes, the first column in bit 0.
+
+    Args:
+        f: the fields of a SYNAPSE.
+        position: position in the tile.
+        t: time step.
+        block: first block.
+        sums: accumulators, int32 [columns].
+        shifted: whether any column has a shift.
+        bits: membrane bits.
+        banks: ``param``, ``psum``, ``residual``, ``reduce`` as in CoreMemory; the last three flat, and written.
+        scratch: a NeuronScratch, its parameters taken.
+    """
+    neurons, columns, y = banks.param.shape[2], len(sums), scratch.y
+    first, half = block * neurons, 1 << (bits - 1)
+    psum_row = (f.psum_base + position * f.psum_position + t * f.psum_step + block) * neurons
+    if f.psum_out:
+        add_partial(f, psum_row, sums, bits, banks.psum)
+        return np.uint64(0)
+    offset = position * f.residual_position + t * f.residual_step + block
+    form_inputs(f, psum_row, (f.residual_in_base + offset) * neurons, first, sums, shifted, bits, banks, scratch)
+    if f.residual_out:
+        row = (f.residual_out_base + offset) * neurons
+        copy(banks.residual[row : row + columns], y)
+    if f.reduce:
+        total = banks.reduce[(f.reduce_base + block) * neurons :]
+        if f.reduce_first and position == 0 and t == 0:
+            total[:columns] = 0
+        for p in range(columns):
+            total[p] = ((y[p] + total[p] + half) & (2 * half - 1)) - half
+    if scratch.inputs.shape[0]:
+        copy(scratch.inputs[position, t, first : first + columns], y)
+    if f.neuron == neuron.NONE:
+        return np.uint64(0)
+    v, threshold = scratch.v[first : first + columns], scratch.params[1, first:]
+    if t == 0:
+        for p in range(columns):
+            v[p] = initial(threshold[p], f.neuron)
+    spikes = fire(y[:columns], v, threshold, f.neuron, bits, scratch.h, scratch.flags)
+    if scratch.potentials.shape[0]:
+        copy(scratch.potentials[position, t, first : first + columns], scratch.h)
+    return spikes
 
 
 class NeuronRun(NamedTuple):
@@ -146,12 +204,13 @@ def run_blocks(f, sums, bits, banks, scratch):
     granules = np.zeros(len(sums), np.uint64)
     number, group = 0, 0
     slices = 1 if f.planes else f.slices
+    shifted = not f.psum_out and take_params(f, banks.param, scratch.params)
     while number < len(sums):
         position, index = group // slices, group % slices
         for block in range(f.blocks):
             for step in range(f.steps):
                 t = index * f.steps + step
-                granules[number] = block_step(f, position, t, block, sums[number], bits, banks, scratch)
+                granules[number] = columns_step(f, position, t, block, sums[number], shifted, bits, banks, scratch)
                 number += 1
         group += 1
     return granules
@@ -173,10 +232,10 @@ def run(
         sums: [blocks, P], whole groups of ``fields``' blocks and steps, blocks outside.
         gaps: block k is offered from ``accepted[k - 1] + 1 + gaps[k]`` on, block 0 from ``gaps[0]`` on.
     """
-    f = Fields(*(int(fields.get(name, 0)) for name in Fields._fields))
-    none, width = np.zeros((0, 0, 0), np.int32), params.neurons
-    v = np.zeros((params.blocks, width), np.int32)
-    scratch = _Scratch(v, np.zeros(width, np.int32), np.zeros(width, np.int32), none, none)
-    granules = run_blocks(f, np.asarray(sums, np.int64), params.membrane_bits, banks, scratch)
-    accepted = block_times(np.asarray(gaps, np.int64), f.blocks * f.steps, neuron.GROUP_GAP)
-    return NeuronRun(accepted, granules, accepted + neuron.LATENCY, v[f.blocks - 1].astype(np.int64))
+    f, none = entry(SYNAPSE_FIELDS, fields), np.zeros((0, 0, 0), np.int32)
+    scratch = NeuronScratch.empty(params.blocks * params.neurons, none, none)
+    flat = NeuronBanks(banks.param, *(bank.reshape(-1) for bank in banks[1:]))
+    granules = run_blocks(f, np.asarray(sums, np.int32), params.membrane_bits, flat, scratch)
+    accepted = block_times(np.asarray(gaps, np.int64), f["blocks"] * f["steps"], neuron.GROUP_GAP)
+    state = scratch.v.reshape(-1, params.neurons)[f["blocks"] - 1]
+    return NeuronRun(accepted, granules, accepted + neuron.LATENCY, state.astype(np.int64))

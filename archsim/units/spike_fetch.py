@@ -1,6 +1,5 @@
 """Spike fetch, fast: the words of a tile, and the cycles in which they leave."""
 
-from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,16 +8,13 @@ from numpy.typing import NDArray
 
 from archsim.contracts import spike_fetch
 from archsim.handshake import taken, waits
-from archsim.jit import njit
+from archsim.jit import entry, kernel, lowest_bit, njit, popcount
+from archsim.units.event_encoder import word_cycles
 
 clip = njit(spike_fetch.clip)
 """First tap and end tap of a window, from the contract."""
 
 ADDRESS_MASK = (1 << spike_fetch.ADDRESS_BITS) - 1
-
-Tile = namedtuple("Tile", [field.name for field in spike_fetch.TILE_FIELDS])
-"""What the fetch takes from an instruction, for the kernels."""
-
 
 class FetchRun(NamedTuple):
     """What a run of the fetch shows at its ports.
@@ -74,6 +70,45 @@ def window_words(f, spikes, word_bits, origin, top, bottom, left, right, index, 
                 number += 1
 
 
+@kernel
+def fetch_slice(f, origin, window, index, spikes, columns, scratch, compute):
+    """Words of one (position, slice): their cycles, how many, how many are empty, their events and lane events.
+
+    With ``compute`` the weight rows of the events of each lane go to ``scratch`` (that of the core).
+    """
+    top, bottom, left, right = window
+    rows, ends, lanes, shift = scratch.rows, scratch.ends, spikes.shape[1], 1 if f.planes and index > 0 else 0
+    # Copies: the compiler does not know that the rows are stored elsewhere than the fields.
+    words, y_stride, x_stride, kernel_width = f.words, f.y_stride, f.x_stride, f.kernel_width
+    weight_base, tap_rows, start = f.weight_base, f.tap_rows, origin + index * f.slice_stride
+    cycles, empty, events, lane_events = 0, 0, 0, 0
+    ends[:] = 0
+    for dy in range(top, bottom):
+        for dx in range(left, right):
+            base = start + dy * y_stride + dx * x_stride
+            row = weight_base + (dy * kernel_width + dx) * tap_rows
+            for word in range(words):
+                union, address = np.uint64(0), np.uint64((base + word) & ADDRESS_MASK)
+                for lane in range(lanes):
+                    bits = spikes[address, lane]
+                    union |= bits
+                    lane_events += popcount(bits)
+                    if compute:
+                        end = ends[lane]
+                        while bits:
+                            rows[lane, end] = row + lowest_bit(bits)
+                            bits &= bits - np.uint64(1)
+                            end += 1
+                        ends[lane] = end
+                count = popcount(union)
+                cycles += word_cycles(count, shift)
+                events += count
+                empty += count == 0
+                shift = 0
+                row += columns
+    return cycles, (bottom - top) * (right - left) * words, empty, events, lane_events
+
+
 @njit
 def leave(start, count, wait, first_word, transferred):
     """Law of a tile that starts in ``start``: the FIFO is never empty once the first word is offered."""
@@ -105,8 +140,8 @@ def run(
     none, no_marks = np.zeros((0, params.lanes), np.uint64), np.zeros((0, 4), np.int64)
     start, parts = np.zeros(len(tiles), np.int64), [(none, no_marks, np.zeros(0, np.int64))]
     for number, fields in enumerate(tiles):
-        tile = Tile(*(int(fields.get(name, 0)) for name in Tile._fields))
-        bank = banks[tile.in_bank]
+        tile = entry(spike_fetch.TILE_FIELDS, fields)
+        bank = banks[tile["in_bank"]]
         count = tile_words(tile, bank, params.word_bits, none, no_marks)
         words, marks = np.zeros((count, params.lanes), np.uint64), np.zeros((count, 4), np.int64)
         tile_words(tile, bank, params.word_bits, words, marks)

@@ -1,6 +1,5 @@
 """Spike writer, fast: granules into rows, and the OR pool as a running OR over columns and a line buffer over rows."""
 
-from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,13 +8,13 @@ from numpy.typing import NDArray
 
 from archsim.contracts import spike_writer
 from archsim.contracts.core import SYNAPSE_FIELDS
-from archsim.jit import njit
+from archsim.jit import entry, kernel, njit
 
 emits = njit(spike_writer.emits)
 pooled_size = njit(spike_writer.pooled_size)
 
 
-@njit
+@kernel
 def store(bank, row, lane, shift, granule, neurons):
     """Replace ``neurons`` bits from bit ``shift`` of a lane of a row; the first granule clears the rest of the row."""
     if shift == 0 and lane == 0:
@@ -25,7 +24,7 @@ def store(bank, row, lane, shift, granule, neurons):
     bank[row, lane] = (bank[row, lane] & ~mask) | ((np.uint64(granule) & ones) << np.uint64(shift))
 
 
-@njit
+@kernel
 def pool(y, x, first, left, height, width, granule, columns, lines):
     """Add a granule at (y, x) of a tile to the pool; returns (complete, pooled granule).
 
@@ -50,11 +49,11 @@ def pool(y, x, first, left, height, width, granule, columns, lines):
     return emits(y, height, first), whole
 
 
-@njit
+@kernel
 def pooled(f, y, x, t, block, granule, columns, lines):
     """Pass a granule of a tile on, through the pool if there is one; returns (complete, granule, output position)."""
     if not f.pool:
-        return True, granule, y * f.out_width + x
+        return True, np.uint64(granule), y * f.out_width + x
     entry = t * f.blocks + block
     complete, granule = pool(
         y, x, f.pool_first_odd, f.pool_left_odd, f.out_height, f.out_width, granule, columns[entry], lines[entry]
@@ -63,14 +62,10 @@ def pooled(f, y, x, t, block, granule, columns, lines):
     return complete, granule, (y - f.pool_first_odd) // 2 * width + (x - f.pool_left_odd) // 2
 
 
-@njit
+@kernel
 def output_row(f, position, t):
     """Row of the output bank for time step ``t`` of an output position."""
-    return f.out_base + position * f.out_position + t // f.lanes * f.out_slice
-
-
-Fields = namedtuple("Fields", [field.name for field in SYNAPSE_FIELDS])
-"""Fields of a SYNAPSE, for the kernels."""
+    return f.out_base + position * f.out_position + (t if f.lanes == 1 else t // f.lanes) * f.out_slice
 
 
 class WriterRun(NamedTuple):
@@ -123,13 +118,13 @@ def run(
     """
     start, done, accepted, free, first = np.zeros(len(pauses), np.int64), np.zeros(len(pauses), np.int64), [], 0, 0
     for number, (fields, spikes) in enumerate(zip(instructions, granules, strict=True)):
-        f = Fields(*(int(fields.get(name, 0)) for name in Fields._fields))
-        entries = f.blocks * f.steps * (1 if f.planes else f.slices) if f.pool else 0
-        columns, lines = np.zeros((entries, 1), np.uint64), np.zeros((entries, (f.out_width + 1) // 2), np.uint64)
-        write_tile(f, params.neurons, np.asarray(spikes, np.uint64), columns, lines, banks[f.out_bank])
+        f = entry(SYNAPSE_FIELDS, fields)
+        entries = int(f["blocks"] * f["steps"] * (1 if f["planes"] else f["slices"]) if f["pool"] else 0)
+        columns, lines = np.zeros((entries, 1), np.uint64), np.zeros((entries, (int(f["out_width"]) + 1) // 2), np.uint64)
+        write_tile(f, params.neurons, np.asarray(spikes, np.uint64), columns, lines, banks[f["out_bank"]])
         start[number] = free + pauses[number]
         times = start[number] + np.cumsum(gaps[first : first + len(spikes)] + 1)
-        first, free = first + len(spikes), int(times[-1]) + (spike_writer.POOL_DONE if f.pool else spike_writer.DONE)
+        first, free = first + len(spikes), int(times[-1]) + (spike_writer.POOL_DONE if f["pool"] else spike_writer.DONE)
         done[number] = free
         accepted.append(times)
     return WriterRun(start, done, np.concatenate(accepted))

@@ -1,7 +1,7 @@
 """Contents of the chip's memories during a run, and how DRAM bytes become rows."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,20 +95,52 @@ class ExpertsMemory:
         return cls(*tables, np.zeros(router.MAX_EXPERTS, np.int64))
 
 
+class Stack(NamedTuple):
+    """The arrays of all memories as kernels take them: those of CoreMemory with a first axis of cores, then the others."""
+
+    weight: NDArray[np.int8]
+    param: NDArray[np.int32]
+    spike_in: NDArray[np.uint64]
+    spike_out: NDArray[np.uint64]
+    residual: NDArray[np.int32]
+    psum: NDArray[np.int32]
+    reduce: NDArray[np.int32]
+    spikes: NDArray[np.uint64]
+    out: NDArray[np.uint64]
+    counts: NDArray[np.int32]
+    cleared: NDArray[np.uint64]
+    dram: NDArray[np.uint8]
+
+
 @dataclass
 class Memories:
     """Every memory of a chip: the cores', the attention unit's, DRAM (uint8 [bytes]), the expert engine's."""
 
-    cores: list[CoreMemory]
-    attention: AttentionMemory
-    dram: NDArray[np.uint8]
+    stack: Stack
     experts: ExpertsMemory
 
     @classmethod
-    def empty(cls, chip: ChipParams, dram: NDArray[np.uint8]) -> "Memories":
-        """Memories of ``chip``, all 0, with a copy of ``dram``."""
-        cores = [CoreMemory.empty(chip) for _ in range(chip.cores)]
-        return cls(cores, AttentionMemory.empty(chip), dram.copy(), ExpertsMemory.empty(chip))
+    def empty(cls, chip: ChipParams, dram: NDArray[np.uint8], copy: bool = True) -> "Memories":
+        """Memories of ``chip``, all 0, with a copy of ``dram``, or ``dram`` itself."""
+        cores = (np.zeros((chip.cores, *array.shape), array.dtype) for array in vars(CoreMemory.empty(chip)).values())
+        attention = vars(AttentionMemory.empty(chip)).values()
+        return cls(Stack(*cores, *attention, dram.copy() if copy else dram), ExpertsMemory.empty(chip))
+
+    @property
+    def cores(self) -> list[CoreMemory]:
+        """The memories of each core; views."""
+        own = self.stack[:7]
+        return [CoreMemory(*(array[core] for array in own)) for core in range(len(self.stack.weight))]
+
+    @property
+    def attention(self) -> AttentionMemory:
+        """The attention unit's memories; views."""
+        return AttentionMemory(*self.stack[7:11])
+
+    @property
+    def dram(self) -> NDArray[np.uint8]:
+        """DRAM."""
+        return self.stack.dram
 
 
 def row_format(chip: ChipParams, memory: int) -> tuple[int, int]:

@@ -10,7 +10,8 @@ from archsim.contracts import synapse_array as contract
 from archsim.contracts.event_encoder import SHIFT
 from archsim.contracts.synapse_array import SynapseArrayParams
 from archsim.handshake import taken, waits
-from archsim.jit import njit
+from archsim.jit import kernel, njit
+from archsim.vectors import BLOCK, WIDTH, add_rows
 
 step = njit(contract.step)
 """One accumulator after one event, from the contract."""
@@ -32,6 +33,21 @@ class ArrayRun(NamedTuple):
     marks: NDArray[np.int64]
     transferred: NDArray[np.int64]
     state: NDArray[np.int64]
+
+
+@kernel
+def add_weights(scratch, weight, sign):
+    """Add (sign 1) or subtract (-1) the weight rows of a slice's events."""
+    for lane in range(len(scratch.ends)):
+        rows, end, sums = scratch.rows[lane], scratch.ends[lane], scratch.sums[lane]
+        if len(sums) == WIDTH:
+            for first in range(0, end, BLOCK):
+                add_rows(rows, first, min(end, first + BLOCK), weight, sums, sign)
+        else:
+            for number in range(end):
+                weights = weight[rows[number]]
+                for column in range(len(sums)):
+                    sums[column] += sign * weights[column]
 
 
 @njit

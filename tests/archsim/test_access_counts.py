@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from archsim.contracts.attention import ATTEND_FIELDS
 from archsim.contracts.sequencer import ATTEND_KV, ATTEND_Q
 from archsim.contracts.spike_writer import emits, pool_accesses
 from archsim.results import COUNT
 from archsim.units import attention
 from tests.archsim.test_stepped_attention import CHIP, ONE, tiny
 
-FIELDS = dict.fromkeys(attention.Attend._fields, 0) | ONE
+FIELDS = dict.fromkeys((field.name for field in ATTEND_FIELDS), 0) | ONE
 
 
 def run(opcode, memory, **fields):

@@ -77,7 +77,7 @@ def test_instructions_of_the_network(monkeypatch, preset, positions):
         mapped = replace(mapped, program=program)
     recorder = Recorder()
     monkeypatch.setattr(kernel, "core", recorder)
-    simulate.run_image(mapped, mapped.trained.normalised()[0], 0)
+    simulate.run_image(mapped, mapped.trained.normalised()[0], 0, record=True)  # instruction by instruction
     assert len(recorder.kinds) >= 7
     assert recorder.kinds["PLANES"] > 0
     pools = {kind[-2:] for kind in recorder.kinds if kind != "PLANES"}  # pool, pool_first_odd

@@ -1,0 +1,211 @@
+"""The compiled driver: runs instructions one behind the other, each by its unit's kernel, on one or two threads.
+
+Every thread has tasks of its own, in the program's serial order; a task is an instruction, or the part of it that belongs to the
+thread's cores. Before a task that touches what another thread's task has touched, it waits until that one is done: so the
+memories hold, after every task, what they would hold if all ran one by one.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from archsim.contracts import sequencer
+from archsim.jit import copy, kernel, lowest_bit
+from archsim.units import attention, core, dma, multicast
+from archsim.units.attention import run_attend
+from archsim.units.core import run_planes, run_synapse
+from archsim.units.sram import Stack
+from archsim.vectors import progress_of, report, yield_processor
+
+LOAD, STORE, COPY, SYNAPSE, PLANES = (
+    sequencer.LOAD, sequencer.STORE, sequencer.COPY, sequencer.SYNAPSE, sequencer.PLANES,
+)  # fmt: skip
+ATTEND_KV, ATTEND_Q, CORE0 = sequencer.ATTEND_KV, sequencer.ATTEND_Q, sequencer.CORE0
+move_in, move_out, move = dma.move_in, dma.move_out, multicast.move
+COMPUTED = (dma.contract.WEIGHT, dma.contract.PARAM)
+"""Memories that only arithmetic reads."""
+
+SPINS = 1000
+"""Looks at the other thread's progress before the processor is offered to somebody else."""
+
+PLACE = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "row", "position", "columns", "pitch", "slices", "map_words", "word", "words", "positions",
+            "bank_row", "bank_position", "bank_slice",
+        )
+    ]
+)  # fmt: skip
+"""Where the rows that an instruction writes lie in its map and in its bank.
+
+``row``: first row of the map among those of all maps, [positions, slices, map_words] of each. The instruction writes ``words``
+words from ``word`` on of ``positions`` positions: ``columns`` of each row of ``pitch``, or (0) all from ``position`` on. In
+the bank position i, slice s, word w lie in ``bank_row + i * bank_position + s * bank_slice + w``. No map: ``positions`` is 0.
+"""
+
+
+class Tables(NamedTuple):
+    """Instructions as kernels take them: an entry per opcode's instruction, and PLACE of every instruction of the program."""
+
+    transfers: NDArray[np.void]
+    copies: NDArray[np.void]
+    synapses: NDArray[np.void]
+    planes: NDArray[np.void]
+    attends: NDArray[np.void]
+    places: NDArray[np.void]
+
+
+class Task(NamedTuple):
+    """Columns of the tasks of a thread, int64 [tasks].
+
+    Attributes:
+        number: of the instruction in the program.
+        opcode, engine: its own.
+        entry: number of its entry in the table of its opcode.
+        cores: mask of the cores that it moves rows to.
+        need: tasks that the other thread must have done before.
+    """
+
+    number: NDArray[np.int64]
+    opcode: NDArray[np.int64]
+    engine: NDArray[np.int64]
+    entry: NDArray[np.int64]
+    cores: NDArray[np.int64]
+    need: NDArray[np.int64]
+
+
+class Work(NamedTuple):
+    """What a thread has for itself: scratch of the units, rows of a trace uint64 [rows, L], an empty one [0, L]."""
+
+    core: core.Scratch
+    attention: attention.Scratch
+    rows: NDArray[np.uint64]
+    none: NDArray[np.uint64]
+
+
+class Run(NamedTuple):
+    """What the threads share.
+
+    Attributes:
+        sizes: of the chip.
+        stack: the memories.
+        maps: rows of all maps, uint64 [rows, L], written as instructions write them.
+        trace: likewise, rows to store instead of computed ones; [0, L]: compute.
+        cycles: int64 [instructions], written for those whose time depends on spikes.
+        counters: int64 [instructions, COUNTERS], likewise.
+        progress: tasks that each thread has done, int64 [threads, 8]: a line of the cache each.
+    """
+
+    sizes: dma.Sizes
+    stack: Stack
+    maps: NDArray[np.uint64]
+    trace: NDArray[np.uint64]
+    cycles: NDArray[np.int64]
+    counters: NDArray[np.int64]
+    progress: NDArray[np.int64]
+
+
+@kernel
+def map_row(place, position):
+    """Row of the first word of a position (from 0) of an instruction among those of all maps."""
+    number = position
+    if place.columns:
+        number = position // place.columns * place.pitch + position % place.columns
+    return place.row + (place.position + number) * place.slices * place.map_words + place.word
+
+
+@kernel
+def take_rows(place, trace, rows):
+    """Copy the rows of a trace that an instruction writes to ``rows``, in the order position, slice, word; returns how many."""
+    number = 0
+    for position in range(place.positions):
+        row = map_row(place, position)
+        for index in range(place.slices):
+            first = row + index * place.map_words
+            for word in range(place.words):
+                copy(rows[number], trace[first + word])
+                number += 1
+    return number
+
+
+@kernel
+def keep_rows(place, bank, maps):
+    """Copy the rows that an instruction has written from its bank to the maps."""
+    for position in range(place.positions):
+        map_first = map_row(place, position)
+        for index in range(place.slices):
+            first = map_first + index * place.map_words
+            row = place.bank_row + position * place.bank_position + index * place.bank_slice
+            for word in range(place.words):
+                copy(maps[first + word], bank[row + word])
+
+
+@kernel
+def work_synapse(f, number, member, tables, run, work):
+    """A SYNAPSE of one core."""
+    stack, place, counts = run.stack, tables.places[number], run.counters[number]
+    compute, trace, out = len(run.trace) == 0, work.none, stack.spike_out[member, f.out_bank]
+    if not compute:
+        trace = work.rows[: take_rows(place, run.trace, work.rows)]
+    leader = lowest_bit(np.uint64(f.gang))
+    banks = core.Banks(
+        stack.spike_in[leader, f.in_bank], stack.weight[member, f.weight_bank], stack.param[member, f.param_bank],
+        stack.residual[member].reshape(-1), stack.psum[member].reshape(-1), stack.reduce[member].reshape(-1), out,
+    )  # fmt: skip
+    bits, leads = run.sizes.membrane_bits, member == leader
+    run.cycles[number] = run_synapse(f, bits, banks, work.core, compute, trace, leads, counts)
+    keep_rows(place, out, run.maps)
+
+
+@kernel
+def work_planes(f, number, member, tables, run, work):
+    """A PLANES of one core."""
+    stack, place, trace, out = run.stack, tables.places[number], work.none, run.stack.spike_out[member, f.out_bank]
+    if len(run.trace):
+        trace = work.rows[: take_rows(place, run.trace, work.rows)]
+    neurons, counts = stack.residual.shape[2], run.counters[number]
+    run.cycles[number] = run_planes(f, neurons, stack.reduce[member], trace, out, counts)
+    keep_rows(place, out, run.maps)
+
+
+@kernel
+def work_attention(f, number, opcode, tables, run, work):
+    """An ATTEND instruction."""
+    stack, place, counts = run.stack, tables.places[number], run.counters[number]
+    compute, trace, out = len(run.trace) == 0, work.none, stack.out[f.out_bank]
+    if not compute:
+        trace = work.rows[: take_rows(place, run.trace, work.rows)]
+    banks = attention.Banks(stack.spikes[f.q_bank], stack.spikes[2], stack.spikes[3], stack.counts, stack.cleared, out)
+    bits, neurons = run.sizes.membrane_bits, stack.residual.shape[2]
+    run.cycles[number] = run_attend(opcode - ATTEND_Q, f, bits, neurons, banks, work.attention, compute, trace, counts)
+    keep_rows(place, out, run.maps)
+
+
+@kernel
+def run_tasks(tasks, tables, run, work, thread):
+    """All tasks of a thread."""
+    sizes, stack, compute = run.sizes, run.stack, len(run.trace) == 0
+    for task in range(len(tasks.number)):
+        spins = 0
+        while progress_of(run.progress, 1 - thread) < tasks.need[task]:
+            spins += 1
+            if spins % SPINS == 0:
+                yield_processor()
+        number, opcode, entry = tasks.number[task], tasks.opcode[task], tasks.entry[task]
+        if opcode == SYNAPSE:
+            work_synapse(tables.synapses[entry], number, tasks.engine[task] - CORE0, tables, run, work)
+        elif opcode == LOAD:
+            f = tables.transfers[entry]
+            if compute or f.memory not in COMPUTED:
+                move_in(f, tasks.cores[task], sizes, stack)
+        elif opcode == STORE:
+            move_out(tables.transfers[entry], sizes, stack)
+        elif opcode == COPY:
+            move(tables.copies[entry], tasks.cores[task], stack)
+        elif opcode == PLANES:
+            work_planes(tables.planes[entry], number, tasks.engine[task] - CORE0, tables, run, work)
+        else:
+            work_attention(tables.attends[entry], number, opcode, tables, run, work)
+        report(run.progress, thread, task + 1)

@@ -1,0 +1,133 @@
+"""Operations of kernels that the compiler does not find by itself: words of bytes, weight rows added in registers, two threads."""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+WIDTH = 64
+"""Columns of the widest array; :func:`add_rows` is made for it."""
+
+BLOCK = 255
+"""Rows that a sum of 16 bits certainly holds: 255 x -128 is above -2**15."""
+
+_I8, _I64 = ir.IntType(8), ir.IntType(64)
+
+
+def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any = None) -> Any:
+    """Address of element ``index`` of a contiguous array."""
+    data = context.make_array(kind)(context, builder, array).data
+    return data if index is None else builder.gep(data, [index])
+
+
+@intrinsic
+def load_word(typing_context, data, byte):  # type: ignore[no-untyped-def]
+    """Eight bytes of a uint8 array from ``byte`` on as a uint64, the lowest first; they must exist."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = _pointer(context, builder, signature.args[0], *arguments)
+        word = builder.load(builder.bitcast(place, _I64.as_pointer()))
+        word.align = 1
+        return word
+
+    return types.uint64(data, types.int64), generate
+
+
+@intrinsic
+def store_word(typing_context, data, byte, word):  # type: ignore[no-untyped-def]
+    """The inverse of :func:`load_word`."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = _pointer(context, builder, signature.args[0], *arguments[:2])
+        builder.store(arguments[2], builder.bitcast(place, _I64.as_pointer())).align = 1
+        return context.get_dummy_value()
+
+    return types.void(data, types.int64, types.uint64), generate
+
+
+@intrinsic
+def pack(typing_context, flags):  # type: ignore[no-untyped-def]
+    """Bit i of the result: whether byte i of a uint8 array [64] is not 0."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        vector = ir.VectorType(_I8, WIDTH)
+        place = _pointer(context, builder, signature.args[0], arguments[0])
+        values = builder.load(builder.bitcast(place, vector.as_pointer()))
+        values.align = 1
+        return builder.bitcast(builder.icmp_unsigned("!=", values, ir.Constant(vector, None)), _I64)
+
+    return types.uint64(flags), generate
+
+
+@intrinsic
+def add_rows(typing_context, rows, first, last, weight, sums, sign):  # type: ignore[no-untyped-def]
+    """Add ``sign`` (1 or -1) times the rows ``rows[first:last]``, at most BLOCK, of int8 [:, 64] to int32 [64].
+
+    The 64 sums stay in registers, 16 bits each.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        narrow, short, wide = (ir.VectorType(ir.IntType(bits), WIDTH) for bits in (8, 16, 32))
+        number, kinds = arguments[0], signature.args
+        matrix = _pointer(context, builder, kinds[3], arguments[3])
+        total = cgutils.alloca_once_value(builder, ir.Constant(short, None))
+        with cgutils.for_range_slice(builder, arguments[1], arguments[2], _I64(1), inc=True) as (index, _):
+            number = builder.load(_pointer(context, builder, kinds[0], arguments[0], index))
+            byte = builder.mul(builder.sext(number, _I64), _I64(WIDTH))
+            row = builder.load(builder.bitcast(builder.gep(matrix, [byte]), narrow.as_pointer()))
+            row.align = 1
+            builder.store(builder.add(builder.load(total), builder.sext(row, short)), total)
+        place = builder.bitcast(_pointer(context, builder, kinds[4], arguments[4]), wide.as_pointer())
+        before = builder.load(place)
+        before.align = 4
+        added = builder.sext(builder.load(total), wide)
+        added = builder.select(builder.icmp_signed("<", arguments[5], _I64(0)), builder.neg(added), added)
+        builder.store(builder.add(before, added), place).align = 4
+        return context.get_dummy_value()
+
+    return types.void(rows, types.int64, types.int64, weight, sums, types.int64), generate
+
+
+LINE = 8
+"""Words of a line of the cache: what two threads write lies so far apart."""
+
+
+def _progress(context: Any, builder: Any, kind: Any, array: Any, thread: Any) -> Any:
+    return _pointer(context, builder, kind, array, builder.mul(thread, _I64(LINE)))
+
+
+@intrinsic
+def progress_of(typing_context, progress, thread):  # type: ignore[no-untyped-def]
+    """Tasks that a thread has reported in int64 [threads, 8], whose results can then be seen."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = _progress(context, builder, signature.args[0], *arguments)
+        return builder.load_atomic(place, "acquire", 8)
+
+    return types.int64(progress, types.int64), generate
+
+
+@intrinsic
+def report(typing_context, progress, thread, done):  # type: ignore[no-untyped-def]
+    """Report that a thread has done so many tasks."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        place = _progress(context, builder, signature.args[0], *arguments[:2])
+        builder.store_atomic(arguments[2], place, "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(progress, types.int64, types.int64), generate
+
+
+@intrinsic
+def yield_processor(typing_context):  # type: ignore[no-untyped-def]
+    """Let another thread have the processor (POSIX ``sched_yield``)."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kind = ir.FunctionType(ir.IntType(32), [])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), generate

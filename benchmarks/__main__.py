@@ -1,0 +1,174 @@
+"""``python -m benchmarks``: the paired benchmarks; prints a table and writes ``reports/benchmarks.json``.
+
+Kernels are compiled before anything is timed, on both sides. Mapping is timed apart.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from archsim import simulate
+from archsim.tensors import Capture
+from archsim.units.sram import Memories
+from benchmarks.networks import write
+from benchmarks.paired import REPEATS, Entry, pair, seconds, single
+from cosim.run import Bench
+from cosim.run import Workload as Mapped
+
+LARGE, DIGITS = Path("workloads/spikingformer_imagenet.yaml"), Path("workloads/spikingformer.yaml")
+
+OURS = {name: version(name) for name in ("numpy", "numba", "llvmlite")} | {"python": platform.python_version()}
+
+
+class Torch:
+    """A process that runs forwards of a workload's network in PyTorch, one for each call.
+
+    Args:
+        workload: the workload.
+        threads: threads of PyTorch.
+    """
+
+    def __init__(self, workload: Mapped, threads: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "layers.npz"
+            write(workload, file)
+            command = [sys.executable, "-m", "benchmarks.spikingformer_torch", str(file), str(threads)]
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.version = self._line().strip()
+
+    def _line(self) -> str:
+        line = self.process.stdout.readline() if self.process.stdout else ""
+        if not line:
+            raise SystemExit("benchmarks: PyTorch did not start; run `scripts/setup.sh train`")
+        return line
+
+    def __call__(self) -> None:
+        """One forward."""
+        assert self.process.stdin is not None  # asked for above
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self._line()
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.terminate()
+        self.process.wait()
+
+
+def forward(threads: int, repeats: int) -> Iterator[Entry]:
+    """Spikingformer-8-512, one image: both modes against PyTorch, and synaptic operations a second."""
+    for mode in ("execute", "trace"):
+        workload = simulate.load(LARGE, mode=mode)
+        pixels, words = workload.images(1)[0], workload.words(0) if mode == "trace" else None
+        torch = Torch(workload, threads)
+
+        def run(mapped: Mapped = workload, mode: str = mode, pixels=pixels, words=words) -> simulate.ImageRun:  # type: ignore[no-untyped-def]
+            return simulate.run_image(mapped, pixels, 0, mode, trace=words)[0]
+
+        operations = int(run().records["additions"].sum())
+        versions = OURS | {"torch": torch.version}
+        yield pair(f"Spikingformer-8-512, {mode} mode, against a PyTorch forward", run, torch, versions, repeats)
+        torch.close()
+        if mode == "execute":
+            yield single("synaptic operations in execute mode", run, OURS, repeats, operations)
+
+
+def verilog(digits: int) -> Iterator[Entry]:
+    """The digits network on the 128-adder preset, against its Verilog in a Verilator library, one thread each."""
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    mapped = simulate.load(DIGITS, "adders_128")
+    bench, differing = Bench(mapped.program, Path("build/cosim")), 0
+    ratios = []
+    for number, pixels in enumerate(mapped.images(digits)):
+        dram = mapped.program.dram.copy()
+        simulate.write_image(mapped, dram, pixels)
+        before = bench.simulator_s, bench.verilog_s
+        comparison = bench.run(dram)
+        differing += comparison.first is not None
+        if number:  # the first one compiles and builds
+            ratios.append((bench.simulator_s - before[0]) / (bench.verilog_s - before[1]))
+    os.sched_setaffinity(0, processors)
+    if differing:
+        raise SystemExit(f"benchmarks: {differing} images differ from the Verilog; run `archsim cosim`")
+    middle, spread = float(np.median(ratios)), (float(min(ratios)), float(max(ratios)))
+    each = bench.simulator_s / digits, bench.verilog_s / digits
+    versions = OURS | {"verilator": version("verilator")}
+    yield Entry(f"digits network, {digits} images, against its Verilog", *each, middle, spread, versions=versions)
+
+
+def mapping(repeats: int) -> Iterator[Entry]:
+    """Mapping of the largest network, and the command line's time to its first output."""
+    yield single("map Spikingformer-8-512", lambda: simulate.load(LARGE), OURS, 1)
+    command = [str(Path(sys.executable).with_name("archsim")), "run", str(DIGITS), "--images", "1"]
+    with tempfile.TemporaryDirectory() as folder:
+        start = [*command, "--out", folder]
+        yield single(
+            "archsim run, digits network, one image", lambda: subprocess.run(start, check=True, capture_output=True),
+            OURS, repeats,
+        )  # fmt: skip
+
+
+def images(counts: Sequence[int]) -> Iterator[Entry]:
+    """Time an image of batches of several sizes in trace mode, and the most memory in use."""
+    workload = simulate.load(LARGE, mode="trace")
+    chip, program = workload.program.chip, workload.program
+    pixels, words = workload.images(1)[0], workload.words(0)
+    for count in counts:
+
+        def run(count: int = count) -> None:
+            for _ in range(count):
+                memories = Memories.empty(chip, workload.dram(), copy=False)
+                simulate.write_image(workload, memories.dram, pixels)
+                simulate.Simulation(chip, workload.queues, memories, Capture(chip, program.notes, words)).run()
+
+        run()
+        times = [seconds(run) / count for _ in range(REPEATS)]
+        spread = min(times), max(times)
+        yield Entry(f"trace mode, batch of {count}, an image", float(np.median(times)), spread=spread, versions=OURS)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    yield Entry("memory of all that, at most", peak, unit="GB", versions=OURS)
+
+
+def line(entry: Entry) -> str:
+    """A line of the table."""
+    theirs = "" if entry.theirs is None else f"{entry.theirs:.3g}"
+    ratio = "" if entry.ratio is None else f"{entry.ratio:.3g}"
+    spread = f"{entry.spread[0]:.3g} .. {entry.spread[1]:.3g}"
+    return f"{entry.name:62s} {entry.ours:>9.3g} {theirs:>9s} {entry.unit:4s} {ratio:>8s}  {spread}"
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="*", choices=("forward", "verilog", "mapping", "images"), default=None)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of PyTorch")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="measurements of each side")
+    parser.add_argument("--digits", type=int, default=64, help="images of the Verilog")
+    parser.add_argument("--out", type=Path, default=Path("reports/benchmarks.json"))
+    options = parser.parse_args()
+    parts = {
+        "forward": lambda: forward(options.threads, options.repeats), "verilog": lambda: verilog(options.digits),
+        "mapping": lambda: mapping(options.repeats), "images": lambda: images((1, 8)),
+    }  # fmt: skip
+    print(f"{'':62s} {'ours':>9s} {'theirs':>9s} {'':4s} {'ratio':>8s}  spread")
+    entries = []
+    for name in options.only or parts:
+        for entry in parts[name]():
+            print(line(entry), flush=True)
+            entries.append(entry.as_dict())
+    options.out.write_text(json.dumps(entries, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

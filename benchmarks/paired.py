@@ -1,0 +1,69 @@
+"""Paired measurements: two sides by turns in one run, medians and spread, so that other load on the machine falls on both."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from time import perf_counter
+
+import numpy as np
+
+REPEATS = 5
+"""Measurements of each side at least."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the benchmarks.
+
+    Attributes:
+        name: what was measured.
+        ours, theirs: median seconds (or ``unit``) of each side; ``theirs`` None: there is no other side.
+        ratio: median of the pairs' ratios ours / theirs.
+        spread: the pairs' least and greatest ratio; without another side, of ``ours``.
+        unit: of ``ours`` and ``theirs``.
+        versions: of what took part.
+    """
+
+    name: str
+    ours: float
+    theirs: float | None = None
+    ratio: float | None = None
+    spread: tuple[float, float] = (0.0, 0.0)
+    unit: str = "s"
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """As JSON data."""
+        return asdict(self)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """How long one call takes."""
+    before = perf_counter()
+    work()
+    return perf_counter() - before
+
+
+def pair(
+    name: str,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    versions: dict[str, str],
+    repeats: int = REPEATS,
+) -> Entry:
+    """Both sides by turns, after a call of each that is not counted."""
+    ours(), theirs()
+    times = np.array([(seconds(ours), seconds(theirs)) for _ in range(repeats)])
+    ratios, middle = times[:, 0] / times[:, 1], np.median(times, axis=0)
+    spread = float(ratios.min()), float(ratios.max())
+    return Entry(name, float(middle[0]), float(middle[1]), float(np.median(ratios)), spread, versions=versions)
+
+
+def single(
+    name: str, work: Callable[[], object], versions: dict[str, str], repeats: int = REPEATS, count: float | None = None
+) -> Entry:
+    """One side, after a call that is not counted; with ``count`` the figure is so many a second."""
+    work()
+    values = np.array([seconds(work) for _ in range(repeats)])
+    values = values if count is None else count / values
+    spread = float(values.min()), float(values.max())
+    return Entry(name, float(np.median(values)), spread=spread, unit="s" if count is None else "1/s", versions=versions)

@@ -1,0 +1,41 @@
+"""Do the kernels' own operations equal plain NumPy: weight rows in registers, bits of DRAM rows?"""
+
+import numpy as np
+import pytest
+
+from archsim.config import load_chip
+from archsim.results import Recording
+from archsim.units.core import Scratch
+from archsim.units.dma import bits_at, put_bits
+from archsim.units.synapse_array import add_weights
+
+
+@pytest.mark.parametrize("columns", [16, 64])
+@pytest.mark.parametrize("events", [0, 1, 254, 255, 256, 600])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_weight_rows_are_added(columns, events, sign):
+    """At the rail of the weights too, where 16 bits hold 255 rows and no more."""
+    rng, empty = np.random.default_rng(events), np.zeros((0, 0, 0), np.int32)
+    chip = load_chip("small").replace(columns=columns, neurons=columns, lanes=1)
+    scratch = Scratch.empty(chip, 600, 0, 0, Recording(empty, empty))
+    for weight in (rng.integers(-128, 128, (32, columns)), np.full((32, columns), -128)):
+        rows = rng.integers(0, 32, events)
+        scratch.rows[0, :events], scratch.ends[0] = rows, events
+        scratch.sums[:] = before = rng.integers(-1000, 1000, (1, columns))
+        add_weights(scratch, weight.astype(np.int8), sign)
+        assert np.array_equal(scratch.sums, before + sign * weight[rows].sum(0))
+
+
+@pytest.mark.parametrize("width", [1, 5, 8, 23, 24, 60, 64])
+def test_bits_go_to_bytes_and_back(width):
+    rng = np.random.default_rng(width)
+    values = rng.integers(0, 1 << 63, 9, np.uint64) >> np.uint64(64 - width)
+    size = -(-9 * width // 8)
+    data = np.zeros(size + 40, np.uint8)
+    for number, value in enumerate(values):
+        put_bits(data, 20, 20 + size, number * width, width, value)
+    whole = sum(int(value) << number * width for number, value in enumerate(values))
+    assert data.tobytes() == bytes(20) + whole.to_bytes(size, "little") + bytes(20)
+    data[20 + size :] = 255  # behind the row's end bits are 0, whatever stands there
+    assert [int(bits_at(data, 20, 20 + size, number * width, width)) for number in range(9)] == values.tolist()
+    assert bits_at(data, 20, 20 + size, 8 * size, width) == 0
