@@ -35,14 +35,14 @@ def test_the_chip_is_as_accurate_as_the_float_network(workload_file, mapped):
 
 
 @pytest.mark.parametrize("chip", ["small", "adders_512_t4"])
-@pytest.mark.parametrize("family", ["spikformer"])
+@pytest.mark.parametrize("family", ["spikformer", "meta_spikeformer"])
 def test_the_other_families_equal_the_reference(workload_file, family, chip):
     result = archsim.run(workload_file.with_stem(family), chip=chip, images=1, check=True)
     assert result.check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
     assert result.check.compared["spikes"] > 50_000
 
 
-@pytest.mark.parametrize("family", ["spikformer"])
+@pytest.mark.parametrize("family", ["spikformer", "meta_spikeformer"])
 def test_the_integers_of_the_other_families_are_as_accurate_as_their_float_network(workload_file, family):
     """By the reference, to which the test above holds the chip; on all 360 test images."""
     chip, place = load_chip("adders_128"), workload_file.with_stem(family)
