@@ -35,7 +35,7 @@ def test_the_chip_is_as_accurate_as_the_float_network(workload_file, mapped):
 
 
 @pytest.mark.parametrize("chip", ["small", "adders_512_t4"])
-@pytest.mark.parametrize("family", ["spikformer"])
+@pytest.mark.parametrize("family", ["spikformer", "meta_spikeformer"])
 def test_the_other_families_equal_the_reference(workload_file, family, chip):
     result = archsim.run(workload_file.with_stem(family), chip=chip, images=1, check=True)
     assert result.check.differing == {"spikes": 0, "membranes": 0, "logits": 0}

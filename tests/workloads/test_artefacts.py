@@ -1,4 +1,4 @@
-"""Is the committed Spikformer what its manifest says, and do its weights make its recorded spikes?"""
+"""Are the committed Spikformer and Meta-SpikeFormer what their manifests say, and do their weights make their recorded spikes?"""
 
 import hashlib
 from pathlib import Path
@@ -54,7 +54,70 @@ class Spikformer(Folded):
         return pooled, pooled @ self.weights["head.weight"].T + self.weights["head.bias"]
 
 
-NETWORKS = {"spikformer": Spikformer}
+class MetaSpikeformer(Folded):
+    """Chains of convolutions one after the other, as trained: depthwise by channel, borders of the norm's value of zero."""
+
+    def depthwise(self, x: Array, name: str, padding: int) -> Array:
+        w = self.weights[f"{name}.weight"][:, 0]
+        return np.einsum("ntyxcij,cij->ntyxc", windows(x, w.shape[1], 1, padding), w, optimize=True)
+
+    def dense(self, x: Array, name: str) -> Array:
+        """1x1 convolution without a norm."""
+        return x @ self.weights[f"{name}.weight"][:, :, 0, 0].T
+
+    def norm(self, x: Array, name: str) -> Array:
+        return (x - self.weights[f"{name}.running_mean"]) * self.scale(name) + self.weights[f"{name}.bias"]
+
+    def rep(self, x: Array, at: str) -> Array:
+        """RepConv: the map is padded with zeros before the first norm, which is the border that the norm would give."""
+        padded = np.pad(self.dense(x, f"{at}.0.body.0"), ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
+        y = self.depthwise(self.norm(padded, f"{at}.0.body.1.bn"), f"{at}.0.body.2.0", 0)
+        return self.norm(self.norm(self.dense(y, f"{at}.0.body.2.1"), f"{at}.0.body.2.2"), f"{at}.1")
+
+    def conv_block(self, x: Array, at: str, neurons: Neurons) -> Array:
+        y = self.convolution(on_maps(neurons, f"{at}.Conv.lif1", x), f"{at}.Conv.pwconv1", f"{at}.Conv.bn1")
+        kernel = self.weights[f"{at}.Conv.dwconv.weight"].shape[2]
+        y = self.depthwise(on_maps(neurons, f"{at}.Conv.lif2", y), f"{at}.Conv.dwconv", kernel // 2)
+        x = x + self.norm(self.dense(y, f"{at}.Conv.pwconv2"), f"{at}.Conv.bn2")
+        y = self.convolution(on_maps(neurons, f"{at}.lif1", x), f"{at}.conv1", f"{at}.bn1")
+        return x + self.convolution(on_maps(neurons, f"{at}.lif2", y), f"{at}.conv2", f"{at}.bn2")
+
+    def block(self, x: Array, at: str, neurons: Neurons) -> Array:
+        spikes = on_maps(neurons, f"{at}.attn.head_lif", x)
+        flat = (*x.shape[:2], -1, x.shape[-1])
+        q, k, v = (neurons(f"{at}.attn.{p}_lif", self.rep(spikes, f"{at}.attn.{p}_conv").reshape(flat)) for p in "qkv")
+        product = attention(q, k, v, self.manifest["hyperparameters"]["heads"]) * self.manifest["attention_scale"]
+        x = x + self.rep(neurons(f"{at}.attn.attn_lif", product).reshape(x.shape), f"{at}.attn.proj_conv")
+        y = x
+        for part in ("fc1", "fc2"):
+            spikes = on_maps(neurons, f"{at}.mlp.{part}_lif", y)
+            y = self.pointwise(spikes, f"{at}.mlp.{part}_conv", f"{at}.mlp.{part}_bn")
+        return x + y
+
+    def down(self, x: Array, place: str, stride: int, neurons: Neurons) -> Array:
+        name = f"downsample{place}"
+        spikes = on_maps(neurons, f"{name}.encode_lif", x)
+        return self.convolution(spikes, f"{name}.encode_conv", f"{name}.encode_bn", stride)
+
+    def forward(self, images: Array, neurons: Neurons) -> tuple[None, Array]:
+        """Pixels [n, 8, 8] to logits [n, 10]; the head reads spikes."""
+        hyper = self.manifest["hyperparameters"]
+        strides = iter(hyper["strides"])
+        first = "downsample1_1.encode"
+        x = self.convolution(self.normalised(images), f"{first}_conv", f"{first}_bn", next(strides))
+        x = self.conv_block(np.repeat(x, hyper["timesteps"], axis=1), "ConvBlock1_1.0", neurons)
+        x = self.conv_block(self.down(x, "1_2", next(strides), neurons), "ConvBlock1_2.0", neurons)
+        x = self.conv_block(self.down(x, "2", next(strides), neurons), "ConvBlock2_1.0", neurons)
+        x = self.conv_block(x, "ConvBlock2_2.0", neurons)
+        for stage, depth in zip((3, 4), hyper["depths"], strict=True):
+            x = self.down(x, str(stage), next(strides), neurons)
+            for i in range(depth):
+                x = self.block(x, f"block{stage}.{i}", neurons)
+        spikes = neurons("lif", x.mean(axis=(2, 3))[:, :, None])[:, :, 0]
+        return None, (spikes @ self.weights["head.weight"].T + self.weights["head.bias"]).mean(1)
+
+
+NETWORKS = {"spikformer": Spikformer, "meta_spikeformer": MetaSpikeformer}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)

@@ -17,19 +17,24 @@ SPLIT_SEED = 0
 TRACED_IMAGES = 32
 
 
-def run(make: Callable[[], nn.Module], describe: Callable[[TrainConfig], dict[str, Any]], epochs: int) -> None:
+def run(
+    make: Callable[[], nn.Module],
+    describe: Callable[[TrainConfig], dict[str, Any]],
+    epochs: int,
+    configure: Callable[..., TrainConfig] = TrainConfig,
+) -> None:
     """Parse the command line, train what ``make`` gives, write it, and print its scores.
 
     A network's ``penalty()``, if it has one, is added to the loss.
     ``describe`` gives the network's own part of the manifest, whose ``name`` is the artefact's folder by default;
-    ``epochs`` is the default of the option.
+    ``epochs`` is the default of the option; ``configure`` is given epochs and seed.
     """
     parser = argparse.ArgumentParser(description="Train a small network on scikit-learn's digits.")
     parser.add_argument("--out", type=Path, help="artefact folder to write (default: the committed one)")
     parser.add_argument("--epochs", type=int, default=epochs, help="passes over the training images")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and shifts; not the split")
     arguments = parser.parse_args()
-    training = TrainConfig(epochs=arguments.epochs, seed=arguments.seed)
+    training = configure(epochs=arguments.epochs, seed=arguments.seed)
     configure_determinism(training.seed)
     split, model, about = load_split(SPLIT_SEED), make(), describe(training)
     train(model, split.train, training, getattr(model, "penalty", None))

@@ -53,6 +53,13 @@ class TrainConfig:
     max_shift_pixels: int = 1
 
 
+@dataclass(frozen=True)
+class ClippedTrainConfig(TrainConfig):
+    """How to train with gradients clipped: all parameters' together are scaled down to a norm of ``max_gradient_norm``."""
+
+    max_gradient_norm: float = 1.0
+
+
 def _stratified(labels: np.ndarray, count: int, rng: np.random.RandomState) -> np.ndarray:
     """Draw ``count`` positions in random order, classes in proportion (largest remainders rounded up)."""
     exact = np.bincount(labels, minlength=CLASSES) * (count / len(labels))
@@ -132,6 +139,8 @@ def train(model: nn.Module, part: Part, config: TrainConfig, penalty: Callable[[
             loss = loss + penalty() if penalty else loss
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            if isinstance(config, ClippedTrainConfig):
+                nn.utils.clip_grad_norm_(model.parameters(), config.max_gradient_norm)
             optimiser.step()
             schedule.step()
     model.eval()

@@ -16,6 +16,10 @@ from torch.nn import functional as F
 from workloads.training.lif import Lif
 from workloads.training.models import apply_steps
 
+STREAM_GAIN, FIRING_GAIN, FIRING_BIAS = 1.5, 2.0, 1.0
+"""Initial gain of the norms; gain and bias of those whose neurons must fire often: q, k, v, and the head's, which reads a mean
+over tokens, of a smaller variance. Chosen by the rates (about 10 to 30 %) and gradients of 64 training images at the start."""
+
 
 @dataclass(frozen=True)
 class MetaSpikeformerConfig:
@@ -210,6 +214,23 @@ class MetaSpikeformer(nn.Module):
         self.block4 = nn.ModuleList(MsBlock(e3, config) for _ in range(config.depths[1]))
         self.lif = Lif()
         self.head = nn.Linear(e3, config.classes)
+        self._start_firing()
+
+    def _start_firing(self) -> None:
+        """Start the norms in front of neurons so that every neuron layer, those of the attention and the head's too, fires.
+
+        With gain 1 and bias 0 about 4 % of q, k and v fire, no count of the attention reaches its neurons' threshold, and each of
+        the norms behind those silent neurons divides the gradient by the root of a variance of 0: its norm is 4e8 at the first
+        convolution, 2e-2 in the last block.
+        """
+        for name, module in self.named_modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and ".body." not in name:
+                nn.init.constant_(module.weight, STREAM_GAIN)
+        blocks = (*self.block3, *self.block4)
+        counted = [block.attn.get_submodule(f"{name}_conv.1") for block in blocks for name in "qkv"]
+        for norm in (*counted, blocks[-1].mlp.fc2_bn):
+            nn.init.constant_(norm.weight, FIRING_GAIN)
+            nn.init.constant_(norm.bias, FIRING_BIAS)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images float32 [B, 1, H, W] to logits float32 [B, classes]."""
