@@ -3,6 +3,7 @@
 import mmap
 import os
 import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -68,14 +69,11 @@ class Contents:
         os.unlink(name)
         with open(self.file, "wb", closefd=False) as file:
             file.write(data)
+        weakref.finalize(self, os.close, self.file)  # private copies stay
 
     def private(self) -> NDArray[np.uint8]:
         """A copy, page by page as they are written."""
         return np.frombuffer(mmap.mmap(self.file, self.size, access=mmap.ACCESS_COPY), np.uint8)
-
-    def __del__(self) -> None:
-        """Close the file; copies stay."""
-        os.close(self.file)
 
 
 @dataclass

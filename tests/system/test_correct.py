@@ -46,7 +46,7 @@ def test_the_other_families_equal_the_reference(workload_file, family, chip):
 def test_the_integers_of_the_other_families_are_as_accurate_as_their_float_network(workload_file, family):
     """By the reference, to which the test above holds the chip; on all 360 test images."""
     chip, place = load_chip("adders_128"), workload_file.with_stem(family)
-    sources = read(place, load_workload(place), chip)
+    sources = read(place, load_workload(place), chip, "execute")
     network, pixels = sources.network, sources.trained.normalised()
     logits = [reference.run(network, network.quantise_image(image)).logits for image in pixels]
     accuracy = np.mean(np.argmax(logits, 1) == sources.trained.labels)

@@ -19,6 +19,7 @@ from mapping.importers import artefact, spikingformer
 from mapping.ir import IMAGE, Attention, Classifier, Map, Network, Synapse
 from mapping.quantise import IntSynapse, Precision, quantise
 from mapping.schedule import Limits, schedule
+from tests.system.test_stepped import same_memories
 
 WORKLOAD = Path(__file__).parents[2] / "workloads" / "spikingformer.yaml"
 CHIPS = {
@@ -65,10 +66,7 @@ def _assert_right(workload, pixels, number=0):
         mine = mine[np.argsort(mine["index"])]
         assert np.array_equal(mine["start"], times[:, 0]), f"engine {engine}: starts differ"
         assert np.array_equal(mine["end"], times[:, 1]), f"engine {engine}: ends differ"
-    assert np.array_equal(fast.dram, slow.dram)
-    for one, other in zip([*fast.cores, fast.attention], [*slow.cores, slow.attention], strict=True):
-        for name, bank in vars(one).items():
-            assert np.array_equal(bank, getattr(other, name)), name
+    same_memories(fast, slow)
 
 
 @pytest.fixture(scope="module")
