@@ -10,6 +10,7 @@ from archsim.kernel import Simulation
 from archsim.stepped import sequencer
 from archsim.tensors import Capture
 from archsim.units.sram import Memories
+from tests.system.test_stepped import same_memories
 
 WORKLOAD = Path(__file__).parents[2] / "workloads" / "spikingformer.yaml"
 PRESETS = sorted(path.stem for path in Path(presets.__file__).parent.glob("*.yaml"))
@@ -35,9 +36,4 @@ def test_every_instruction_and_every_bit(chip):
         own = records[records["engine"] == engine]
         assert np.array_equal(times, np.stack([own["start"], own["end"]], axis=1)), engine
     assert timeline.end == records["end"].max()
-    assert np.array_equal(slow.dram, fast.dram)
-    for number, (stepped, law) in enumerate(
-        zip([*slow.cores, slow.attention], [*fast.cores, fast.attention], strict=True)
-    ):
-        for name, rows in vars(stepped).items():
-            assert np.array_equal(rows, getattr(law, name)), (number, name)
+    same_memories(fast, slow)

@@ -16,7 +16,8 @@ from mapping.quantise import IntPlanes
 from rtl.build import verilog
 from rtl.system import System
 from rtl.units import core as core_unit
-from tests.cosim.test_cosim import BUILD, WORKLOAD, StuckMembrane
+from rtl.units.neuron import NeuronUnit
+from tests.cosim.test_cosim import BUILD, WORKLOAD, archsim
 
 COUNT = 24
 
@@ -96,11 +97,20 @@ def test_a_wrong_law_is_found(mapped, monkeypatch):
     assert not result.comparison.differing["spike_in rows of the cores"]
 
 
+class HighMembrane(NeuronUnit):
+    """Bit 12 of the first neuron's membrane is stuck at 1."""
+
+    def _neuron(self, m, first, kept, y, threshold, v, enable):
+        fires = super()._neuron(m, first, kept, y, threshold, v, enable)
+        m.d.sync += v[12].eq(1)
+        return fires
+
+
 @pytest.mark.slow
 def test_a_wrong_register_is_found(mapped, monkeypatch, capsys):
     program = mapped.program
     with monkeypatch.context() as patch:
-        patch.setattr(core_unit, "NeuronUnit", StuckMembrane)
+        patch.setattr(core_unit, "NeuronUnit", HighMembrane)
         text = verilog(System(program.chip, beats_of(program.chip, len(program.dram)), LATENCIES), TOP)
     result = run(mapped, text=text)
     engine, index = result.first
@@ -114,9 +124,8 @@ def test_a_wrong_register_is_found(mapped, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_the_command(monkeypatch, capsys):
-    arguments = ["archsim", "cosim", WORKLOAD, "--chip", "small", "--sample", 2, "--seed", 1, "--build", BUILD]
-    monkeypatch.setattr("sys.argv", [*map(str, arguments)])
-    cli.main()
+    options = ["--chip", "small", "--sample", 2, "--seed", 1, "--build", BUILD]
+    assert archsim(monkeypatch, "cosim", WORKLOAD, *options) == 0
     printed = capsys.readouterr().out
     assert "strata" in printed and "2 instruction(s)" in printed and "times as fast" in printed
 
