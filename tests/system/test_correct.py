@@ -42,7 +42,7 @@ def test_the_other_families_equal_the_reference(workload_file, family, chip):
     assert result.check.compared["spikes"] > 50_000
 
 
-@pytest.mark.parametrize("family", ["spikformer"])
+@pytest.mark.parametrize("family", ["spikformer", "meta_spikeformer"])
 def test_the_integers_of_the_other_families_are_as_accurate_as_their_float_network(workload_file, family):
     """By the reference, to which the test above holds the chip; on all 360 test images."""
     chip, place = load_chip("adders_128"), workload_file.with_stem(family)

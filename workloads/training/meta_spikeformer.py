@@ -2,7 +2,7 @@
 
     python -m workloads.training.meta_spikeformer [--out DIR] [--epochs N] [--seed S]
 
-The defaults reproduce ``workloads/artefacts/meta_spikeformer_digits`` (some six minutes of one thread) as
+The defaults reproduce ``workloads/artefacts/meta_spikeformer_digits`` (some thirteen minutes of one thread) as
 :mod:`workloads.training.spikingformer` says of its own. The network learns nothing from PyTorch's initial norms; what it starts
 from instead is in :class:`~workloads.training.models_meta_spikeformer.MetaSpikeformer`, and gradients are clipped. The test images
 are evaluated once, at the end.
@@ -18,7 +18,7 @@ from workloads.training.command import run
 from workloads.training.digits import ClippedTrainConfig, TrainConfig
 from workloads.training.models_meta_spikeformer import MetaSpikeformer, MetaSpikeformerConfig
 
-DEFAULT_EPOCHS = 40
+DEFAULT_EPOCHS = 80
 MAX_LEARNING_RATE = 5e-3
 
 
