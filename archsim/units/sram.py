@@ -1,5 +1,6 @@
 """Contents of the chip's memories during a run, and how DRAM bytes become rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -131,6 +132,13 @@ class Memories:
         """The memories of each core; views."""
         own = self.stack[:7]
         return [CoreMemory(*(array[core] for array in own)) for core in range(len(self.stack.weight))]
+
+    @cores.setter
+    def cores(self, contents: Sequence[CoreMemory]) -> None:
+        """Copy the contents of the memories of every core."""
+        for core, memory in zip(self.cores, contents, strict=True):
+            for name, array in vars(memory).items():
+                getattr(core, name)[:] = array
 
     @property
     def attention(self) -> AttentionMemory:
