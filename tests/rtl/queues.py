@@ -88,6 +88,10 @@ class Unnoted:
 
     potentials = False
 
+    def __init__(self, queues):
+        instructions = {str(engine): [{"layer": 0}] * len(queue) for engine, queue in queues.items()}
+        self.notes = {"tensors": {}, "instructions": instructions}
+
     def layer(self, engine, index):
         return 0
 
@@ -103,12 +107,11 @@ class Unnoted:
 def by_kernel(program: Program, memories: Memories) -> dict[int, QueueRun]:
     """What each queue does by the simulator; all have the memories afterwards."""
     after = deepcopy(memories)
-    simulation = Simulation(program.chip, decode(program), after, Unnoted())
-    simulation.run()
+    queues = decode(program)
+    records = Simulation(program.chip, queues, after, Unnoted(queues), observe=lambda *_: None).run()
     times = {engine: [] for engine in program.queues}
-    for record in simulation.records:
-        engine, _, _, _, _, _, start, end, *_ = record
-        times[engine].append((start, end))
+    for record in records:
+        times[int(record["engine"])].append((int(record["start"]), int(record["end"])))
     return _runs(program, times, after)
 
 
