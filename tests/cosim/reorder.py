@@ -5,6 +5,7 @@ emitter then gives them the semaphores that the new order needs; the proof of ow
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from heapq import heappop, heappush
 
@@ -15,6 +16,7 @@ from archsim.contracts.common.ownership import banks
 from archsim.contracts.common.program import Program
 from archsim.kernel import decode
 from archsim.ownership import members, prove
+from mapping.data import DramImage
 from mapping.emit import Emitter
 
 Group = list[tuple[int, int]]
@@ -54,9 +56,15 @@ def reorder(program: Program, seed: int, distance: int) -> Program:
     """The program with every instruction moved by up to ``distance`` places, at random, where banks and DRAM allow it."""
     queues = decode(program)
     order = walk(program, queues)
+    order = [group for group in order if not _refills(queues[group[0][0]][group[0][1]])]  # the emitter adds its own
     needs, after = _dependences(program, queues, order)
     rank = np.arange(len(order)) + np.random.default_rng(seed).uniform(-distance, distance, len(order))
-    ready, emitter = [(rank[number], number) for number, count in enumerate(needs) if not count], Emitter(program.chip)
+    dram = DramImage(program.chip)
+    dram.add(program.dram.reshape(-1, program.chip.dram_bus_bytes))
+    ready, emitter = (
+        [(rank[number], number) for number, count in enumerate(needs) if not count],
+        Emitter(program.chip, dram),
+    )
     ready.sort()
     while ready:
         _, number = heappop(ready)
@@ -65,7 +73,9 @@ def reorder(program: Program, seed: int, distance: int) -> Program:
             needs[later] -= 1
             if not needs[later]:
                 heappush(ready, (rank[later], later))
-    changed = replace(program, queues=emitter.rows(), notes=program.notes | {"instructions": emitter.notes()})
+    changed = replace(
+        program, queues=emitter.rows(), dram=dram.content(), notes=program.notes | {"instructions": emitter.notes()}
+    )
     prove(changed.chip, decode(changed), len(changed.dram))
     return changed
 
@@ -105,6 +115,11 @@ def _emit(emitter: Emitter, program: Program, queues, group: Group) -> None:
         own = {name: head[name] for name in ("columns", "param_base") if len(group) > 1}
         notes.append({**program.notes["instructions"][str(engine)][index], "fields": own})
     emitter.emit([engine for engine, _ in group], heads[0]["opcode"], fields, notes)
+
+
+def _refills(head: Mapping[str, int]) -> bool:
+    """Whether an instruction loads a part of a queue."""
+    return head["opcode"] == sequencer.LOAD and head["memory"] == dma.PROGRAM
 
 
 def _bits(mask: int) -> list[int]:

@@ -187,7 +187,7 @@ def test_instructions_of_the_network(monkeypatch, preset):
     mapped = simulate.load(WORKLOAD, preset)
     recorder = Recorder()
     monkeypatch.setattr(kernel, "attention", recorder)
-    simulate.run_image(mapped, mapped.trained.normalised()[0], 0)
+    simulate.run_image(mapped, mapped.trained.normalised()[0], 0, record=True)  # instruction by instruction
     assert {kept[0] for kept in recorder.kept} == {ATTEND_KV, ATTEND_Q}
     chip = mapped.program.chip
     for opcode, fields, before, after, cycles in recorder.kept:

@@ -26,7 +26,7 @@ def mapped(name):
     place = FOLDER / f"{name}.yaml"
     config = load_workload(place)
     chip = read_chip(config.chip, config.directory).params
-    sources = read(place, config, chip)
+    sources = read(place, config, chip, "execute")
     return Workload(config, sources.network, schedule(sources.network, chip), sources.trained, sources.recording)
 
 

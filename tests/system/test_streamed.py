@@ -23,7 +23,8 @@ CHIPS = {
     "spilled, lanes": ("small_t4", {"spike_in_rows": 200, "residual_rows": 64}),
     "relayed": ("small", {"cores": 1, "spike_in_rows": 200}),
     "spilled and relayed": (
-        "small", {"cores": 1, "spike_in_rows": 200, "residual_rows": 100, "weight_rows": 128, "psum_rows": 64},
+        "small",
+        {"cores": 1, "spike_in_rows": 200, "residual_rows": 100, "weight_rows": 128, "psum_rows": 64},
     ),
 }
 
@@ -89,7 +90,9 @@ def test_the_residual_stream_goes_through_dram_where_it_does_not_fit(workload):
 def test_a_relay_without_room_is_refused_by_name(workload_file):
     """16 tokens x 4 steps of one word in the only core."""
     chip = load_chip("small").replace(cores=1, spike_in_rows=200, spike_out_rows=60, queue_rows=4096)
-    with pytest.raises(ArchsimError, match=r"layer 'block\.0\.attn': needs 64 rows of spike_out, but chip 'small' has 60"):
+    with pytest.raises(
+        ArchsimError, match=r"layer 'block\.0\.attn': needs 64 rows of spike_out, but chip 'small' has 60"
+    ):
         simulate.load(workload_file, chip)
 
 

@@ -153,7 +153,7 @@ def of_network(cases: Cases, module: str, recorder) -> Iterator[tuple[ChipParams
     for preset in PRESETS:
         mapped, kept = simulate.load(WORKLOAD, preset), recorder()
         with mock.patch.object(kernel, module, kept):
-            simulate.run_image(mapped, mapped.trained.normalised()[0], 0)
+            simulate.run_image(mapped, mapped.trained.normalised()[0], 0, record=True)  # instruction by instruction
         chip = mapped.program.chip
         yield chip, [_alone(cases, chip, *instruction) for instruction in kept.kept]
 

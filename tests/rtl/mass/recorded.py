@@ -50,7 +50,7 @@ def passages(preset: str) -> tuple[CoreParams, list[Passage]]:
     mapped = simulate.load(WORKLOAD, preset)
     recorder = Recorder()
     with mock.patch.object(kernel, "core", recorder):
-        simulate.run_image(mapped, mapped.trained.normalised()[0], 0)
+        simulate.run_image(mapped, mapped.trained.normalised()[0], 0, record=True)  # instruction by instruction
     params = CoreParams(mapped.program.chip)
     kept = [(fields, before) for opcode, fields, before, *_ in recorder.kept if opcode == sequencer.SYNAPSE]
     return params, [_passage(params, fields, memory) for fields, memory in kept]
