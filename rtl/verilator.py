@@ -37,6 +37,10 @@ TRACE_SOURCES = ("verilated_vcd_c.cpp",)
 RUNTIME_SOURCES = ("verilated.cpp", "verilated_threads.cpp", *TRACE_SOURCES)
 # The reset and initial code of a model runs once: not worth the optimiser's time.
 SLOW_SUFFIX = "__Slow.cpp"
+# Larger sources are compiled each by itself: the optimiser's time grows faster than a source.
+LARGE_SOURCE_BYTES = 200_000
+# Read by every source, and longer than all the rest of most: compiled beforehand, once for each level of optimisation.
+HEADER = "verilated.h"
 
 
 def build(
@@ -63,7 +67,7 @@ def build(
         extension: C++ behind the driver, which may use what the driver defines.
         control: Verilator's control file, for instance to make signals public to the extension.
         trace: let the extension write waveforms (VCD).
-        large: compile the parts of the model one by one and with less optimisation: it takes less time and memory, and runs slower.
+        large: compile with less optimisation: it takes less time and memory, and runs slower.
 
     Raises:
         ArchsimError: a tool is missing, or the design does not build; the message holds the tool's own.
@@ -158,45 +162,65 @@ def _compile(text: str, top: str, driver: str, control: str, flags: Sequence[str
     obj = work / "obj"
     (obj / "driver.cpp").write_text(driver)
     runtime = _runtime_objects()[: None if set(TRACE_FLAGS) <= set(flags) else -len(TRACE_SOURCES)]
-    if large:
-        sources = [Path(path.name) for path in sorted(obj.glob("*.cpp"), key=lambda path: -path.stat().st_size)]
-    else:
-        sources = [_united(obj, "fast.cpp", False), _united(obj, f"slow{SLOW_SUFFIX}", True)]
+    sources = _sources(obj)
     with ThreadPoolExecutor(2) as pool:
         objects = list(pool.map(lambda source: _compile_one(source, obj, large), sources))
     _call(["g++", "-shared", "-o", "../library.so", *objects, *map(str, runtime), "-pthread"], obj)
     return work / "library.so"
 
 
-def _united(folder: Path, name: str, slow: bool) -> Path:
-    """One source that includes the slow ones in ``folder``, or all others: the headers, which take longest, are read once."""
-    parts = sorted(path.name for path in folder.glob("*.cpp") if path.name.endswith(SLOW_SUFFIX) == slow)
-    whole = Path(f"united_{name}")
-    (folder / whole).write_text("".join(f'#include "{part}"\n' for part in parts))
-    return whole
+def _sources(folder: Path) -> list[Path]:
+    """What to compile in ``folder``, the largest first; small sources are united, the slow ones and the others."""
+    parts = sorted(folder.glob("*.cpp"), key=lambda path: (-path.stat().st_size, path.name))
+    large = [path for path in parts if path.stat().st_size > LARGE_SOURCE_BYTES]
+    united = {
+        name: [path.name for path in parts if path not in large and path.name.endswith(SLOW_SUFFIX) == slow]
+        for name, slow in (("united_fast.cpp", False), (f"united_{SLOW_SUFFIX}", True))
+    }
+    for name, names in united.items():
+        (folder / name).write_text("".join(f'#include "{part}"\n' for part in names))
+    return [*(Path(path.name) for path in large), *map(Path, united)]
 
 
 def _compile_one(source: Path, folder: Path, large: bool = False) -> str:
-    """Compile one source inside ``folder``; returns the object's name.
-
-    The working directory is the folder and its sources are named without a path, so that ccache finds them
-    again in another folder.
-    """
-    root = verilator_root()
+    """Compile one source inside ``folder``; returns the object's name."""
     slow = source.name.endswith(SLOW_SUFFIX)
     level = ("-O0" if slow else "-O1") if large else ("-O1" if slow else "-O2")
-    includes = ["-I", ".", "-I", str(root / "include"), "-I", str(root / "include" / "vltstd")]
     target = source.with_suffix(".o").name
-    ccache = [path] if (path := shutil.which("ccache")) else []
-    _call([*ccache, "g++", level, *CXX_FLAGS, *includes, "-c", str(source), "-o", target], folder)
+    header = ["-include", str(_header(level))] if source.parent == Path() else []  # the runtime's sources set macros first
+    _call(["g++", level, *CXX_FLAGS, "-I", ".", *_includes(), *header, "-c", str(source), "-o", target], folder)
     return target
+
+
+def _includes() -> list[str]:
+    """Flags that let the compiler find Verilator's headers."""
+    root = verilator_root() / "include"
+    return ["-I", str(root), "-I", str(root / "vltstd")]
+
+
+@cache
+def _header(level: str) -> Path:
+    """``HEADER`` beside which it lies compiled for a level of optimisation; made once per version into the user's cache."""
+    path = _cache() / level.removeprefix("-") / HEADER
+    compiled = path.with_name(f"{HEADER}.gch")
+    with once(compiled) as missing:
+        if missing:
+            write_whole(path, f'#include "{verilator_root() / "include" / HEADER}"\n')
+            part = compiled.with_name(f".{compiled.name}.part")
+            _call(["g++", level, *CXX_FLAGS, *_includes(), "-x", "c++-header", str(path), "-o", str(part)], path.parent)
+            os.replace(part, compiled)
+    return path
+
+
+def _cache() -> Path:
+    """Folder in the user's cache for what depends on the versions of Verilator and the compiler alone."""
+    base = os.environ.get("ARCHSIM_CACHE_DIR") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "archsim"
+    return Path(base).expanduser() / f"verilator-{_digest(_tools_version(), str(verilator_root()), *CXX_FLAGS)}"
 
 
 def _runtime_objects() -> list[Path]:
     """Objects of Verilator's runtime, compiled once per version into the user's cache."""
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    base = os.environ.get("ARCHSIM_CACHE_DIR") or user_cache / "archsim"
-    folder = Path(base).expanduser() / f"verilator-{_digest(_tools_version(), *CXX_FLAGS)}"
+    folder = _cache()
     objects = [folder / Path(name).with_suffix(".o") for name in RUNTIME_SOURCES]
     if all(path.exists() for path in objects):
         return objects
