@@ -11,7 +11,8 @@ IMPORTS := $(BIN)/lint-imports --no-logo
 # Colour is asked for here because the stage wrapper stands between pytest and the terminal.
 PYTEST := $(BIN)/pytest $(shell [ -t 1 ] && echo --color=yes)
 # Two processes share the tests, file by file: what a file builds is built by one of them. Single tests want none of this.
-WORKERS := -n 2 --dist loadfile
+# The files in their order: those with few tests are not the short ones, and would come last.
+WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint types imports cosim-units synthesis mutation formal nightly bench docs train clean

@@ -38,6 +38,7 @@ from archsim.contracts.sram import SramParams
 from archsim.contracts.synapse_array import SynapseArrayParams
 from archsim.contracts.transposer import TransposerParams
 from archsim.contracts.vector import VectorParams
+from rtl import power_up
 
 CLOCK, RESET = "clk", "rst"
 """Ports that every unit has besides those of its signature; the reset is synchronous, active high."""
@@ -190,8 +191,9 @@ def verilog(component: Component, name: str) -> str:
     its output stays X. A non-blocking assignment comes late enough.
     """
     listed = [(port, signal, None) for port, _, signal in _signals(component)]
-    text = backend.convert(component, name=name, ports=listed, emit_src=False)
-    return _TRIGGER.sub(r"\g<0>\n  initial \1 <= 1;", text)
+    with power_up.zeros_left_out():
+        text = backend.convert(component, name=name, ports=listed, emit_src=False)
+    return _TRIGGER.sub(r"\g<0>\n  initial \1 <= 1;", power_up.with_zeros(text))
 
 
 def sidecar(component: Component, name: str, params: Any, text: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def test_the_smallest_buffers_that_the_mapper_accepts():
     assert chip.queue_rows < len(result.bench.plan.queues[DMA])  # so its program memory is refilled
     assert result.comparison.compared["accesses of queues: program"] > 0
     check_equal(result, 2)
-    check_equal(run("small_t4", images=1, least=True, latency_seed=3), 1)
+    check_equal(run(chip, images=1, latency_seed=3), 1)
 
 
 # ------------------------------------------------------------------------------ something is wrong
