@@ -58,8 +58,8 @@ class Synthetic:
             words[name] = _words(draws, size, 0.5 if shape["planes"] else self.rates[name], chip.columns)
             words[name][..., lanes:] = 0
             if not shape["planes"]:
-                rest = shape["channels"] - (shape["words"] - 1) * chip.columns
-                words[name][:, :, -1] &= np.uint64((1 << rest) - 1)
+                carried = self.network.carried(name, chip.columns).astype(np.uint64)
+                words[name] &= (carried << np.arange(chip.columns, dtype=np.uint64)).sum(1, dtype=np.uint64)[:, None]
         return words
 
 

@@ -39,6 +39,7 @@ from mapping.networks import (
 from mapping.networks.weights import Shapes, Size
 from mapping.networks.weights import Synthetic as RandomWeights
 from mapping.operators import require_mapped
+from mapping.pad import padded
 from mapping.product import FirstProduct
 from mapping.quantise import IntNetwork, Precision, quantise
 
@@ -160,6 +161,7 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str)
         rates = read_rates(config.rates_path, config.network.size) if config.rates_path else {}
         if mode == "execute" and rates:
             network = calibrated(network, Synthetic(network, rates, config.network.seed))
+        network = padded(network, chip.columns)
         return Sources(network, synthetic=Synthetic(network, rates, config.network.seed))
     if config.network.family not in FAMILIES:
         raise ArchsimError(

@@ -196,7 +196,7 @@ class Scheduler:
         notes = []
         for member, core in enumerate(cores):
             word = group * partition.gang + member
-            columns = min(chip.columns, layer.shape.channels - word * chip.columns)
+            columns = context.carried(layer, word)
             note: dict[str, Any] = {
                 "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
                 "positions": tile.end - tile.first, "words": 1, "recording": layer.name,

@@ -129,7 +129,7 @@ class StreamedLayers(Scheduler):
         if not last:
             fields |= {"spike_out": 0, "reduce": 0, "neuron": neuron.NONE, "pool": 0}
             fields |= {"residual_in": 0, "residual_out": 0} if fields["psum_out"] else {}
-        columns = min(self.chip.columns, layer.shape.channels - word * self.chip.columns)
+        columns = context.carried(layer, word)
         base = self.loads.param_base.get((layer.name, word), 0) if last or fields["psum_out"] else self.zeros
         note: dict[str, Any] = {
             "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
