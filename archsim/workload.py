@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim.clustering import recorded
 from archsim.config.workload import WorkloadConfig
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
@@ -162,7 +163,8 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str)
         if mode == "execute" and rates:
             network = calibrated(network, Synthetic(network, rates, config.network.seed))
         network = padded(network, chip.columns)
-        return Sources(network, synthetic=Synthetic(network, rates, config.network.seed))
+        clustering = recorded(config.spikes_like_path) if config.spikes_like_path else None
+        return Sources(network, synthetic=Synthetic(network, rates, config.network.seed, clustering))
     if config.network.family not in FAMILIES:
         raise ArchsimError(
             f"{place}: network.family: required one of {', '.join(FAMILIES)}, whose artefacts can be read, given "

@@ -127,10 +127,10 @@ def main() -> None:
     parser.add_argument("--chip", help="one preset or chip file (default: every preset)")
     parser.add_argument("--family", choices=SIZES, help="one family")
     parser.add_argument("--size", help="one size (with --family)")
-    parser.add_argument("--rate", type=float, default=0.2, help="rate 0..1 that is assumed where none is published")
+    parser.add_argument("--rate", type=float, default=0.1, help="rate 0..1 that is assumed where none is published")
     parser.add_argument("--map", action="store_true", help="only map, do not run")
     parser.add_argument("--limit", type=float, default=8, help="GB of memory of a process")
-    parser.add_argument("--minutes", type=float, default=60, help="minutes of a process")
+    parser.add_argument("--minutes", type=float, default=30, help="minutes of a process")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
