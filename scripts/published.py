@@ -33,8 +33,8 @@ from mapping.operators import require_mapped
 RATES = Path(__file__).parents[1] / "workloads/rates"
 """Published firing rates, a file a family."""
 
-HEAD_BITS = 10
-"""Bits of the classifier's operand: with 12 its sums could pass the 24 bits of the accumulators."""
+HEAD_BITS, WIDE_HEAD_BITS = 10, 9
+"""Bits of the classifier's operand, and of that of 768 channels: with 12 its sums could pass the 24 bits of the accumulators."""
 
 
 def rates(family: str, size: str, rate: float) -> tuple[dict[str, float], str]:
@@ -48,11 +48,11 @@ def rates(family: str, size: str, rate: float) -> tuple[dict[str, float], str]:
 
 def workload(folder: Path, family: str, size: str, given: dict[str, float], more: dict[str, Any] | None = None) -> Path:
     """Write a workload file of a published size with these rates into a folder; ``more``: other keys."""
-    yaml = YAML()
+    yaml, head = YAML(), WIDE_HEAD_BITS if "768" in size else HEAD_BITS
     yaml.dump({size: {name: 100 * rate for name, rate in given.items()}}, folder / "rates.yaml")
     document = {
         "name": f"{family}_{size.replace('-', '_')}", "network": {"family": family, "size": size, "seed": 1},
-        "mode": "trace", "rates": "rates.yaml", "operand_bits": {"head": HEAD_BITS}, **(more or {}),
+        "mode": "trace", "rates": "rates.yaml", "operand_bits": {"head": head}, **(more or {}),
     }  # fmt: skip
     yaml.dump(document, path := folder / "workload.yaml")
     return path
