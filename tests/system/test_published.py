@@ -10,7 +10,7 @@ from archsim import simulate
 from archsim.workload import SIZES
 from mapping.ir import Map
 from mapping.networks import spikformer, spikingformer
-from scripts import compare, published
+from scripts import bandwidth, compare, published
 
 STAGES = ("block0", "block1", "block2", "block3", "block4")
 
@@ -72,6 +72,18 @@ def test_clustered_spikes_are_another_draw_of_the_same_rates(tmp_path):
     assert first.spikes.endswith("as in spikingformer_digits")
     assert (first.images[0].records == again.images[0].records).all()
     assert first.images[0].cycles != published.measure("spikingformer", "tiny", "small", 0.2, False)["cycles"]
+
+
+def test_a_wider_bus_takes_no_longer(tmp_path):
+    """The causes of a width, additions among them, add up to all slots."""
+    given, _ = published.rates("spikingformer", "tiny", 0.2)
+    found = bandwidth.sweep(published.workload(tmp_path, "spikingformer", "tiny", given), "small", [4, 16])
+    assert found[4]["cycles"] > found[16]["cycles"]
+    lines = bandwidth.table(found)
+    first = next(number for number, line in enumerate(lines) if line.startswith("additions done"))
+    for column in (0, 1):
+        shares = [float(line.split("%")[column].split()[-1]) for line in lines[first:]]
+        assert sum(shares) == pytest.approx(100, abs=0.1)
 
 
 def test_comparison(tmp_path, monkeypatch, capsys):
