@@ -54,6 +54,14 @@ def test_drawn_spikes_cluster_as_asked_and_fire_at_the_rate(asked, lanes):
     assert (found.spread, found.time, found.tokens) == pytest.approx(asked, abs=0.04)
 
 
+def test_few_channels_that_fire_apart_still_fire_at_the_rate():
+    """16 channels of a spread of 0.3 would have a mean of 0.2 +- 0.055; 10,000 positions and steps tell it to 0.002."""
+    words = Clustering(0.3, 0.3, 0.3, "test").words(np.random.default_rng(3), (10_000, 1, 1, 1), 0.2, COLUMNS, 1)
+    bits = (words[..., None] >> np.arange(COLUMNS, dtype=np.uint64)) & np.uint64(1)
+    assert bits.mean() == pytest.approx(0.2, abs=0.004)
+    assert bits.mean((0, 1, 2, 3)).std() > 0.1
+
+
 def test_the_same_seed_gives_the_same_spikes():
     clustering = Clustering(0.1, 0.2, 0.3, "test")
     first, again, other = (_drawn(clustering, 0.2, seed) for seed in (1, 1, 2))
