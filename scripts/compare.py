@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import matplotlib
@@ -109,19 +110,19 @@ def _saving(own: float, other: float) -> str:
     return f"{abs(1 - own / other):.1%} {'less' if own < other else 'more'}"
 
 
-def table(rows: Iterable[Row]) -> list[str]:
-    """Lines of a table, mJ an image."""
-    head = f"{'network':<14} {'rates':<14} {'drawn':<12} {'formula':>8} {'chip':>8} " + " ".join(
-        f"{x:>8}" for x in GROUPS
+HEAD = (
+    f"{'network':<14} {'rates':<14} {'drawn':<12} {'formula':>8} {'chip':>8} {' '.join(f'{group:>8}' for group in GROUPS)} "
+    f"{'cycles':>12}  greatest loss"
+)
+
+
+def line(row: Row) -> str:
+    """A line of the table, mJ an image."""
+    groups = " ".join(f"{value:8.3f}" for value in row.groups_mj.values())
+    return (
+        f"{row.family:<14} {row.rates:<14} {row.drawn:<12} {row.formula_mj:8.3f} {row.chip_mj:8.3f} {groups} "
+        f"{row.cycles:12,.0f}  {row.bound}"
     )
-    lines = [f"{head} {'cycles':>12}  greatest loss"]
-    for row in rows:
-        groups = " ".join(f"{value:8.3f}" for value in row.groups_mj.values())
-        lines.append(
-            f"{row.family:<14} {row.rates:<14} {row.drawn:<12} {row.formula_mj:8.3f} {row.chip_mj:8.3f} {groups} "
-            f"{row.cycles:12,.0f}  {row.bound}"
-        )
-    return lines
 
 
 def draw(rows: list[Row], title: str, path: Path) -> None:
@@ -153,13 +154,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file of the rows")
     arguments = parser.parse_args()
     runs = [("spikingformer", arguments.own_rate), *(("spikformer", rate) for rate in arguments.rates)]
-    rows = [
-        measure(family, arguments.size, arguments.chip, rate, drawn)
-        for family, rate in runs for drawn in (INDEPENDENT, CLUSTERED)
-    ]  # fmt: skip
     title = f"Spikingformer and Spikformer {arguments.size} on {arguments.chip}"
-    print(f"{title}: mJ an image, modelled at 45 nm; SYNTHETIC spikes, random weights")
-    print("\n".join([*table(rows), "", *verdicts(rows)]))
+    print(f"{title}: mJ an image, modelled at 45 nm; SYNTHETIC spikes, random weights\n{HEAD}", flush=True)
+    rows = []
+    for (family, rate), drawn in product(runs, (INDEPENDENT, CLUSTERED)):
+        rows.append(measure(family, arguments.size, arguments.chip, rate, drawn))
+        print(line(rows[-1]), flush=True)
+    print("\n".join(["", *verdicts(rows)]))
     if arguments.figure:
         draw(rows, title, arguments.figure)
     if arguments.out:
