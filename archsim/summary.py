@@ -57,6 +57,7 @@ def summarise(result: RunResult) -> dict[str, Any]:
         "workload": result.workload,
         "chip": chip.name,
         "mode": result.mode,
+        "spikes": result.spikes,
         "images": images,
         "accuracy": result.accuracy,
         "accuracy_float": result.accuracy_float,
