@@ -153,7 +153,9 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
         ("accumulator_registers", "groups", (array, width)), ("accumulator_registers", ATTENTION + "groups", (columns, width)),
         ("attention_adders", ATTENTION + "additions", (width,)),
     ]  # fmt: skip
-    return terms + [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
+    return terms + [
+        Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written
+    ]
 
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
@@ -193,7 +195,12 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
     width = chip.membrane_bits, "bits of an accumulator"
     adder, register = by_width("adder_area", chip.membrane_bits), single("register_area")
     terms = [
-        Term(memory.component, f"banks {name}", ((memory.count, "banks"),), (by_capacity("sram_area", memory.bank_bytes),))
+        Term(
+            memory.component,
+            f"banks {name}",
+            ((memory.count, "banks"),),
+            (by_capacity("sram_area", memory.bank_bytes),),
+        )
         for name, memory in memories(chip).items()
         if memory.count
     ]

@@ -59,9 +59,7 @@ def test_a_layer_and_a_formula_by_hand(folder):
 
 def test_extrapolation_is_said(folder):
     laws = [
-        figure["law"]
-        for term in explain(read(folder), "energy_uj.spike_memory")["terms"]
-        for figure in term["figures"]
+        figure["law"] for term in explain(read(folder), "energy_uj.spike_memory")["terms"] for figure in term["figures"]
     ]
     assert laws and all("through sram_read_8k and sram_read_32k, EXTRAPOLATED" in law for law in laws)
 
