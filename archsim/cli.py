@@ -129,6 +129,29 @@ def account(
 
 
 @app.command()
+def explain(
+    report: Annotated[Path, typer.Argument(help="Folder of a report, or its name in reports/.", metavar="RUN")],
+    metric: Annotated[
+        str | None, typer.Argument(help="Figure, as `energy_uj.weight_memory`; default: list them.", metavar="[METRIC]")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Print where a figure of a report comes from: counts, coefficients, their laws and sources."""
+    from archsim.energy import explain as chains
+    from archsim.energy.formulas import figures
+
+    data = chains.read(report)
+    if as_json:
+        typer.echo(json.dumps(chains.explain(data, metric) if metric else figures(data), indent=2))
+    elif metric:
+        chains.show(chains.explain(data, metric), console_of_tables())
+    else:
+        chains.show_figures(data, console_of_tables())
+
+
+@app.command()
 def networks(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON list on standard output, nothing else.")

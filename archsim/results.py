@@ -135,6 +135,7 @@ class RunResult:
         accuracy: fraction of images whose largest logit is the label (execute mode), or None.
         accuracy_float: the float network's, from the artefact's manifest, or None.
         check: comparison with the integer reference if it was asked for.
+        spikes: how the spikes were drawn, if they were.
         provenance: versions, hashes, seeds, command: what a reader needs to repeat the run.
     """
 
@@ -146,6 +147,7 @@ class RunResult:
     accuracy: float | None
     accuracy_float: float | None
     check: CheckResult | None
+    spikes: str = ""
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -126,7 +126,8 @@ def run(
     return RunResult(
         workload=mapped.config.name, mode=mode, program=mapped.program, images=runs, labels=labels, accuracy=accuracy,
         accuracy_float=mapped.trained.manifest["accuracy"]["test"]["accuracy"] if mapped.trained else None,
-        check=_add(checks) if check else None, provenance=_provenance(mapped, mode, count),
+        check=_add(checks) if check else None,
+        spikes=mapped.synthetic.spikes if mapped.synthetic and mode == "trace" else "", provenance=_provenance(mapped, mode, count),
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.counters import AccountingError, add, tally, whole
 from archsim.energy import ASSUMPTIONS, COMPONENTS, NOT_MODELLED, area_mm2, energy_pj, field_energy_pj
 from archsim.energy.coefficients import coefficients
-from archsim.energy.model import ATTENTION
+from archsim.energy.model import ATTENTION, CYCLES
 from archsim.results import COUNTERS, RunResult
 
 BOUNDS = {
@@ -57,6 +57,7 @@ def summarise(result: RunResult) -> dict[str, Any]:
         "workload": result.workload,
         "chip": chip.name,
         "mode": result.mode,
+        "spikes": result.spikes,
         "images": images,
         "accuracy": result.accuracy,
         "accuracy_float": result.accuracy_float,
@@ -133,6 +134,7 @@ def _layer(
         "dram_bytes": _mean(both["dram_bytes"], images),
         "multicast_bytes": both["copied_rows"] * row_bits / 8 / images,
         "energy_uj": sum(energy.values()) / images * 1e-6,
+        "energy_counts_all_images": {name: count for name, count in counters.items() if count} | {CYCLES: cycles},
         "instructions": _mean(counters["instructions"], images),
         "adder_cycles": {name: value / chip.adders / images for name, value in zip(NAMES, slots.tolist(), strict=True)},
     }

@@ -1,7 +1,8 @@
 """Synthetic inputs of networks that were never trained here: random images, and spikes at published firing rates.
 
-In mode trace spikes are drawn independently of each other. In mode execute the network fires them, from random weights and
-thresholds that are calibrated to the rates. Real ones cluster otherwise: what depends on that is not told by these.
+In mode trace spikes are drawn independently of each other, or as they cluster in a small trained network (archsim/clustering.py).
+In mode execute the network fires them, from random weights and thresholds that are calibrated to the rates. Those of the real
+network cluster otherwise: what depends on that is not told by these.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim.clustering import Clustering
 from archsim.config.yaml_source import read_yaml
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
@@ -31,11 +33,18 @@ class Synthetic:
         network: in integers.
         rates: firing rate of each spike map, 0..1, as its reader finds it; empty without published rates.
         seed: of everything that is drawn here.
+        clustering: how spikes cluster; None draws them independently.
     """
 
     network: IntNetwork
     rates: Mapping[str, float]
     seed: int
+    clustering: Clustering | None = None
+
+    @property
+    def spikes(self) -> str:
+        """How spikes are drawn, for outputs."""
+        return f"SYNTHETIC spikes, {self.clustering or 'drawn independently'}"
 
     def pixels(self, number: int) -> NDArray[np.float64]:
         """Image ``number``: uniform in -1..1, float64 [channels, height, width]."""
@@ -55,11 +64,14 @@ class Synthetic:
             draws = np.random.default_rng([self.seed, 1 + index, number])
             size = (shape["positions"], shape["slices"], shape["words"], chip.lanes)
             lanes = 1 if shape["planes"] else chip.lanes_used(shape["steps"])
-            words[name] = _words(draws, size, 0.5 if shape["planes"] else self.rates[name], chip.columns)
+            if self.clustering and not shape["planes"]:
+                words[name] = self.clustering.words(draws, size, self.rates[name], chip.columns, lanes)
+            else:
+                words[name] = _words(draws, size, 0.5 if shape["planes"] else self.rates[name], chip.columns)
             words[name][..., lanes:] = 0
             if not shape["planes"]:
-                rest = shape["channels"] - (shape["words"] - 1) * chip.columns
-                words[name][:, :, -1] &= np.uint64((1 << rest) - 1)
+                carried = self.network.carried(name, chip.columns).astype(np.uint64)
+                words[name] &= (carried << np.arange(chip.columns, dtype=np.uint64)).sum(1, dtype=np.uint64)[:, None]
         return words
 
 

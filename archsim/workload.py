@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim.clustering import recorded
 from archsim.config.workload import WorkloadConfig
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
@@ -39,6 +40,7 @@ from mapping.networks import (
 from mapping.networks.weights import Shapes, Size
 from mapping.networks.weights import Synthetic as RandomWeights
 from mapping.operators import require_mapped
+from mapping.pad import padded
 from mapping.product import FirstProduct
 from mapping.quantise import IntNetwork, Precision, quantise
 
@@ -160,7 +162,9 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str)
         rates = read_rates(config.rates_path, config.network.size) if config.rates_path else {}
         if mode == "execute" and rates:
             network = calibrated(network, Synthetic(network, rates, config.network.seed))
-        return Sources(network, synthetic=Synthetic(network, rates, config.network.seed))
+        network = padded(network, chip.columns)
+        clustering = recorded(config.spikes_like_path) if config.spikes_like_path else None
+        return Sources(network, synthetic=Synthetic(network, rates, config.network.seed, clustering))
     if config.network.family not in FAMILIES:
         raise ArchsimError(
             f"{place}: network.family: required one of {', '.join(FAMILIES)}, whose artefacts can be read, given "

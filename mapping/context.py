@@ -132,6 +132,12 @@ class Context:
         """Whether the layer's stream lies in DRAM (see ``mapping.spill``)."""
         return self.streamed and bool(layer.stream) and self.share_rows(layer) > self.chip.residual_rows
 
+    def carried(self, layer: IntSynapse, word: int) -> int:
+        """Columns that carry a channel in a word that a layer computes."""
+        if layer.spikes in self.network.padding:
+            return int(self.network.carried(layer.spikes or "", self.chip.columns)[word].sum())
+        return min(self.chip.columns, layer.shape.channels - word * self.chip.columns)
+
     def readers(self, name: str) -> int:
         """Mask of the cores that lead a gang of a layer that reads the region of map ``name``."""
         mask = 0

@@ -78,12 +78,13 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
         macs, kind = entry.shape.positions * entry.weight.size, "gate"
     elif isinstance(entry, IntSynapse):
         steps = 1 if entry.classifies and entry.planes else network.timesteps
-        macs, operand = entry.shape.positions * entry.weight.size * steps, "planes" if entry.planes else "spikes"
+        share = network.share(entry.source) * network.share(entry.spikes)
+        macs, operand = int(entry.shape.positions * entry.weight.size * steps * share), "planes" if entry.planes else "spikes"
         kind = "classifier" if entry.classifies else "synapse"
     elif isinstance(entry, IntAttention):
         shape, kind = network.maps[entry.q], "attention"
         head = 0 if entry.gates else shape.channels // entry.heads  # a gate multiplies nothing
-        macs = 2 * shape.positions * shape.channels * head * network.timesteps
+        macs = int(2 * shape.positions * shape.channels * head * network.timesteps * network.share(entry.q) ** 2)
     elif isinstance(entry, IntSum):
         kind = "sum"
     elif isinstance(entry, IntTokenNeuron):

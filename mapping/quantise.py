@@ -5,7 +5,9 @@ joins a residual stream has a power of two as each channel's scale, and a shift 
 half a unit of the shift goes into the bias. Rounding is floor everywhere else.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,6 +128,7 @@ class IntNetwork:
         exponent: the residual stream counts in units of ``2 ** -exponent``.
         precision: bits.
         bounds: per layer, the least number of bits that holds every sum and membrane, as proven from the weights.
+        padding: by map whose heads are padded, (channels, columns) of a head; see :mod:`mapping.pad`.
     """
 
     name: str
@@ -136,6 +139,18 @@ class IntNetwork:
     exponent: int
     precision: Precision
     bounds: dict[str, int]
+    padding: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+
+    def carried(self, name: str, columns: int) -> NDArray[np.bool_]:
+        """Which columns carry a channel, bool [words, ``columns``], of the words of a map."""
+        channels = self.maps[name].channels
+        size, width = self.padding.get(name, (channels, channels))
+        column = np.arange(-(-channels // columns) * columns)
+        return ((column < channels) & (column % width < size)).reshape(-1, columns)
+
+    def share(self, name: str | None) -> Fraction:
+        """The share of a map's channels that padding did not add."""
+        return Fraction(*self.padding.get(name or "", (1, 1)))
 
     def addends(self, name: str) -> tuple[str, ...]:
         """Spike maps whose sum is the map ``name``: itself, or those of a sum."""

@@ -1,7 +1,7 @@
 """Relay: the attention unit's output on its way to DRAM, where a core's share of it fits no input bank.
 
 DMA does not reach the attention unit. A core gets its share of some words as ever, and a SYNAPSE with unit weights passes them
-on to its output bank, from which STORE takes them.
+on to its output bank, from which STORE takes them. Q, K and V of a layer that reads a sum of spike maps go the other way alike.
 """
 
 from archsim.contracts import dma, sequencer
@@ -37,11 +37,16 @@ class Relay:
         return longest * self.chip.slices(self.context.network.timesteps)
 
     def relayed(self, layer: IntAttention) -> bool:
-        """Whether a core's share of the layer's input or output, all words of it, fits no input bank."""
+        """Whether a core's share of the layer's input or output, all words of it, fits no input bank; a sum never does."""
         maps = self.context.network.maps
         read = [maps[x.source].channels for x in self.context.synapses() if x.spikes in (layer.q, layer.k, layer.v)]
         words = -(-max(*read, maps[layer.q].channels) // self.chip.columns)
-        return words * self.word_rows(layer) > self.chip.spike_in_rows
+        return self.summed(layer) or words * self.word_rows(layer) > self.chip.spike_in_rows
+
+    def summed(self, layer: IntAttention) -> bool:
+        """Whether Q, K or V are computed from a sum of spike maps, so that they pass through DRAM too."""
+        read = [x.source for x in self.context.synapses() if x.spikes in (layer.q, layer.k, layer.v)]
+        return any(len(self.context.network.addends(name)) > 1 for name in read)
 
     def load(self) -> None:
         """LOAD the unit weights."""
@@ -52,8 +57,8 @@ class Relay:
         self.weights = context.dram.add(rows) if self.weights is None else self.weights
         context.load(dma.WEIGHT, (1 << self.chip.cores) - 1, context.weight_bank, 0, rows, self.weights)
 
-    def emit(self, layer: IntAttention, core: int, piece: Piece, word: int) -> tuple[Tile, int]:
-        """Pass one word of a piece on; returns its tile and its output bank.
+    def emit(self, layer: IntAttention | IntSynapse, core: int, piece: Piece, word: int) -> tuple[Tile, int]:
+        """Pass one word of a piece of the layer's output on; returns its tile and its output bank.
 
         None of the columns counts as carrying a channel: these additions are the mapping's, not the network's.
         """
@@ -74,5 +79,6 @@ class Relay:
         context.out_bank[core] ^= 1
         return tile, bank
 
-    def _unit(self, layer: IntAttention) -> IntSynapse:
-        return identity_layer(self.chip, layer.spikes, self.context.network.maps[layer.spikes])
+    def _unit(self, layer: IntAttention | IntSynapse) -> IntSynapse:
+        name = layer.spikes or ""
+        return identity_layer(self.chip, name, self.context.network.maps[name])

@@ -14,7 +14,7 @@ from mapping.attend import AttentionScheduler
 from mapping.classify import ClassifierScheduler
 from mapping.context import NOWHERE, Context, Limits, Placement
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntTokenNeuron
 from mapping.loads import Loads
 from mapping.partition import chunks, tiles, words
 from mapping.place import require
@@ -25,8 +25,7 @@ from mapping.tile import SUMS_ONLY, Tile, is_pointwise, output_tile, source_fiel
 from mapping.tokens import TokenScheduler
 
 RESIDENT = {
-    IntExperts: "experts, whose tokens wait in the banks", IntSum: "a sum of spike maps",
-    IntTokenNeuron: "a neuron on the mean over tokens",
+    IntExperts: "experts, whose tokens wait in the banks", IntTokenNeuron: "a neuron on the mean over tokens",
 }  # fmt: skip
 """Layers that want every map in the input banks."""
 
@@ -197,7 +196,7 @@ class Scheduler:
         notes = []
         for member, core in enumerate(cores):
             word = group * partition.gang + member
-            columns = min(chip.columns, layer.shape.channels - word * chip.columns)
+            columns = context.carried(layer, word)
             note: dict[str, Any] = {
                 "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
                 "positions": tile.end - tile.first, "words": 1, "recording": layer.name,

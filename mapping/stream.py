@@ -86,24 +86,35 @@ class Streams:
             if there and name == layer.source and _covers(there, window, words):
                 self.last[core] = bank
                 return there
-        if layer.source not in self.maps:
+        if self.context.network.addends(layer.source)[0] not in self.maps:
             raise ArchsimError(
                 f"layer '{layer.name}': it must read '{layer.source}' where the attention unit left it, but the banks of chip "
                 f"'{self.chip.name}' hold only a part; use a chip with larger spike_in banks or more cores"
             )
-        bank, stored = self.last[core] ^ 1, self.maps[layer.source]
-        piece = self.place(layer.source, core, bank, window, words, stored.slices)
-        for index in range(words[1] - words[0]):
-            self._load(stored, core, piece, index, is_pointwise(layer))
+        return self.fetch(layer.source, core, window, words, is_pointwise(layer))
+
+    def fetch(
+        self, name: str, core: int, window: tuple[int, int, int, int], words: tuple[int, int], column: bool = True
+    ) -> Piece:
+        """Load a piece of a map, or of the maps of a sum one behind the other, into the bank that was not taken last.
+
+        ``column``: the map is taken as one column of positions.
+        """
+        bank, addends = self.last[core] ^ 1, [self.maps[addend] for addend in self.context.network.addends(name)]
+        piece = self.place(name, core, bank, window, words, addends[0].slices, len(addends))
+        for number, stored in enumerate(addends):
+            for index in range(words[1] - words[0]):
+                self._load(stored, core, piece, index, column, number * piece.region.spacing)
         self.last[core] = bank
         return piece
 
     def place(
-        self, name: str, core: int, bank: int, window: tuple[int, int, int, int], words: tuple[int, int], slices: int
-    ) -> Piece:
+        self, name: str, core: int, bank: int, window: tuple[int, int, int, int], words: tuple[int, int], slices: int,
+        addends: int = 1,
+    ) -> Piece:  # fmt: skip
         """Give a bank to a piece; raises ArchsimError when it does not fit."""
         y, x, height, width = window
-        region = Region(bank, 0, height * width, slices, words[1] - words[0])
+        region = Region(bank, 0, height * width, slices, words[1] - words[0], addends)
         if region.rows > self.chip.spike_in_rows:
             raise ArchsimError(
                 f"map '{name}': a piece of {region.positions} positions needs {region.rows} rows of spike_in, but a bank of chip "
@@ -113,8 +124,8 @@ class Streams:
         self.held[core, bank] = name, piece
         return piece
 
-    def _load(self, stored: Stored, core: int, piece: Piece, index: int, column: bool) -> None:
-        """LOAD one word of a piece: at once where its rows lie one behind the other, else row by row."""
+    def _load(self, stored: Stored, core: int, piece: Piece, index: int, column: bool, base: int) -> None:
+        """LOAD one word of a piece from row ``base`` on: at once where its rows lie one behind the other, else row by row."""
         pitch = 1 if column else stored.shape.width
         whole = piece.width == pitch
         for row in range(1 if whole else piece.height):
@@ -122,7 +133,7 @@ class Streams:
             fields = {
                 "dram_address": stored.row(piece.word + index, (piece.y + row) * pitch + piece.x), "memory": dma.SPIKE_IN,
                 "cores": 1 << core, "bank": piece.region.bank, "rows": positions * stored.slices,
-                "row": row * piece.width * stored.slices * piece.region.words + index, "row_bytes": stored.row_bytes,
+                "row": base + row * piece.width * stored.slices * piece.region.words + index, "row_bytes": stored.row_bytes,
                 "row_skip": piece.region.words - 1,
             }  # fmt: skip
             self.context.emitter.emit([sequencer.DMA], sequencer.LOAD, fields, [{"layer": self.context.layer}])

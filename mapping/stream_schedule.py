@@ -1,48 +1,21 @@
-"""Schedule of a streamed network: layer by layer, round by round, word by word, with stores one step behind the loads."""
+"""Schedule of a streamed network: layer by layer, with the attention some words of all tokens at a time."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
-
-import numpy as np
-
-from archsim.contracts import dma, multicast, neuron, sequencer
-from archsim.contracts.neuron import param_layout
+from archsim.contracts import multicast, neuron, sequencer
 from mapping.attend import EXPECTED_RATE
-from mapping.partition import Chunk, chunks, words
+from mapping.integer_nodes import IntSum
 from mapping.place import require
 from mapping.quantise import IntAttention, IntSynapse
-from mapping.relay import Relay
-from mapping.schedule import Scheduler
-from mapping.spill import Spill
-from mapping.stream import Streams
-from mapping.stream_tiles import Room, Round, rounds
-from mapping.tile import Piece, Tile, stored_width, synapse_fields
+from mapping.stream_layers import StreamedLayers
+from mapping.stream_sums import count_streamed
+from mapping.stream_tiles import rounds
+from mapping.tile import Piece, Tile
 
-Place = dict[str, int]
+UNIT_WEIGHTS = "relay", 0, 0
+"""What the weight banks hold while the relay passes spikes on."""
 
 
-class StreamScheduler(Scheduler):
+class StreamScheduler(StreamedLayers):
     """Emits a network whose maps lie in DRAM; the classifier is as in any other network."""
-
-    def _start(self) -> None:
-        context, chip = self.context, self.chip
-        self.streams, self.spill = Streams(context), Spill(context)
-        self.loaded: tuple[str, int, int] | None = None
-        self.stores: list[tuple[str, Callable[[], None]]] = []
-        self.stream_open = False
-        first = context.synapses()[0]
-        self.streams.image(first.planes)
-        self.loads.resident_params()
-        self.zeros = (
-            sum(words(chip, layer) for layer in context.synapses() if self.loads.param_base) * chip.blocks
-            or chip.blocks
-        )
-        require(self.zeros + chip.blocks, chip.param_rows, first.name, "param", chip)
-        rows = np.zeros((chip.blocks, -(-param_layout(chip.neurons, chip.membrane_bits).width // 8)), np.uint8)
-        for bank in (0, 1):
-            context.load(dma.PARAM, (1 << chip.cores) - 1, bank, self.zeros, rows)
-        self.relay = Relay(context, self.zeros + chip.blocks)
 
     def _layers(self) -> None:
         network = self.network
@@ -53,6 +26,10 @@ class StreamScheduler(Scheduler):
             self.context.layer = number
             if isinstance(layer, IntAttention):
                 self._attention(layer, number, waiting[layer.name])
+            elif isinstance(layer, IntSum):
+                self._flush()
+                if layer.reduce:
+                    count_streamed(self.context, self.streams, layer)
             elif not isinstance(layer, IntSynapse) or layer.classifies:
                 self._flush()
                 self._layer(layer)
@@ -61,123 +38,19 @@ class StreamScheduler(Scheduler):
             else:
                 self._streamed(layer)
 
-    # ------------------------------------------------------------------------------ layers on the cores
-
-    def _streamed(self, layer: IntSynapse) -> None:
-        """All rounds of a layer; its output goes to DRAM."""
-        if layer.spikes:
-            self.streams.add(layer.spikes)
-        parts, sums = self._parts(layer)
-        steps, room = rounds(self.context, layer, parts, sums)
-        for tiles in steps:
-            for word in range(words(self.chip, layer)):
-                banks = self._compute(layer, tiles, word, parts, room)
-                if layer.spikes:
-                    for core, tile in tiles:
-                        self._store(layer.spikes, core, tile, word, banks[core])
-        self.stream_open |= bool(layer.stream)
-
-    def _parts(self, layer: IntSynapse) -> tuple[list[Chunk], int]:
-        """Chunks of the layer's inputs, and the rows that hold their sums: where no stream is, those of the residual bank."""
-        parts = chunks(self.chip, layer, self.context.chunk_rows)
-        return parts, self.chip.residual_rows if self._sums_in_residual(layer) else self.chip.psum_rows
-
-    def _sums_in_residual(self, layer: IntSynapse) -> bool:
-        """Partial sums of a layer before the stream opens pass through the residual bank, which is larger."""
-        return not self.stream_open and not layer.stream and not layer.shift.any()
-
-    def _compute(self, layer: IntSynapse, tiles: Round, word: int, parts: list[Chunk], room: Room) -> dict[int, int]:
-        """One word of a round, chunk after chunk; returns the output bank of each core."""
-        context, columns = self.context, self.chip.columns
-        total = -(-layer.weight.shape[1] // columns)
-        for index, part in enumerate(parts):
-            first = part.channel_first // columns
-            span = (0, total) if room.words == total else (first, first + -(-part.channels // columns))
-            if self.loaded != (layer.name, word, index):
-                self.loads.weights(layer, word, index, index == len(parts) - 1)
-                self.loaded = layer.name, word, index
-            if any(name == layer.source for name, _ in self.stores):
-                self._flush()
-            pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
-            self._flush()
-            spilled = index == len(parts) - 1 and context.spilled(layer)
-            for core, tile in tiles if spilled and not layer.opens else ():
-                self.spill.load(layer, core, tile, word)
-            for core, tile in tiles:
-                self._emit(layer, core, tile, word, index, parts, pieces[core])
-            for core, tile in tiles if spilled and not layer.reduce else ():
-                self.stores.append((layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
-        banks = {core: context.out_bank[core] for core, _ in tiles}
-        for core in banks:
-            context.out_bank[core] ^= int(layer.spikes is not None)
-        return banks
-
-    def _store(self, name: str, core: int, tile: Tile, word: int, bank: int) -> None:
-        """Keep back the store of a tile's spikes."""
-        self.stores.append((name, partial(self.streams.store, name, core, tile, word, bank)))
-
-    def _flush(self) -> None:
-        """Emit the stores that were kept back so that loads come before them."""
-        for _, store in self.stores:
-            store()
-        self.stores.clear()
-
-    def residual(self, layer: IntSynapse, group: int, tile: Tile) -> dict[str, int]:
-        """Fields of the residual addresses; of a spilled stream the bank holds the tile alone."""
-        if not self.context.spilled(layer):
-            return super().residual(layer, group, tile)
-        return {"residual_in": int(not layer.opens), "residual_out": 1} | self.spill.fields()
-
-    def _emit(
-        self, layer: IntSynapse, core: int, tile: Tile, word: int, index: int, parts: Sequence[Chunk], piece: Piece
-    ) -> None:
-        """One SYNAPSE."""
-        context, last = self.context, index == len(parts) - 1
-        resident = (layer.name, 0) in self.loads.param_base
-        fields = synapse_fields(self.chip, self.network, layer, tile, parts[index], piece)
-        fields |= {
-            "gang": 1 << core, "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
-            "param_bank": 0 if resident else context.param_bank, "out_bank": context.out_bank[core],
-            "reduce_base": word * self.chip.blocks,
-        }  # fmt: skip
-        fields |= self.residual(layer, word, tile)
-        if len(parts) > 1 and self._sums_in_residual(layer):
-            fields |= self._sums(index, last)
-        if not last:
-            fields |= {"spike_out": 0, "reduce": 0, "neuron": neuron.NONE, "pool": 0}
-            fields |= {"residual_in": 0, "residual_out": 0} if fields["psum_out"] else {}
-        columns = min(self.chip.columns, layer.shape.channels - word * self.chip.columns)
-        base = self.loads.param_base.get((layer.name, word), 0) if last or fields["psum_out"] else self.zeros
-        note: dict[str, Any] = {
-            "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
-            "positions": tile.stored(stored_width(layer)), "words": 1, "columns": tile.columns, "pitch": stored_width(layer),
-            "recording": layer.name,
-            "input_position": tile.input_position, "input_columns": tile.columns and tile.width,
-            "input_pitch": layer.shape.width, "core": core,
-            "fields": {"columns": columns, "param_base": base},
-        }  # fmt: skip
-        context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
-
-    def _sums(self, index: int, last: bool) -> Place:
-        """Fields by which partial sums pass through the residual bank: added as a residual, with zeros for parameters."""
-        steps = self.network.timesteps
-        return {
-            "psum_in": 0, "psum_out": 0, "residual_in": int(index > 0), "residual_out": int(not last), "residual_in_base": 0,
-            "residual_out_base": 0, "residual_position": steps * self.chip.blocks, "residual_step": self.chip.blocks,
-        }  # fmt: skip
-
-    # ------------------------------------------------------------------------------ attention
-
     def _attention(self, layer: IntAttention, number: int, sources: dict[str, IntSynapse]) -> None:
         """K, V and Q of some words of all tokens at a time; the output goes where the next layer reads it, or to DRAM."""
         at_once = self._words_at_once(layer)
         if self.relay.relayed(layer):
             self.streams.add(layer.spikes)
+        if summed := self.relay.summed(layer):
+            self._streamed(*(sources[name] for name in (layer.k, layer.v, layer.q)))
+        operand = self._passed if summed else self._operand
         count = self.attention.shape(layer)[0]
         for first in range(0, count, at_once):
             group = range(first, min(first + at_once, count))
             for name, bank in ((layer.k, multicast.K), (layer.v, multicast.V), (layer.q, self.attention.q_bank)):
-                self._operand(sources[name], group, bank)
+                operand(sources[name], group, bank)
             self._attend(layer, number, sources[layer.q], group)
             self.attention.q_bank ^= 1
 
@@ -211,20 +84,42 @@ class StreamScheduler(Scheduler):
         self.context.layer = self.network.layers.index(layer)
         parts, sums = self._parts(layer)
         found, room = rounds(self.context, layer, parts, sums)
-        slices = self.chip.slices(self.network.timesteps)
         for tiles in found:
             for word in group:
                 banks = self._compute(layer, tiles, word, parts, room)
                 for core, tile in tiles:
-                    copy = {
-                        "source": sequencer.CORE0 + core, "source_bank": banks[core], "source_base": 0, "source_outer": slices,
-                        "source_inner": 1, "outer": tile.end - tile.first, "inner": slices, "cores": 0, "bank": bank,
-                        "base": tile.first * slices * len(group) + word - group[0], "base_outer": slices * len(group),
-                        "base_inner": len(group),
-                    }  # fmt: skip
-                    self.context.emitter.emit(
-                        [sequencer.MULTICAST], sequencer.COPY, copy, [{"layer": self.context.layer}]
-                    )
+                    self._give(core, tile, word, banks[core], group, bank)
+
+    def _passed(self, layer: IntSynapse, group: range, bank: int) -> None:
+        """Words of Q, K or V that lie in DRAM, passed on to the attention unit."""
+        self._flush()
+        self._unit_weights()
+        self.context.layer = self.network.layers.index(layer)
+        for word in group:
+            pieces = [
+                self.streams.fetch(layer.spikes or "", core, (first, 0, end - first, 1), (word, word + 1))
+                for core, (first, end) in enumerate(self.context.partitions[layer.name].ranges)
+            ]
+            for core, piece in enumerate(pieces):
+                tile, out_bank = self.relay.emit(layer, core, piece, word)
+                self._give(core, tile, word, out_bank, group, bank)
+
+    def _give(self, core: int, tile: Tile, word: int, out_bank: int, group: range, bank: int) -> None:
+        """COPY one word of a tile to a bank of the attention unit, which holds the words of the group."""
+        slices = self.chip.slices(self.network.timesteps)
+        copy = {
+            "source": sequencer.CORE0 + core, "source_bank": out_bank, "source_base": 0, "source_outer": slices,
+            "source_inner": 1, "outer": tile.end - tile.first, "inner": slices, "cores": 0, "bank": bank,
+            "base": tile.first * slices * len(group) + word - group[0], "base_outer": slices * len(group),
+            "base_inner": len(group),
+        }  # fmt: skip
+        self.context.emitter.emit([sequencer.MULTICAST], sequencer.COPY, copy, [{"layer": self.context.layer}])
+
+    def _unit_weights(self) -> None:
+        """Load the relay's weights unless they are there."""
+        if self.loaded != UNIT_WEIGHTS:
+            self.relay.load()
+            self.loaded = UNIT_WEIGHTS
 
     def _attend(self, layer: IntAttention, number: int, q: IntSynapse, group: range) -> None:
         """Attend to the tokens of each core, and copy the spikes to it."""
@@ -245,8 +140,7 @@ class StreamScheduler(Scheduler):
             kv = fields | {"tile": 1, "out_bank": 0, "q_base": 0}
             context.emitter.emit([sequencer.ATTENTION], sequencer.ATTEND_KV, kv, [{"layer": number}])
         if self.relay.relayed(layer):
-            self.relay.load()
-            self.loaded = None
+            self._unit_weights()
         for core, (first, end) in enumerate(context.partitions[q.name].ranges):
             piece = self._target(layer, core, (first, 0, end - first, 1), group, slices)
             out_bank = self.attention.out_bank

@@ -25,6 +25,7 @@ class Room:
         sums: rows of a position's partial sums; 0 if the layer's inputs come all at once.
         sum_rows: rows for partial sums.
         residual: rows of a position's membranes if the residual stream lies in DRAM, else 0.
+        maps: spike maps that the input is the sum of.
     """
 
     words: int
@@ -33,6 +34,7 @@ class Room:
     sums: int
     sum_rows: int
     residual: int
+    maps: int
 
 
 def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
@@ -46,7 +48,7 @@ def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
     stored = tile.stored(stored_width(layer))
     pool = not layer.pool or (tile.width // 2 + 1) * context.network.timesteps <= chip.pool_rows
     return (
-        inputs * room.slices * room.words <= chip.spike_in_rows and stored * room.stored <= chip.spike_out_rows
+        inputs * room.slices * room.words * room.maps <= chip.spike_in_rows and stored * room.stored <= chip.spike_out_rows
         and tile.height * tile.width * room.sums <= room.sum_rows and pool
         and (tile.end - tile.first) * room.residual <= chip.residual_rows
     )  # fmt: skip
@@ -70,6 +72,7 @@ def rounds(context: Context, layer: IntSynapse, parts: list[Chunk], sum_rows: in
             steps * chip.blocks if len(parts) > 1 else 0,
             sum_rows,
             steps * chip.blocks if context.spilled(layer) else 0,
+            len(context.network.addends(layer.source)),
         )
         found = list(_cut(context, layer, room))
         if found:

@@ -20,8 +20,11 @@ declare -A COMMANDS=(
     [cosim]="$BIN/archsim cosim workloads/spikingformer.yaml --chip small --images 64"
     [cosim-sample-128]="$BIN/archsim cosim $PUBLISHED --chip adders_128 --sample 200 --seed 1"
     [cosim-sample-512]="$BIN/archsim cosim $PUBLISHED --chip adders_512 --sample 200 --seed 1"
+    [published]="$BIN/python -m scripts.published"
+    [compare]="$BIN/python -m scripts.compare --rates 0.05 0.15 --figure docs/spikformer.svg"
+    [bandwidth]="$BIN/python -m scripts.bandwidth $PUBLISHED"
 )
-ORDER=(cosim-units formal cosim cosim-pool cosim-sample-128 cosim-sample-512 synthesis place-and-route mutation)
+ORDER=(cosim-units formal cosim cosim-pool cosim-sample-128 cosim-sample-512 published compare bandwidth synthesis place-and-route mutation)
 
 failed=()
 for stage in "${@:-${ORDER[@]}}"; do

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from archsim.account.definition import Definition
 from archsim.contracts.common.errors import ArchsimError
 from archsim.energy import field_energy_pj
-from mapping.ir import PRODUCT, Attention, Chain, Classifier, Layer, Synapse, output_shape
+from mapping.ir import PRODUCT, Attention, Chain, Classifier, Layer, Network, Synapse, output_shape
 from mapping.nodes import Experts, WindowAttention
 from mapping.operands import INTEGERS, SCALED, SPIKES, Operand, operands, written
 from mapping.operations import operations
@@ -145,7 +145,12 @@ def figures(definition: Definition, rates: Mapping[str, float], heads: int | Non
 
 def same_rate(definition: Definition, rate: float) -> dict[str, float]:
     """One rate for every spike map."""
-    return {spikes: rate for layer in definition.network.layers if (spikes := written(layer))}
+    return dict.fromkeys(spike_maps(definition.network), rate)
+
+
+def spike_maps(network: Network) -> list[str]:
+    """The spike maps of a network."""
+    return [spikes for layer in network.layers if (spikes := written(layer))]
 
 
 def _row(layer: Layer, source: Operand, dense: int, rates: Mapping[str, float]) -> Row:

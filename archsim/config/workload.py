@@ -59,6 +59,9 @@ class WorkloadConfig(Strict):
     integer-by-binary: any layer may read integers so"""
     rates: str | None = None
     """YAML file of published firing rates in percent, by size and map, relative to this file; needed by mode trace of a size"""
+    spikes_like: str | None = None
+    """folder of a trained network, relative to this file: spikes of a size are drawn with the spread over channels and the
+    correlation over time and tokens of its recorded ones; without it independently"""
     operand_bits: OperandBits = OperandBits()
     """widths of integer operands"""
 
@@ -78,6 +81,11 @@ class WorkloadConfig(Strict):
     def rates_path(self) -> Path | None:
         """File of published firing rates, or None."""
         return self._directory / self.rates if self.rates is not None else None
+
+    @property
+    def spikes_like_path(self) -> Path | None:
+        """Folder of the network as whose spikes those of a size cluster, or None."""
+        return self._directory / self.spikes_like if self.spikes_like is not None else None
 
     @property
     def trace_path(self) -> Path | None:
@@ -111,6 +119,9 @@ def load_workload(path: str | Path) -> WorkloadConfig:
     if workload.rates_path is not None and not workload.rates_path.is_file():
         problems.append((("rates",), f"required an existing file, given {str(workload.rates_path)!r}; correct the path "
                          "(relative to this file)"))  # fmt: skip
+    if workload.spikes_like is not None and workload.rates is None:
+        given = "required a `rates:` key beside it, since only drawn spikes cluster, given none"
+        problems.append((("spikes_like",), f"{given}; add one or remove this key"))
     if workload.trace_path is not None and not workload.trace_path.exists():
         problems.append((("trace",), f"required an existing path, given {str(workload.trace_path)!r}"
                          "; correct it (relative to this file)"))  # fmt: skip

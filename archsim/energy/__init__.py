@@ -5,13 +5,15 @@ from archsim.energy.model import (
     ASSUMPTIONS,
     COMPONENTS,
     NOT_MODELLED,
+    Term,
     area_mm2,
+    area_terms,
     energy_pj,
+    energy_terms,
     field_energy_pj,
-    rates,
 )
 
 __all__ = [
-    "ASSUMPTIONS", "COMPONENTS", "Coefficient", "NOT_MODELLED", "area_mm2", "coefficients", "energy_pj",
-    "field_energy_pj", "rates",
+    "ASSUMPTIONS", "COMPONENTS", "Coefficient", "NOT_MODELLED", "Term", "area_mm2", "area_terms", "coefficients", "energy_pj",
+    "energy_terms", "field_energy_pj",
 ]  # fmt: skip

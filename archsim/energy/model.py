@@ -1,9 +1,12 @@
 """Energy per counted event and area per component, from memory sizes and the cited coefficients."""
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 
 from archsim.contracts.common.chip import ChipParams
-from archsim.energy.coefficients import by_capacity, by_width, value
+from archsim.energy.coefficients import Reading, by_capacity, by_width, single
 from archsim.energy.memories import memories
 
 COMPONENTS = {
@@ -68,47 +71,104 @@ ATTENTION = "attention."
 """Prefix of counters of the attention unit, where its banks differ from the cores'."""
 
 
-def rates(chip: ChipParams) -> dict[str, tuple[str, float]]:
-    """Component and energy, pJ, of one count of every counter that costs energy.
+CYCLES = "cycles"
+"""Name by which terms count the cycles of a run."""
 
-    Names are those of ``archsim.results.COUNTERS``, prefixed with ``attention.`` for the attention unit, and
-    ``instructions`` (instructions fetched).
+
+@dataclass(frozen=True)
+class Term:
+    """One product of the model: a count times factors times figures of the table.
+
+    Attributes:
+        component: entry of the reports that it belongs to.
+        counter: what is counted: a counter, `CYCLES`, or for an area what the chip has of it.
+        factors: numbers, each with what it is.
+        readings: figures from the table.
     """
+
+    component: str
+    counter: str
+    factors: tuple[tuple[float, str], ...]
+    readings: tuple[Reading, ...]
+
+    @property
+    def value(self) -> float:
+        """Energy of one count in pJ, or area in the unit of the readings."""
+        return math.prod([factor for factor, _ in self.factors] + [reading.value for reading in self.readings])
+
+
+@cache
+def energy_terms(chip: ChipParams) -> tuple[Term, ...]:
+    """Every product that makes an energy.
+
+    Counters are named as in ``archsim.results.COUNTERS``, prefixed with ``attention.`` for the attention unit; ``instructions``
+    (instructions fetched) and `CYCLES` beside them.
+    """
+    return (*_memory_terms(chip), *_logic_terms(chip), *_leakage_terms(chip))
+
+
+def _memory_terms(chip: ChipParams) -> list[Term]:
+    """Accesses to memories, DRAM included."""
     banks = memories(chip)
-
-    def access(name: str, bits: int | None = None) -> tuple[str, float]:
-        memory = banks[name]
-        return memory.component, by_capacity("sram_read", memory.bank_bytes) * (bits or memory.bank.row_bits) / 64
-
-    adder = by_width("adder_energy", chip.membrane_bits)
-    register = value("register_energy") * chip.membrane_bits
-    neuron = ("neuron_units", chip.neurons * value("neuron_adders") * adder)
-    word = ("attention_adders", chip.columns * by_width("adder_energy", 1))
-    table = {
-        "additions": ("synapse_adders", adder),
-        ATTENTION + "additions": ("attention_adders", adder + register),
-        "granules": neuron, ATTENTION + "granules": neuron,
-        "popcounts": word, ATTENTION + "popcounts": word, "gates": word, ATTENTION + "gates": word,
-        ATTENTION + "transposed": (
-            "transposer", value("register_energy") * (chip.columns * chip.columns + 2 * chip.columns)
-        ),
-        "dram_bytes": ("dram", 8 * value("dram_bit")),
-        "instructions": access("program"), "loaded_program_rows": access("program"),
-        "spike_writes": access("spike_out", chip.neurons),
-        ATTENTION + "spike_writes": access("attention", chip.neurons),
-        "spike_reads": access("spike_in"), ATTENTION + "spike_reads": access("attention"),
-        "copied_rows": access("spike_out"), "copied_row_writes": access("spike_in"),
-        "loaded_weight_rows": access("weight"), "loaded_param_rows": access("param"),
-        "loaded_spike_rows": access("spike_in"), "stored_spike_rows": access("spike_out"),
-        "weight_reads": access("weight"), "param_reads": access("param"),
+    granule = {"spike_writes": "spike_out", ATTENTION + "spike_writes": "attention"}
+    rows = {
+        "instructions": "program", "loaded_program_rows": "program", "spike_reads": "spike_in",
+        ATTENTION + "spike_reads": "attention", "copied_rows": "spike_out", "copied_row_writes": "spike_in",
+        "loaded_weight_rows": "weight", "loaded_param_rows": "param", "loaded_spike_rows": "spike_in",
+        "stored_spike_rows": "spike_out", "weight_reads": "weight", "param_reads": "param",
     }  # fmt: skip
     named = {"route": "route", "reply": "reply", "pool_column": "pool_columns", "pool_line": "pool_lines"}
-    for counter, memory in (named | {ATTENTION + "mark": "count_cleared"}).items():
-        table |= {f"{counter}_{kind}": access(memory) for kind in ("reads", "writes")}
-    for memory in ("psum", "residual", "reduce", "v", "count"):
-        for access_kind in ("reads", "writes"):
-            table[f"{memory}_{access_kind}"] = table[f"{ATTENTION}{memory}_{access_kind}"] = access(memory)
-    return table
+    named |= {ATTENTION + "mark": "count_cleared"}
+    for name in ("psum", "residual", "reduce", "v", "count"):
+        named |= {name: name, ATTENTION + name: name}
+    rows |= {f"{counter}_{kind}": name for counter, name in named.items() for kind in ("reads", "writes")}
+    terms = []
+    for counter, name in (granule | rows).items():
+        memory = banks[name]
+        bits = chip.neurons if counter in granule else memory.bank.row_bits
+        factor = bits / 64, f"{bits} bits of an access to {name}, by the 64 of the points"
+        terms.append(Term(memory.component, counter, (factor,), (by_capacity("sram_read", memory.bank_bytes),)))
+    return [*terms, Term("dram", "dram_bytes", ((8, "bits of a byte"),), (single("dram_bit"),))]
+
+
+def _logic_terms(chip: ChipParams) -> list[Term]:
+    """Adders and registers that switch with a count."""
+    adder, bit = by_width("adder_energy", chip.membrane_bits), by_width("adder_energy", 1)
+    columns = (chip.columns, "columns")
+    neuron = "neuron_units", ((chip.neurons, "neurons of a granule"),), (single("neuron_adders"), adder)
+    word = "attention_adders", (columns,), (bit,)
+    moved = chip.columns * (chip.columns + 2), "bits: columns x columns that shift, a word of K and one of V"
+    terms = [
+        Term("synapse_adders", "additions", (), (adder,)),
+        Term("attention_adders", ATTENTION + "additions", (), (adder,)),
+        Term("transposer", ATTENTION + "transposed", (moved,), (single("register_energy"),)),
+    ]
+    for counter, (component, factors, readings) in {"granules": neuron, "popcounts": word, "gates": word}.items():
+        terms += [Term(component, prefix + counter, factors, readings) for prefix in ("", ATTENTION)]
+    # An addition writes one accumulator, a shift or a hand-over all of a core (of the attention unit: M).
+    array = (chip.lanes * chip.columns, "accumulators of a core")
+    width = chip.membrane_bits, "bits of an accumulator"
+    written = [
+        ("accumulator_registers", "additions", (width,)), ("accumulator_registers", "shifts", (array, width)),
+        ("accumulator_registers", "groups", (array, width)), ("accumulator_registers", ATTENTION + "groups", (columns, width)),
+        ("attention_adders", ATTENTION + "additions", (width,)),
+    ]  # fmt: skip
+    return terms + [
+        Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written
+    ]
+
+
+def _leakage_terms(chip: ChipParams) -> list[Term]:
+    """Leakage of adders and accumulator registers in a cycle (mW x ns); memories are not modelled."""
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip)
+    cycle = 1000 / chip.clock_mhz, "ns of a cycle"
+    adders = adder_bits / 32, "adders of 32 bits in the chip, by their bits"
+    registers = register_bits, "register bits in the chip"
+    return [
+        Term("logic_leakage", CYCLES, (adders, cycle), (single("adder_leakage"),)),
+        Term("logic_leakage", CYCLES, (registers, cycle), (single("register_leakage"),)),
+    ]
 
 
 def energy_pj(chip: ChipParams, counters: Mapping[str, int], cycles: int) -> dict[str, float]:
@@ -116,53 +176,59 @@ def energy_pj(chip: ChipParams, counters: Mapping[str, int], cycles: int) -> dic
 
     Args:
         chip: the chip.
-        counters: counts by name, as `rates` names them; others, and missing ones, count nothing.
+        counters: counts by name, as `energy_terms` names them; others, and missing ones, count nothing.
         cycles: duration, for leakage.
 
     Linear in counters and cycles, so that the energies of layers add up to the run's.
     """
     result = dict.fromkeys(COMPONENTS, 0.0)
-    for name, (component, picojoule) in rates(chip).items():
-        result[component] += picojoule * counters.get(name, 0)
-    # Accumulators: an addition writes one, a shift or a hand-over all of a core (of the attention unit: M).
-    bit_energy = value("register_energy") * chip.membrane_bits
-    array = chip.lanes * chip.columns
-    written = counters.get("additions", 0) + array * (counters.get("shifts", 0) + counters.get("groups", 0))
-    written += chip.columns * counters.get(ATTENTION + "groups", 0)
-    result["accumulator_registers"] += bit_energy * written
-    result["logic_leakage"] += leakage_pj_per_cycle(chip) * cycles
+    counts = {**counters, CYCLES: cycles}
+    for term in energy_terms(chip):
+        result[term.component] += term.value * counts.get(term.counter, 0)
     return result
 
 
-def leakage_pj_per_cycle(chip: ChipParams) -> float:
-    """Leakage of adders and accumulator registers, pJ per cycle (mW x ns); memories are not modelled."""
-    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns
-    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip)
-    leakage = adder_bits * value("adder_leakage") / 32 + register_bits * value("register_leakage")
-    return leakage * 1000 / chip.clock_mhz
+@cache
+def area_terms(chip: ChipParams) -> tuple[Term, ...]:
+    """Every product that makes an area, mm2 at the coefficients' 45 nm; without `NOT_MODELLED` and DRAM."""
+    scale = 1e-6, "mm2 of a um2"
+    width = chip.membrane_bits, "bits of an accumulator"
+    adder, register = by_width("adder_area", chip.membrane_bits), single("register_area")
+    terms = [
+        Term(
+            memory.component,
+            f"banks {name}",
+            ((memory.count, "banks"),),
+            (by_capacity("sram_area", memory.bank_bytes),),
+        )
+        for name, memory in memories(chip).items()
+        if memory.count
+    ]
+    words = chip.neurons * chip.columns, "bits that AND-popcounts take: P words of M"
+    pairs = 2 * (chip.adders + chip.columns), "accumulators, two sets"
+    units = (chip.cores + 1) * chip.neurons, "neurons of all neuron units"
+    return (
+        *terms,
+        Term("synapse_adders", "adders", ((chip.adders, "adders"), scale), (adder,)),
+        Term("accumulator_registers", "accumulators", (pairs, width, scale), (register,)),
+        Term("attention_adders", "adders", ((chip.columns, "columns"), scale), (adder,)),
+        Term("attention_adders", "popcounts", (words, scale), (by_width("adder_area", 1),)),
+        Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V"), scale), (register,)),
+        Term("neuron_units", "neurons", (units, scale), (single("neuron_adders"), adder)),
+    )
 
 
 def area_mm2(chip: ChipParams) -> dict[str, float]:
     """Area by component, mm2, at the coefficients' 45 nm; without `NOT_MODELLED` and DRAM."""
-    adder = by_width("adder_area", chip.membrane_bits) * 1e-6
-    register = value("register_area") * 1e-6 * chip.membrane_bits
     result: dict[str, float] = {}
-    for memory in memories(chip).values():
-        area = memory.count * by_capacity("sram_area", memory.bank_bytes)
-        if memory.count:
-            result[memory.component] = result.get(memory.component, 0.0) + area
-    result["synapse_adders"] = chip.adders * adder
-    result["accumulator_registers"] = 2 * (chip.adders + chip.columns) * register
-    # A row of adders, and P AND-popcounts of M bits.
-    result["attention_adders"] = chip.columns * adder + chip.neurons * chip.columns * by_width("adder_area", 1) * 1e-6
-    result["transposer"] = _transposer_bits(chip) * value("register_area") * 1e-6
-    result["neuron_units"] = (chip.cores + 1) * chip.neurons * value("neuron_adders") * adder
+    for term in area_terms(chip):
+        result[term.component] = result.get(term.component, 0.0) + term.value
     return result
 
 
 def field_energy_pj(accumulates: float, multiply_accumulates: float) -> float:
     """The field's figure, pJ: 0.9 per accumulate, 4.6 per multiply-accumulate (fp32, 45 nm), no memory."""
-    return value("field_ac") * accumulates + value("field_mac") * multiply_accumulates
+    return single("field_ac").value * accumulates + single("field_mac").value * multiply_accumulates
 
 
 def _transposer_bits(chip: ChipParams) -> int:
@@ -171,4 +237,4 @@ def _transposer_bits(chip: ChipParams) -> int:
 
 
 def _adder_count(chip: ChipParams) -> float:
-    return chip.adders + chip.columns + (chip.cores + 1) * chip.neurons * value("neuron_adders")
+    return chip.adders + chip.columns + (chip.cores + 1) * chip.neurons * single("neuron_adders").value

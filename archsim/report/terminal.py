@@ -28,7 +28,7 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{chip['cores']} x {chip['columns']} x {chip['lanes']} (cores x columns x lanes) "
             f"= {chip['adders']} adders at {chip['clock_mhz']:g} MHz",
         ),
-        ("images", f"{summary['images']} ({summary['mode']})"),
+        ("images", f"{summary['images']} ({summary['mode']}{summary['spikes'] and ': '}{summary['spikes']})"),
         (
             "cycles",
             f"{number(summary['cycles'])} per image = {summary['latency_ms']:.4g} ms "

@@ -3,14 +3,11 @@
 import pytest
 
 from archsim.config import chip_names, load_chip
-from archsim.energy import NOT_MODELLED, area_mm2, coefficients, energy_pj, field_energy_pj, rates
+from archsim.energy import NOT_MODELLED, area_mm2, coefficients, energy_pj, energy_terms, field_energy_pj
 from archsim.energy.coefficients import by_capacity, by_width
 from archsim.energy.memories import memories
-from archsim.energy.model import ATTENTION, COMPONENTS, UNCOSTED, leakage_pj_per_cycle
+from archsim.energy.model import ATTENTION, COMPONENTS, CYCLES, UNCOSTED
 from archsim.results import COUNTERS
-
-SPECIAL = {"shifts", "groups"}
-"""Counters whose energy is in the accumulators, computed besides the rates."""
 
 
 @pytest.fixture
@@ -26,35 +23,34 @@ def test_every_coefficient_is_cited():
 
 @pytest.mark.parametrize("size, energy, area", [(8192, 6.1, 0.026), (32768, 17.0, 0.095), (1 << 20, 93.5, 3.26)])
 def test_memories_at_the_cited_points(size, energy, area):
-    assert by_capacity("sram_read", size) == pytest.approx(energy)
-    assert by_capacity("sram_area", size) == pytest.approx(area)
+    assert by_capacity("sram_read", size).value == pytest.approx(energy)
+    assert by_capacity("sram_area", size).value == pytest.approx(area)
 
 
 def test_memories_between_and_outside_of_the_points():
     # Halfway on logarithmic axes is the geometric mean; the slope goes on below the first point.
-    assert by_capacity("sram_read", 16384) == pytest.approx((6.1 * 17.0) ** 0.5)
-    assert by_capacity("sram_read", 2048) == pytest.approx(6.1 * 6.1 / 17.0)
-    assert by_capacity("sram_read", 1) > 0
+    assert by_capacity("sram_read", 16384).value == pytest.approx((6.1 * 17.0) ** 0.5)
+    assert by_capacity("sram_read", 2048).value == pytest.approx(6.1 * 6.1 / 17.0)
+    assert by_capacity("sram_read", 1).value > 0
 
 
 @pytest.mark.parametrize("bits, energy", [(8, 0.060), (16, 0.121), (24, 0.1815), (32, 0.242), (4, 0.030)])
 def test_adders_by_width(bits, energy):
-    assert by_width("adder_energy", bits) == pytest.approx(energy)
+    assert by_width("adder_energy", bits).value == pytest.approx(energy)
 
 
 def test_every_counter_is_costed_or_says_why_not(chip):
-    costed = {name.removeprefix(ATTENTION) for name in rates(chip)} | SPECIAL
+    costed = {term.counter.removeprefix(ATTENTION) for term in energy_terms(chip)}
     names = {counter.name for counter in COUNTERS}
-    assert costed | set(UNCOSTED) == names | {"instructions"}
+    assert costed | set(UNCOSTED) == names | {"instructions", CYCLES}
     assert not costed & set(UNCOSTED)
 
 
 def test_every_count_costs_energy(chip):
-    for name, (component, picojoule) in rates(chip).items():
-        assert picojoule > 0 and component in COMPONENTS, name
-        assert energy_pj(chip, {name: 1}, 0)[component] >= picojoule
-    for name in SPECIAL:
-        assert sum(energy_pj(chip, {name: 1}, 0).values()) > 0
+    for term in energy_terms(chip):
+        assert term.value > 0 and term.component in COMPONENTS, term
+        cycles = int(term.counter == CYCLES)
+        assert energy_pj(chip, {term.counter: 1}, cycles)[term.component] >= term.value
 
 
 def test_addition_by_hand(chip):
@@ -65,13 +61,23 @@ def test_addition_by_hand(chip):
     assert energy["accumulator_registers"] == pytest.approx(64 * 24 * 0.0090)
 
 
+def test_registers_by_hand():
+    # A shift or a hand-over writes every accumulator of a core, in the attention unit a row of them.
+    chip = load_chip("small")
+    all_of_a_core = chip.lanes * chip.columns * chip.membrane_bits * 0.0090
+    for counter in ("shifts", "groups"):
+        assert energy_pj(chip, {counter: 1}, 0)["accumulator_registers"] == pytest.approx(all_of_a_core)
+    row = energy_pj(chip, {"attention.groups": 1}, 0)["accumulator_registers"]
+    assert row == pytest.approx(chip.columns * chip.membrane_bits * 0.0090)
+
+
 def test_dram_and_leakage_by_hand(chip):
     assert energy_pj(chip, {"dram_bytes": 100}, 0)["dram"] == pytest.approx(100 * 8 * 8)
     # mW x 2 ns at 500 MHz; 128 + 64 + 3 x 16 x 4 adders of 24 bits, 16 popcounts of 64; two sets of 128 + 64 accumulators,
     # 64 x 64 registers of K and as many of V
     adders, registers = 384 * 24 + 16 * 64, 2 * 192 * 24 + 2 * 64 * 64
     expected = 2 * (adders * 0.00225 / 32 + registers * 0.000074)
-    assert leakage_pj_per_cycle(chip) == pytest.approx(expected)
+    assert energy_pj(chip, {}, 1)["logic_leakage"] == pytest.approx(expected)
     assert energy_pj(chip, {}, 1000)["logic_leakage"] == pytest.approx(1000 * expected)
 
 

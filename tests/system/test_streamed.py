@@ -3,6 +3,8 @@
 The digits network on chips whose input banks hold no whole map, so that every map passes through the cores in pieces.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,8 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.dma import PROGRAM, RESIDUAL, SPIKE_OUT
 from archsim.contracts.sequencer import DMA, LOAD, STORE
 from tests.system.test_stepped import same
+
+WORKLOADS = Path(__file__).parents[2] / "workloads"
 
 CHIPS = {
     "pieces of rows": ("adders_128", {"spike_in_rows": 200}),
@@ -85,6 +89,31 @@ def test_the_residual_stream_goes_through_dram_where_it_does_not_fit(workload):
     whole = 16 * 4 * -(-64 // chip.columns) * chip.blocks
     spilled = chip.residual_rows * chip.cores < whole
     assert rows == {LOAD: spilled * (len(joins) - 1) * whole, STORE: logits + spilled * (len(joins) - 1) * whole}
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [("small", {"cores": 1, "spike_in_rows": 300, "weight_rows": 128}), ("small_t4", {"spike_in_rows": 200})],
+)
+def test_sums_of_spike_maps_go_through_dram(preset, changes):
+    """A core's share of the 6 maps of the last sum: 16 tokens x 4 steps x 6 = 384 rows of a word; with lanes and two cores 48."""
+    workload = simulate.load(WORKLOADS / "spikformer.yaml", load_chip(preset).replace(**changes, queue_rows=64))
+    assert workload.program.notes["streamed"]
+    pixels = workload.trained.normalised()
+    for number in range(2):
+        image, capture = simulate.run_image(workload, pixels[number], number, record=True)
+        check = simulate.compare(workload, pixels[number], capture, image.logits)
+        assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    same(workload, 0)
+
+
+def test_counts_of_a_sum_without_room_are_refused_by_name():
+    """64 channels need 4 words x 4 blocks."""
+    chip = load_chip("small").replace(spike_in_rows=300, reduce_rows=15)
+    with pytest.raises(
+        ArchsimError, match=r"layer 'block\.1\.mlp\.sum': needs 16 rows of reduce, but chip 'small' has 15"
+    ):
+        simulate.load(WORKLOADS / "spikformer.yaml", chip)
 
 
 def test_a_relay_without_room_is_refused_by_name(workload_file):

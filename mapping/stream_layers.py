@@ -1,0 +1,150 @@
+"""Layers of a streamed network on the cores: round by round, word by word, with stores one step behind the loads."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from archsim.contracts import dma, neuron, sequencer
+from archsim.contracts.neuron import param_layout
+from mapping.partition import Chunk, chunks, words
+from mapping.place import require
+from mapping.quantise import IntSynapse
+from mapping.relay import Relay
+from mapping.schedule import Scheduler
+from mapping.spill import Spill
+from mapping.stream import Streams
+from mapping.stream_tiles import Room, Round, rounds
+from mapping.tile import Piece, Tile, stored_width, synapse_fields
+
+Place = dict[str, int]
+
+
+class StreamedLayers(Scheduler):
+    """Emits layers on the cores whose maps lie in DRAM."""
+
+    def _start(self) -> None:
+        context, chip = self.context, self.chip
+        self.streams, self.spill = Streams(context), Spill(context)
+        self.loaded: tuple[str, int, int] | None = None
+        self.stores: list[tuple[str, Callable[[], None]]] = []
+        self.stream_open = False
+        first = context.synapses()[0]
+        self.streams.image(first.planes)
+        self.loads.resident_params()
+        self.zeros = (
+            sum(words(chip, layer) for layer in context.synapses() if self.loads.param_base) * chip.blocks
+            or chip.blocks
+        )
+        require(self.zeros + chip.blocks, chip.param_rows, first.name, "param", chip)
+        rows = np.zeros((chip.blocks, -(-param_layout(chip.neurons, chip.membrane_bits).width // 8)), np.uint8)
+        for bank in (0, 1):
+            context.load(dma.PARAM, (1 << chip.cores) - 1, bank, self.zeros, rows)
+        self.relay = Relay(context, self.zeros + chip.blocks)
+
+    def _streamed(self, *layers: IntSynapse) -> None:
+        """All rounds of a layer, or of several alike that share their input; the output goes to DRAM."""
+        for layer in layers:
+            if layer.spikes:
+                self.streams.add(layer.spikes)
+        parts, sums = self._parts(layers[0])
+        steps, room = rounds(self.context, layers[0], parts, sums)
+        for tiles in steps:
+            for layer, word in product(layers, range(words(self.chip, layers[0]))):
+                self.context.layer = self.network.layers.index(layer)
+                banks = self._compute(layer, tiles, word, parts, room)
+                if layer.spikes:
+                    for core, tile in tiles:
+                        self._store(layer.spikes, core, tile, word, banks[core])
+        self.stream_open |= any(layer.stream for layer in layers)
+
+    def _parts(self, layer: IntSynapse) -> tuple[list[Chunk], int]:
+        """Chunks of the layer's inputs, and the rows that hold their sums: where no stream is, those of the residual bank."""
+        parts = chunks(self.chip, layer, self.context.chunk_rows)
+        return parts, self.chip.residual_rows if self._sums_in_residual(layer) else self.chip.psum_rows
+
+    def _sums_in_residual(self, layer: IntSynapse) -> bool:
+        """Partial sums of a layer before the stream opens pass through the residual bank, which is larger."""
+        return not self.stream_open and not layer.stream and not layer.shift.any()
+
+    def _compute(self, layer: IntSynapse, tiles: Round, word: int, parts: list[Chunk], room: Room) -> dict[int, int]:
+        """One word of a round, chunk after chunk; returns the output bank of each core."""
+        context, columns = self.context, self.chip.columns
+        total = -(-layer.weight.shape[1] // columns)
+        for index, part in enumerate(parts):
+            first = part.channel_first // columns
+            span = (0, total) if room.words == total else (first, first + -(-part.channels // columns))
+            if self.loaded != (layer.name, word, index):
+                self.loads.weights(layer, word, index, index == len(parts) - 1)
+                self.loaded = layer.name, word, index
+            if any(name in self.network.addends(layer.source) for name, _ in self.stores):
+                self._flush()
+            pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
+            self._flush()
+            spilled = index == len(parts) - 1 and context.spilled(layer)
+            for core, tile in tiles if spilled and not layer.opens else ():
+                self.spill.load(layer, core, tile, word)
+            for core, tile in tiles:
+                self._emit(layer, core, tile, word, index, parts, pieces[core])
+            for core, tile in tiles if spilled and not layer.reduce else ():
+                self.stores.append((layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
+        banks = {core: context.out_bank[core] for core, _ in tiles}
+        for core in banks:
+            context.out_bank[core] ^= int(layer.spikes is not None)
+        return banks
+
+    def _store(self, name: str, core: int, tile: Tile, word: int, bank: int) -> None:
+        """Keep back the store of a tile's spikes."""
+        self.stores.append((name, partial(self.streams.store, name, core, tile, word, bank)))
+
+    def _flush(self) -> None:
+        """Emit the stores that were kept back so that loads come before them."""
+        for _, store in self.stores:
+            store()
+        self.stores.clear()
+
+    def residual(self, layer: IntSynapse, group: int, tile: Tile) -> dict[str, int]:
+        """Fields of the residual addresses; of a spilled stream the bank holds the tile alone."""
+        if not self.context.spilled(layer):
+            return super().residual(layer, group, tile)
+        return {"residual_in": int(not layer.opens), "residual_out": 1} | self.spill.fields()
+
+    def _emit(
+        self, layer: IntSynapse, core: int, tile: Tile, word: int, index: int, parts: Sequence[Chunk], piece: Piece
+    ) -> None:
+        """One SYNAPSE."""
+        context, last = self.context, index == len(parts) - 1
+        resident = (layer.name, 0) in self.loads.param_base
+        fields = synapse_fields(self.chip, self.network, layer, tile, parts[index], piece)
+        fields |= {
+            "gang": 1 << core, "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
+            "param_bank": 0 if resident else context.param_bank, "out_bank": context.out_bank[core],
+            "reduce_base": word * self.chip.blocks,
+        }  # fmt: skip
+        fields |= self.residual(layer, word, tile)
+        if len(parts) > 1 and self._sums_in_residual(layer):
+            fields |= self._sums(index, last)
+        if not last:
+            fields |= {"spike_out": 0, "reduce": 0, "neuron": neuron.NONE, "pool": 0}
+            fields |= {"residual_in": 0, "residual_out": 0} if fields["psum_out"] else {}
+        columns = context.carried(layer, word)
+        base = self.loads.param_base.get((layer.name, word), 0) if last or fields["psum_out"] else self.zeros
+        note: dict[str, Any] = {
+            "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
+            "positions": tile.stored(stored_width(layer)), "words": 1, "columns": tile.columns, "pitch": stored_width(layer),
+            "recording": layer.name,
+            "input_position": tile.input_position, "input_columns": tile.columns and tile.width,
+            "input_pitch": layer.shape.width, "core": core,
+            "fields": {"columns": columns, "param_base": base},
+        }  # fmt: skip
+        context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
+
+    def _sums(self, index: int, last: bool) -> Place:
+        """Fields by which partial sums pass through the residual bank: added as a residual, with zeros for parameters."""
+        steps = self.network.timesteps
+        return {
+            "psum_in": 0, "psum_out": 0, "residual_in": int(index > 0), "residual_out": int(not last), "residual_in_base": 0,
+            "residual_out_base": 0, "residual_position": steps * self.chip.blocks, "residual_step": self.chip.blocks,
+        }  # fmt: skip

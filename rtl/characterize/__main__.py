@@ -1,0 +1,164 @@
+"""Area, path and energy of units over grids of parameters, from gate-level simulation.
+
+    python -m rtl.characterize [--unit NAME ...] [--liberty FILE] [--out DIR] | --list | --report
+
+Results stand in ``OUT/LIBRARY.jsonl``, a line a point. A point is computed again only if its Verilog, its stimulus, the library or
+this flow has changed, so that a run goes on where the last one ended. ``--report`` fits the laws and writes ``OUT/LIBRARY.md``.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from archsim.contracts.common.errors import ArchsimError
+from rtl.build import UNITS, verilog
+from rtl.characterize import bench, energy, gates, grid, liberty
+from rtl.characterize.gates import Netlist
+from rtl.characterize.liberty import Power
+from rtl.characterize.report import report
+from rtl.characterize.stimuli import RATES, WINDOW, Stimulus
+from rtl.synthesis import cells, tools
+
+FLOW = (bench, energy, gates, liberty, cells, tools)
+"""Modules whose text is part of a point's key."""
+
+
+def key_of(code: str, stimulus: Stimulus, library: cells.Library) -> str:
+    """What a point depends on, as a short hash."""
+    levels = {name: value if isinstance(value, int) else list(value) for name, value in stimulus.levels.items()}
+    streams = {name: [list(offers), items] for name, (offers, items) in stimulus.streams.items()}
+    parts = [code, json.dumps([levels, streams, RATES, WINDOW]), library.text, json.dumps(tools.versions())]
+    parts += [Path(str(module.__file__)).read_text() for module in FLOW]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def characterise(unit: str, code: str, stimulus: Stimulus, power: Power) -> dict[str, Any]:
+    """Synthesis and simulation of one point: area in um2, path in ns, leakage in nW, and each window's counts and energies."""
+    with tempfile.TemporaryDirectory(prefix="characterize-") as name:
+        folder = Path(name)
+        found = cells.synthesise(code, unit, power.library, folder)
+        netlist = Netlist.read(unit, folder)
+        windows = gates.simulate(unit, netlist, power, stimulus, folder)
+    rows = []
+    for rate, window in zip(RATES, windows, strict=True):
+        energies = energy.energy_pj(netlist, power, window.toggles, WINDOW)
+        rows.append({
+            "rate": rate, "cycles": WINDOW, "counts": stimulus.counts(window.taken),
+            "pj": {kind: round(value, 1) for kind, value in energies.items()},
+        })  # fmt: skip
+    kept = {name: found[name] for name in ("area_um2", "cells", "flip_flops", "critical_path_ns")}
+    return kept | {"leakage_nw": round(energy.leakage_nw(netlist, power), 2), "windows": rows}
+
+
+def measure(units: Sequence[str], power: Power, path: Path, command: str) -> None:
+    """Bring the points of ``units`` in ``path`` up to date, one by one; each stands in the file when it is done."""
+    rows = {_place(row): row for row in read(path)}
+    todo = [(unit, point) for unit in units for point in grid.grid_of(unit).points()]
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("points"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("characterising", total=len(todo))
+        for unit, point in todo:
+            params = UNITS[unit].parameters({name: str(value) for name, value in point.items()})
+            code, stimulus = verilog(UNITS[unit].create(params), unit), grid.GRIDS[unit].stimulus(params)
+            row = {"unit": unit, "parameters": point, "key": key_of(code, stimulus, power.library)}
+            known = rows.get(_place(row), {}).get("key") == row["key"]
+            if not known:
+                rows[_place(row)] = (
+                    row | characterise(unit, code, stimulus, power) | {"tools": tools.versions(), "command": command}
+                )
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("".join(json.dumps(rows[place]) + "\n" for place in sorted(rows)))
+            print(f"{unit:16} {_text(point)} {'known' if known else 'measured'}", flush=True)
+            bar.advance(task)
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of a file of results; none if there is no such file. Raises ArchsimError for a line that is no row."""
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
+        try:
+            row = json.loads(line)
+            _place(row)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArchsimError(
+                f"{path}, line {number}: required a row of results, given something else; remove it"
+            ) from error
+        rows.append(row)
+    return rows
+
+
+def _place(row: dict[str, Any]) -> tuple[str, str]:
+    """Unit and parameters of a row, in an order that reads well."""
+    return row["unit"], re.sub(r"\d+", lambda match: f"{int(match[0]):06}", _text(row["parameters"]))
+
+
+def _text(point: dict[str, int]) -> str:
+    return " ".join(f"{name}={value}" for name, value in point.items())
+
+
+def _list() -> Iterator[str]:
+    for unit, entry in grid.GRIDS.items():
+        points = list(entry.points())
+        held = sum(entry.held_out(point) for point in points)
+        axes = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in entry.axes.items())
+        yield f"{unit:14} {len(points):3} points, {held} of them held out: {axes}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rtl.characterize", description="Energy and area of units at gate level."
+    )
+    parser.add_argument("--unit", metavar="NAME", nargs="+", default=[], help="only these units")
+    parser.add_argument(
+        "--liberty", metavar="FILE", type=Path, default=cells.LIBERTY, help="library (default %(default)s)"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, default=Path("reports/characterisation"), help="(default %(default)s)"
+    )
+    parser.add_argument("--list", action="store_true", help="list the units and their grids")
+    parser.add_argument(
+        "--report", action="store_true", help="only fit the laws to what has been measured, and write their table"
+    )
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(given)
+    path = options.out / f"{options.liberty.stem}.jsonl"
+    try:
+        for unit in options.unit:
+            grid.grid_of(unit)
+        if options.list:
+            print("\n".join(_list()))
+        elif options.report:
+            text = report(read(path), path.name)
+            path.with_suffix(".md").write_text(text)
+            print(text)
+        else:
+            power = Power(cells.Library(options.liberty))
+            measure(
+                options.unit or list(grid.GRIDS), power, path, shlex.join(["python", "-m", "rtl.characterize", *given])
+            )
+    except ArchsimError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The table of the laws: how far each is from what was held out, and its coefficients."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archsim.contracts.common.errors import ArchsimError
+from rtl.characterize import laws
+from rtl.characterize.grid import GRIDS, HELD_OUT_RATE
+from rtl.characterize.laws import Fit
+from rtl.characterize.stimuli import RATES, WINDOW
+
+
+def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
+    """Markdown from the rows of ``source``. Raises ArchsimError if there are none."""
+    if not rows:
+        raise ArchsimError(f"{source}: no results to report; measure with `python -m rtl.characterize`")
+    rates = ", ".join(map(str, RATES))
+    lines = [
+        "# Laws of energy and area", "",
+        f"Written by `python -m rtl.characterize --report` from {source}.", "",
+        f"* Energies are of netlists without wires, clock tree and glitches, in windows of {WINDOW} cycles; rates {rates}.",
+        "* Held out of the energy fits: at every rate the parameters that `rtl/characterize/grid.py` names,",
+        f"  and at every parameter the rate {HELD_OUT_RATE}. Errors are relative; the worst ones count.",
+        "* **The simulator does not use these laws**: its energy model keeps its table at 45 nm.", "",
+        "| unit | law | points fitted | held out | worst error in the fit | worst error held out | where | bound | holds |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    details: list[str] = []
+    for unit in GRIDS:
+        own = [row for row in rows if row["unit"] == unit]
+        points = len(list(GRIDS[unit].points()))
+        if len(own) < points:
+            lines.append(f"| {unit} | {len(own)} of {points} points measured: no law yet | | | | | | | |")
+            details += _points(unit, own) if own else []
+            continue
+        for name, fit in (("energy", laws.energy(unit, own)), ("area", laws.area(unit, own))):
+            lines.append(_row(unit, name, fit))
+            details += _coefficients(unit, name, fit)
+        details += _points(unit, own)
+    return "\n".join([*lines, "", *details])
+
+
+def _row(unit: str, name: str, fit: Fit) -> str:
+    error, bound, where = fit.worst
+    fitted = f"{fit.fitted} | {len(fit.errors)} | {fit.largest_fit_error:.1%}"
+    return f"| {unit} | {name} | {fitted} | {error:.1%} | {where} | {bound:.0%} | {'yes' if error <= bound else 'NO'} |"
+
+
+def _coefficients(unit: str, name: str, fit: Fit) -> list[str]:
+    unit_of = "pJ" if name == "energy" else "um2"
+    terms = [f"{value:.4g} {unit_of} x {text.replace(' ', ' x ')}" for text, value in fit.coefficients.items() if value]
+    return [f"* {unit}, {name}: {' + '.join(terms)}"]
+
+
+def _points(unit: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was measured: a line a point."""
+    names = list(GRIDS[unit].axes)
+    heads = [*names, "area um2", "flip-flops", "path ns", "leakage nW", *(f"pJ a cycle at {rate:g}" for rate in RATES)]
+    lines = ["", f"## {unit}", "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
+    for row in rows:
+        energies = [f"{sum(window['pj'].values()) / window['cycles']:.2f}" for window in row["windows"]]
+        figures = [
+            f"{row['area_um2']:.0f}",
+            str(row["flip_flops"]),
+            str(row["critical_path_ns"]),
+            f"{row['leakage_nw']:.1f}",
+        ]
+        lines.append(f"| {' | '.join([*(str(row['parameters'][name]) for name in names), *figures, *energies])} |")
+    return [*lines, ""]

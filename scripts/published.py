@@ -1,0 +1,151 @@
+"""Map and run every published size on every preset: cycles, images a second, seconds taken and peak memory, or why it is refused.
+
+    python -m scripts.published [--chip CHIP] [--family FAMILY] [--size SIZE] [--rate RATE] [--map]
+
+Spikes are SYNTHETIC: drawn at published firing rates where they are published (Spikingformer-8-512 and -8-768), else all at one
+ASSUMED rate. Weights are random. Each size on each chip is a process of its own, so that the peak of memory is its own; one that
+needs more than the limit ends and says so. What no chip runs is refused once, by layer and operator.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from archsim import simulate
+from archsim.account.formula import spike_maps
+from archsim.config import chip_names
+from archsim.contracts.common.errors import ArchsimError
+from archsim.summary import summarise
+from archsim.synthetic import read_rates
+from archsim.workload import SIZES
+from mapping.networks.weights import Shapes
+from mapping.operators import require_mapped
+
+RATES = Path(__file__).parents[1] / "workloads/rates"
+"""Published firing rates, a file a family."""
+
+HEAD_BITS, WIDE_HEAD_BITS = 10, 9
+"""Bits of the classifier's operand, and of that of 768 channels: with 12 its sums could pass the 24 bits of the accumulators."""
+
+
+def rates(family: str, size: str, rate: float) -> tuple[dict[str, float], str]:
+    """Firing rate 0..1 by map, and where it comes from: published, or ``rate`` for all."""
+    path = RATES / f"{family}.yaml"
+    try:
+        return read_rates(path, size), "published"
+    except (ArchsimError, OSError):
+        return dict.fromkeys(spike_maps(SIZES[family][size].network(Shapes())), rate), f"ASSUMED {rate:g}"
+
+
+def workload(folder: Path, family: str, size: str, given: dict[str, float], more: dict[str, Any] | None = None) -> Path:
+    """Write a workload file of a published size with these rates into a folder; ``more``: other keys."""
+    yaml, head = YAML(), WIDE_HEAD_BITS if "768" in size else HEAD_BITS
+    yaml.dump({size: {name: 100 * rate for name, rate in given.items()}}, folder / "rates.yaml")
+    document = {
+        "name": f"{family}_{size.replace('-', '_')}", "network": {"family": family, "size": size, "seed": 1},
+        "mode": "trace", "rates": "rates.yaml", "operand_bits": {"head": head}, **(more or {}),
+    }  # fmt: skip
+    yaml.dump(document, path := folder / "workload.yaml")
+    return path
+
+
+def measure(family: str, size: str, chip: str, rate: float, only_map: bool) -> dict[str, Any]:
+    """What a size does on a chip, or ``refused``; times in seconds, memory in GB: of this process."""
+    given, source = rates(family, size, rate)
+    row: dict[str, Any] = {"rates": source}
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        path = workload(Path(folder), family, size, given)
+        try:
+            if only_map:
+                mapped = simulate.load(path, chip)
+                row["instructions"] = sum(map(len, mapped.program.queues.values()))
+            else:
+                summary = summarise(simulate.run(path, chip))
+                row |= {key: summary[key] for key in ("cycles", "images_per_s", "utilization")}
+                row["energy_uj"] = summary["energy_uj"]["total"]
+        except ArchsimError as error:
+            row["refused"] = str(error)
+        except MemoryError:
+            row["refused"] = "memory: passes the limit"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return row | {"seconds": time.monotonic() - start, "peak_gb": peak}
+
+
+def rows(arguments: argparse.Namespace) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """(family, size, chip, what :func:`measure` gives) of all that was asked for."""
+    for family in [arguments.family] if arguments.family else SIZES:
+        for size in [arguments.size] if arguments.size else SIZES[family]:
+            try:
+                require_mapped(SIZES[family][size].network(Shapes()))
+            except ArchsimError as error:
+                yield family, size, "every chip", {"refused": str(error)}
+                continue
+            for chip in [arguments.chip] if arguments.chip else chip_names():
+                yield family, size, chip, _in_a_process(family, size, chip, arguments)
+
+
+def _in_a_process(family: str, size: str, chip: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, "-m", "scripts.published", "--one", "--family", family, "--size", size, "--chip", chip]
+    command += ["--rate", str(arguments.rate), "--limit", str(arguments.limit), *["--map"] * arguments.map]
+    try:
+        done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=60 * arguments.minutes)
+    except subprocess.TimeoutExpired:
+        return {"refused": f"time: not done within {arguments.minutes:g} minutes"}
+    except subprocess.CalledProcessError as error:
+        return {"refused": f"memory: the process ended with status {error.returncode} (limit {arguments.limit:g} GB)"}
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def text(family: str, size: str, chip: str, row: dict[str, Any]) -> str:
+    """A line of the table."""
+    start = f"{family:<25} {size:<22} {chip:<16} "
+    taken = f"{row['seconds']:8.0f} {row['peak_gb']:6.2f} " if "seconds" in row else f"{'-':>8} {'-':>6} "
+    if "refused" in row:
+        return f"{start}{taken}refused: {row['refused']}"
+    if "instructions" in row:
+        return f"{start}{taken}maps: {row['instructions']:,} instructions"
+    figures = (
+        f"{row['cycles']:>14,} {row['images_per_s']:>10,.3f} {row['utilization']:>6.1%} {row['energy_uj'] / 1000:>9.3f}"
+    )
+    return f"{start}{taken}{figures}  {row['rates']}"
+
+
+def main() -> None:
+    """Print a line for every size and chip as it is done."""
+    parser = argparse.ArgumentParser(description="Map and run every published size on every preset.")
+    parser.add_argument("--chip", help="one preset or chip file (default: every preset)")
+    parser.add_argument("--family", choices=SIZES, help="one family")
+    parser.add_argument("--size", help="one size (with --family)")
+    parser.add_argument("--rate", type=float, default=0.1, help="rate 0..1 that is assumed where none is published")
+    parser.add_argument("--map", action="store_true", help="only map, do not run")
+    parser.add_argument("--limit", type=float, default=8, help="GB of memory of a process")
+    parser.add_argument("--minutes", type=float, default=30, help="minutes of a process")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        resource.setrlimit(resource.RLIMIT_DATA, (int(arguments.limit * 1e9),) * 2)
+        found = measure(arguments.family, arguments.size, arguments.chip, arguments.rate, arguments.map)
+        print(json.dumps(found))
+        return
+    print("SYNTHETIC spikes and random weights; one image")
+    print(
+        f"{'family':<25} {'size':<22} {'chip':<16} {'seconds':>8} {'GB':>6} {'cycles':>14} {'images/s':>10} {'used':>6} "
+        f"{'mJ':>9}  rates"
+    )
+    for row in rows(arguments):
+        print(text(*row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Do the scripts about published sizes say what a size does, on a tiny size in their place?"""
+
+import argparse
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from archsim import simulate
+from archsim.workload import SIZES
+from mapping.ir import Map
+from mapping.networks import spikformer, spikingformer
+from scripts import bandwidth, compare, published
+
+STAGES = ("block0", "block1", "block2", "block3", "block4")
+
+
+@pytest.fixture(autouse=True)
+def _tiny(monkeypatch):
+    """A size of 32 channels, one block and 8 x 8 pixels."""
+    own = spikingformer._published("tiny", 8, STAGES, 3, 32, 1, 2, 10)
+    other = spikformer.Spikformer("tiny", Map(8, 8, 3), (4, 8, 16), (False, False, True, True), 32, 1, 2, 10)
+    for family, size in (("spikingformer", own), ("spikformer", other)):
+        monkeypatch.setitem(SIZES, family, {**SIZES[family], "tiny": size})
+
+
+def test_a_size_that_runs(tmp_path):
+    row = published.measure("spikingformer", "tiny", "small", 0.1, False)
+    given, source = published.rates("spikingformer", "tiny", 0.1)
+    assert source == row["rates"] == "ASSUMED 0.1" and set(given.values()) == {0.1}
+    result = simulate.run(published.workload(tmp_path, "spikingformer", "tiny", given), "small")
+    assert row["cycles"] == result.images[0].cycles and row["peak_gb"] > 0.05
+    assert result.spikes == "SYNTHETIC spikes, drawn independently"
+    line = published.text("spikingformer", "tiny", "small", row)
+    assert f"{row['cycles']:,}" in line and line.endswith("ASSUMED 0.1")
+
+
+def test_published_rates_are_taken_where_there_are_some():
+    given, source = published.rates("spikingformer", "8-512", 0.1)
+    assert source == "published" and given["block.0.attn.q_lif"] == pytest.approx(0.1723)
+
+
+def test_a_size_that_only_maps():
+    row = published.measure("spikformer", "tiny", "small", 0.1, True)
+    assert "maps: " in published.text("spikformer", "tiny", "small", row) and row["instructions"] > 100
+
+
+def test_what_no_chip_runs_is_refused_once_by_layer_and_operator():
+    arguments = argparse.Namespace(family="spiking_mlp", size="mlp-s", chip=None)
+    ((family, size, chip, row),) = published.rows(arguments)
+    assert (family, size, chip) == ("spiking_mlp", "mlp-s", "every chip")
+    assert "layer 'token_mix.0.norm': not mapped yet: a norm" in published.text(family, size, chip, row)
+
+
+def test_independent_spikes_are_drawn_as_ever(tmp_path):
+    """Column by column, 16 random bits a spike."""
+    given, _ = published.rates("spikingformer", "tiny", 0.1)
+    mapped = simulate.load(published.workload(tmp_path, "spikingformer", "tiny", given), "small")
+    shape = mapped.program.notes["tensors"]["patch_embed.block1_lif"]
+    draws, threshold = np.random.default_rng([1, 1, 0]), round(0.1 * 65536)
+    assert list(mapped.program.notes["tensors"])[0] == "patch_embed.block1_lif" and shape["channels"] == 4
+    size = (64, 4, 1, 1)
+    expected = sum((draws.integers(0, 65536, size, np.uint16) < threshold) * (1 << column) for column in range(4))
+    assert (mapped.words(0)["patch_embed.block1_lif"] == expected).all()
+
+
+def test_clustered_spikes_are_another_draw_of_the_same_rates(tmp_path):
+    given, _ = published.rates("spikingformer", "tiny", 0.2)
+    like = {"spikes_like": str(compare.ARTEFACTS / "spikingformer_digits")}
+    path = published.workload(tmp_path, "spikingformer", "tiny", given, like)
+    first, again = simulate.run(path, "small"), simulate.run(path, "small")
+    assert first.spikes.endswith("as in spikingformer_digits")
+    assert (first.images[0].records == again.images[0].records).all()
+    assert first.images[0].cycles != published.measure("spikingformer", "tiny", "small", 0.2, False)["cycles"]
+
+
+def test_a_wider_bus_takes_no_longer(tmp_path):
+    """The causes of a width, additions among them, add up to all slots."""
+    given, _ = published.rates("spikingformer", "tiny", 0.2)
+    found = bandwidth.sweep(published.workload(tmp_path, "spikingformer", "tiny", given), "small", [4, 16])
+    assert found[4]["cycles"] > found[16]["cycles"]
+    lines = bandwidth.table(found)
+    first = next(number for number, line in enumerate(lines) if line.startswith("additions done"))
+    for column in (0, 1):
+        shares = [float(line.split("%")[column].split()[-1]) for line in lines[first:]]
+        assert sum(shares) == pytest.approx(100, abs=0.1)
+
+
+def test_comparison(tmp_path, monkeypatch, capsys):
+    """A verdict that differs between the draws is undecided; every group of the energy is in the total."""
+    monkeypatch.setattr(
+        "sys.argv",
+        ["compare", "--size", "tiny", "--chip", "small", "--rates", "0.1", "--figure", str(tmp_path / "figure.svg")],
+    )
+    compare.main()
+    printed = capsys.readouterr().out
+    assert "SYNTHETIC" in printed and "Spikformer ASSUMED 0.1: Spikingformer takes" in printed
+    assert "<svg" in (tmp_path / "figure.svg").read_text()
+    own = compare.Row("spikingformer", "published", "independent", 1.0, {"adders": 2.0}, 10, "a", 0.0)
+    other = replace(own, family="spikformer", rates="ASSUMED 0.1", formula_mj=2.0, groups_mj={"adders": 2.5}, bound="b")
+    rows = [own, replace(own, drawn="clustered"), other, replace(other, drawn="clustered")]
+    assert compare.verdicts(rows) == [
+        "Spikformer ASSUMED 0.1: Spikingformer takes 50.0% less by the formulas; energy on the chip 20.0% less (independent) / "
+        "20.0% less (clustered); cycles 0.0% more (independent) / 0.0% more (clustered)"
+    ]
+    rows[3] = replace(rows[3], groups_mj={"adders": 1.5}, bound="c")
+    assert [line.split(": ")[1] for line in compare.verdicts(rows)[1:]] == [
+        "which of the two takes less energy", "what Spikformer loses most to"
+    ]  # fmt: skip
