@@ -43,10 +43,10 @@ THREE = chip_of(
 FOUR = chip_of(
     "four", lanes=4, columns=16, neurons=4, membrane_bits=12, attention_rows=256, count_rows=512, count_bits=5
 )
-WIDE = chip_of("wide", lanes=2, columns=32, neurons=16, attention_rows=256, count_rows=2048, count_bits=6)
+WIDE = chip_of("wide", lanes=4, columns=64, neurons=64, attention_rows=256, count_rows=2048, count_bits=6)
 CHIPS = [pytest.param(chip, id=chip.name) for chip in (ONE, LEAST, ODD, THREE, FOUR, WIDE)]
 """One lane; one neuron and counts of 2 bits; a single block, M no power of two, a count memory that does not end with a block;
-counts wider than the sums; two lanes and words of 32 channels."""
+counts wider than the sums; four lanes; words of 64 channels, all neurons at once."""
 
 
 def check(chip, instructions, memory, posts=()):

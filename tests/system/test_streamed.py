@@ -39,13 +39,18 @@ def workload(request, workload_file):
     return simulate.load(workload_file, load_chip(preset).replace(**changes, queue_rows=64))
 
 
-def test_every_spike_membrane_and_logit_equals_the_reference(workload):
+def equals_the_reference(workload, images):
+    """Every spike, membrane and logit of a streamed program's first images."""
     assert workload.program.notes["streamed"]
     pixels = workload.trained.normalised()
-    for number in range(3):
+    for number in range(images):
         image, capture = simulate.run_image(workload, pixels[number], number, record=True)
         check = simulate.compare(workload, pixels[number], capture, image.logits)
         assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+
+
+def test_every_spike_membrane_and_logit_equals_the_reference(workload):
+    equals_the_reference(workload, 3)
 
 
 def test_fast_equals_stepped(workload):
@@ -98,12 +103,7 @@ def test_the_residual_stream_goes_through_dram_where_it_does_not_fit(workload):
 def test_sums_of_spike_maps_go_through_dram(preset, changes):
     """A core's share of the 6 maps of the last sum: 16 tokens x 4 steps x 6 = 384 rows of a word; with lanes and two cores 48."""
     workload = simulate.load(WORKLOADS / "spikformer.yaml", load_chip(preset).replace(**changes, queue_rows=64))
-    assert workload.program.notes["streamed"]
-    pixels = workload.trained.normalised()
-    for number in range(2):
-        image, capture = simulate.run_image(workload, pixels[number], number, record=True)
-        check = simulate.compare(workload, pixels[number], capture, image.logits)
-        assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    equals_the_reference(workload, 2)
     same(workload, 0)
 
 
