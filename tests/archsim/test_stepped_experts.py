@@ -172,6 +172,13 @@ def test_distances_of_slots():
     assert contract.slot_rows(5, *contract.slot_shifts(48)) == 240
 
 
+def test_the_range_of_distances():
+    assert [contract.slot_rows(1, *contract.slot_shifts(rows)) for rows in (1, 1 << 14)] == [1, 1 << 14]
+    for rows in (0, (1 << 14) + 1):
+        with pytest.raises(ArchsimError, match=f"required 1..16384 rows between slots, given {rows}"):
+            contract.slot_shifts(rows)
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
