@@ -20,7 +20,7 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
 from archsim.contracts.sequencer import ATTENTION
 from archsim.simulate import write_image
-from cosim.machine import LEAST_BEATS, Machine
+from cosim.machine import Machine
 from cosim.run import Bench
 from mapping import reference
 from mapping.context import Limits
@@ -37,6 +37,9 @@ SPLIT = {
     "residual_rows": (1, 2, 4), "psum_rows": (1, 2, 4), "attention_rows": (1, 2, 4), "count_rows": (1, 2, 4, 8),
 }  # fmt: skip
 """Memories of which the mapper sees a part, and by what they are divided."""
+
+ROOM = 1 << 17
+"""Bytes of DRAM of the pool's systems, for data and instructions of all programs."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ def cases(draw, chips: list[ChipParams]) -> Case:
 @cache
 def machine(chip: ChipParams) -> Machine:
     """The hardware of a chip."""
-    return Machine(chip, 1, BUILD)
+    return Machine(chip, ROOM, BUILD)
 
 
 def check(case: Case, tally: Counter[str]) -> None:
@@ -164,8 +167,7 @@ def check(case: Case, tally: Counter[str]) -> None:
     except ArchsimError:
         tally["refused"] += 1
         reject()
-    room = LEAST_BEATS * program.chip.dram_bus_bytes
-    assert len(program.dram) <= room, f"{len(program.dram)} bytes of DRAM, {room} in the pool's systems"
+    assert len(program.dram) <= ROOM, f"{len(program.dram)} bytes of DRAM, {ROOM} in the pool's systems"
     bench, dram = Bench(program, BUILD, machine=machine(program.chip)), program.dram.copy()
     shape = network.maps[IMAGE]
     pixels = np.random.default_rng(case.seed).uniform(-1, 1, (shape.channels, shape.height, shape.width))
