@@ -94,7 +94,8 @@ class Run(NamedTuple):
         maps: rows of all maps, uint64 [rows, L], written as instructions write them.
         trace: likewise, rows to store instead of computed ones; [0, L]: compute.
         cycles: int64 [instructions], written for those whose time depends on spikes.
-        counters: int64 [instructions, COUNTERS], likewise.
+        static: int64 [instructions, COUNTERS], what follows from the fields alone.
+        counters: int64 [instructions, COUNTERS], that and what spikes add, written for the same ones.
         progress: tasks that each thread has done, int64 [threads, 8]: a line of the cache each.
     """
 
@@ -103,6 +104,7 @@ class Run(NamedTuple):
     maps: NDArray[np.uint64]
     trace: NDArray[np.uint64]
     cycles: NDArray[np.int64]
+    static: NDArray[np.int64]
     counters: NDArray[np.int64]
     progress: NDArray[np.int64]
 
@@ -194,6 +196,8 @@ def run_tasks(tasks, tables, run, work, thread):
             if spins % SPINS == 0:
                 yield_processor()
         number, opcode, entry = tasks.number[task], tasks.opcode[task], tasks.entry[task]
+        if opcode != LOAD and opcode != STORE and opcode != COPY:
+            copy(run.counters[number], run.static[number])
         if opcode == SYNAPSE:
             work_synapse(tables.synapses[entry], number, tasks.engine[task] - CORE0, tables, run, work)
         elif opcode == LOAD:

@@ -56,8 +56,11 @@ def njit(function: Any) -> Any:
 
 
 def kernel(function: Any) -> Any:
-    """As :func:`njit`, for functions that make no arrays: they count no references, which costs more than short loops do."""
-    return numba_njit(cache=True, nogil=True, _nrt=False)(function)
+    """As :func:`njit`, for functions that make no arrays: they count no references, which costs more than short loops do.
+
+    They become part of the kernel that calls them: a call would pass every field of every array on the stack.
+    """
+    return numba_njit(cache=True, nogil=True, _nrt=False, forceinline=True)(function)
 
 
 def table(fields: Iterable[Field], count: int) -> NDArray[np.void]:

@@ -21,7 +21,7 @@ from archsim.execute import Run, run_tasks
 from archsim.prepare import THREADS, Prepared, Queues
 from archsim.results import COUNTERS, RECORD
 from archsim.tensors import Capture
-from archsim.timing import WAITS, highest_semaphore, post_places, times
+from archsim.timing import WAITS, fill, highest_semaphore, post_places, times
 from archsim.units import attention, core, dma, experts, multicast
 from archsim.units.sram import Memories
 from archsim.vectors import LINE
@@ -111,16 +111,10 @@ class Simulation:
         heads = program.heads
         found, *semaphores = times(heads, program.order, cycles, WAITS)
         self._check_semaphores(program, *semaphores)
-        table = np.zeros((len(cycles), len(RECORD)), np.int64)
-        engines = np.repeat(np.arange(len(heads.first) - 1), np.diff(heads.first))
-        table[:, 0], table[:, 1] = engines, np.arange(len(cycles)) - heads.first[engines]
-        table[:, 2], table[:, 3] = heads.opcode, program.layers
-        own = np.where(engines >= sequencer.CORE0, 1 << np.maximum(engines - sequencer.CORE0, 0), 0)
-        table[:, 4] = np.where(heads.opcode == sequencer.SYNAPSE, heads.gang, own)
-        table[:, 5:9] = np.stack(found, axis=1)
-        table[:, 9:] = counters
-        records = table.view(RECORD)[:, 0]
-        return records[np.lexsort((engines, found.start))]
+        table = np.empty((len(cycles), len(RECORD)), np.int64)
+        # Instructions stand queue behind queue, so that those that start together keep the order of their engines.
+        fill(np.argsort(found.start, kind="stable"), program.identity, found, counters, table)
+        return table.view(RECORD)[:, 0]
 
     def _check_semaphores(
         self,
@@ -143,7 +137,7 @@ class Simulation:
 
     def _drive(self, program: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Run all instructions by the compiled driver, on two threads if there are two processors; cycles and counters."""
-        cycles, counters, maps = program.cycles.copy(), program.counters.copy(), self.capture.rows
+        cycles, counters, maps = program.cycles.copy(), program.counters, self.capture.rows
         if self.latencies is not None:
             for number in range(*program.heads.first[sequencer.DMA : sequencer.DMA + 2]):
                 fields = program.places[number][2]
@@ -151,7 +145,7 @@ class Simulation:
                     cycles[number] = dma.account(fields, self.chip, self._latencies(fields))[0]
         trace, sizes = self.capture.trace_rows, dma.Sizes.of(self.chip)
         progress = np.zeros((THREADS, LINE), np.int64)
-        run = Run(sizes, self.memories.stack, maps, trace, cycles, counters, progress)
+        run = Run(sizes, self.memories.stack, maps, trace, cycles, program.static, counters, progress)
         threads = min(THREADS, self.chip.cores, len(os.sched_getaffinity(0)))
         first, *rest = program.tasks[threads]
         with ThreadPoolExecutor(1) as pool:

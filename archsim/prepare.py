@@ -15,7 +15,7 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.ownership import Bank, banks, fetched_half
 from archsim.execute import PLACE, Tables, Task, Work
 from archsim.hazards import needs, touched
-from archsim.results import COUNTERS, Recording
+from archsim.results import COUNTERS, IDENTITY, Recording
 from archsim.timing import Heads, conflict, serial_order
 from archsim.units import attention, core, dma, multicast
 
@@ -47,7 +47,7 @@ class Prepared:
         places: every instruction, queue behind queue.
         heads: their headers.
         order: a serial order, numbers of instructions int64.
-        layers: layer number of each.
+        identity: int64 [instructions, 5]: the fields IDENTITY of their records.
         compiled: whether the driver knows all opcodes.
         maps: shape of each map, and its first row.
     """
@@ -70,12 +70,21 @@ class Prepared:
             )
             raise ArchsimError(f"program: deadlock, these queues wait for semaphores that nobody posts: {places}")
         self.notes = [notes["instructions"][str(engine)][index] for engine, index, _ in self.places]
-        self.layers = np.array([note["layer"] for note in self.notes], np.int64)
+        self.identity = self._identity()
         self.compiled = all(fields["opcode"] in KINDS for _, _, fields in self.places)
         self.owned = _owned(self.places, chip.queue_rows)
         self.maps = _maps(notes)
         if self.compiled:
             self._compile(notes)
+
+    def _identity(self) -> NDArray[np.int64]:
+        """The first fields of each instruction's record."""
+        rows = np.zeros((len(self.places), len(IDENTITY)), np.int64)
+        for row, (engine, index, fields), note in zip(rows, self.places, self.notes, strict=True):
+            own = 1 << (engine - sequencer.CORE0) if engine >= sequencer.CORE0 else 0
+            cores = fields["gang"] if fields["opcode"] == sequencer.SYNAPSE else own
+            row[:] = engine, index, fields["opcode"], note["layer"], cores
+        return rows
 
     def conflicts(self, records: NDArray[np.void]) -> bool:
         """Whether two instructions of a run owned one bank at the same time."""
@@ -100,7 +109,8 @@ class Prepared:
                 written[number] = _place(head, note, notes["tensors"], self.maps[note["tensor"]])
         transfers, copies, synapses, planes, attends = tables
         self.tables = Tables(transfers, copies, synapses, planes, attends, written)
-        self.cycles, self.counters = self._static()
+        self.cycles, self.static = self._static()
+        self.counters = self.static.copy()
         self.work = self._scratch()
         self.tasks = {threads: self._tasks(threads) for threads in (1, THREADS)}
 

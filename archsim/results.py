@@ -80,13 +80,10 @@ COUNT = namedtuple("Count", [counter.name for counter in COUNTERS])(*range(len(C
 NOT_WAITING, WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_CORE, WAIT_EXPERTS = range(6)
 """``waited_for``: the kind of engine whose semaphore (or gang member) let the instruction start last."""
 
-RECORD = np.dtype(
-    [
-        (name, np.int64)
-        for name in ("engine", "index", "opcode", "layer", "cores", "ready", "start", "end", "waited_for")
-    ]
-    + [(counter.name, np.int64) for counter in COUNTERS]
-)
+IDENTITY, TIMES = ("engine", "index", "opcode", "layer", "cores"), ("ready", "start", "end", "waited_for")
+"""Fields of a record that are the same in every run, and those that the event simulation finds."""
+
+RECORD = np.dtype([(name, np.int64) for name in (*IDENTITY, *TIMES, *(counter.name for counter in COUNTERS))])
 """One instruction: engine and index in its queue, opcode, layer number (see Program.notes["layers"]), bit mask of the cores
 that it occupied, cycle in which its queue was ready for it, start, end, and its counters. A gang's instruction stands once per
 member; ``words``, ``empty_words`` and ``spike_reads`` stand in the leader's record only, whose fetch and encoder all share."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts import sequencer
-from archsim.jit import lowest_bit, njit
+from archsim.jit import copy, lowest_bit, njit
 from archsim.results import (
     NOT_WAITING,
     WAIT_ATTENTION,
@@ -198,6 +198,18 @@ def times(heads, order, cycles, waits):
                 posts[places[member, consumer] + came[member, consumer]] = end[own]
                 came[member, consumer] += 1
     return Times(ready, start, end, waited), posts, takes, came, taken
+
+
+@njit
+def fill(order, identity, times, counters, table):
+    """Records as rows of int64 in ``order``: IDENTITY, TIMES and counters of each instruction."""
+    first, last = identity.shape[1], identity.shape[1] + len(times)
+    for place in range(len(order)):
+        number, row = order[place], table[place]
+        copy(row[:first], identity[number])
+        row[first], row[first + 1] = times.ready[number], times.start[number]
+        row[first + 2], row[first + 3] = times.end[number], times.waited[number]
+        copy(row[last:], counters[number])
 
 
 @njit

@@ -13,13 +13,19 @@ WIDTH = 64
 BLOCK = 255
 """Rows that a sum of 16 bits certainly holds: 255 x -128 is above -2**15."""
 
-_I8, _I64 = ir.IntType(8), ir.IntType(64)
+_I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
 
 
 def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any = None) -> Any:
     """Address of element ``index`` of a contiguous array."""
     data = context.make_array(kind)(context, builder, array).data
     return data if index is None else builder.gep(data, [index])
+
+
+def _splat(builder: Any, value: Any, vector: Any) -> Any:
+    """A vector of a scalar in every place."""
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(_I32, vector.count), None))
 
 
 @intrinsic
@@ -59,6 +65,37 @@ def pack(typing_context, flags):  # type: ignore[no-untyped-def]
         return builder.bitcast(builder.icmp_unsigned("!=", values, ir.Constant(vector, None)), _I64)
 
     return types.uint64(flags), generate
+
+
+BYTE = 8
+"""Bits of which :func:`list_bits` looks up the places at once: it writes so many entries, whatever they are worth."""
+
+_PLACES = [[place for place in range(BYTE) if byte >> place & 1] for byte in range(1 << BYTE)]
+
+
+@intrinsic
+def list_bits(typing_context, rows, end, bits, row):  # type: ignore[no-untyped-def]
+    """Write ``row`` + i for each set bit i of a uint64 to the int32 array ``rows`` from ``end`` on; returns the end.
+
+    A table has the places of the bits of every byte, so there is no branch that depends on the bits. Up to BYTE - 1 elements behind
+    the end are overwritten.
+    """
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        places = ir.VectorType(_I32, BYTE)
+        entries = [ir.Constant(places, entry + [0] * (BYTE - len(entry))) for entry in _PLACES]
+        table = cgutils.global_constant(builder.module, "places_of_bits", ir.Constant(ir.ArrayType(places, 1 << BYTE), entries))
+        _, end, bits, row = arguments
+        for shift in range(0, 64, BYTE):
+            byte = builder.and_(builder.lshr(bits, _I64(shift)), _I64((1 << BYTE) - 1))
+            first = builder.add(builder.trunc(row, _I32), _I32(shift))
+            listed = builder.add(builder.load(builder.gep(table, [_I64(0), byte])), _splat(builder, first, places))
+            before = builder.ctpop(builder.and_(bits, _I64((1 << shift) - 1)))
+            place = _pointer(context, builder, signature.args[0], arguments[0], builder.add(end, before))
+            builder.store(listed, builder.bitcast(place, places.as_pointer())).align = 4
+        return builder.add(end, builder.ctpop(bits))
+
+    return types.int64(rows, types.int64, types.uint64, types.int64), generate
 
 
 @intrinsic

@@ -84,6 +84,8 @@ def param_rows(chip: ChipParams, layer: IntSynapse, word: int) -> NDArray[np.uin
 
 def image_rows(image: NDArray[np.int64], planes: int) -> NDArray[np.uint8]:
     """Bit planes of a quantised image [positions, channels], the sign plane first: uint8 [positions x planes, bytes]."""
-    order = np.arange(planes - 1, -1, -1)
-    bits = ((image[:, None, :] >> order[None, :, None]) & 1).astype(np.uint8)
-    return np.packbits(bits.reshape(-1, image.shape[1]), axis=1, bitorder="little")
+    order, bits = np.arange(planes - 1, -1, -1, dtype=np.int32), image.astype(np.int32)
+    rows = np.zeros((len(image), planes, -(-image.shape[1] // 8)), np.uint8)
+    for channel in range(image.shape[1]):
+        rows[:, :, channel // 8] |= ((bits[:, channel, None] >> order & 1) << channel % 8).astype(np.uint8)
+    return rows.reshape(-1, rows.shape[2])

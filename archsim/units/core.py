@@ -18,6 +18,7 @@ from archsim.units.spike_fetch import clip, fetch_slice
 from archsim.units.spike_writer import output_row, pooled, store
 from archsim.units.sram import CoreMemory
 from archsim.units.synapse_array import add_weights
+from archsim.vectors import BYTE
 
 FIRST_ADD, PLANES_OVERHEAD = contract.FIRST_ADD, contract.PLANES_OVERHEAD
 group_end = njit(contract.group_end)
@@ -42,7 +43,7 @@ class Scratch(NamedTuple):
     """State of a SYNAPSE kernel.
 
     Attributes:
-        rows: weight rows of the events of a slice, int32 [L, events].
+        rows: weight rows of the events of a slice, int32 [L, events + BYTE].
         ends: how many of them, int64 [L].
         sums: accumulators, int32 [L, M].
         columns, lines: of the pool, uint64 [steps x blocks, 1] and [steps x blocks, pooled width] at least.
@@ -60,7 +61,7 @@ class Scratch(NamedTuple):
     def empty(cls, chip: ChipParams, events: int, entries: int, width: int, recording: Recording) -> "Scratch":
         """For instructions of at most ``events`` a slice and lane, and pools of ``entries`` granules and ``width`` columns."""
         return cls(
-            np.zeros((chip.lanes, events), np.int32), np.zeros(chip.lanes, np.int64),
+            np.zeros((chip.lanes, events + BYTE), np.int32), np.zeros(chip.lanes, np.int64),
             np.zeros((chip.lanes, chip.columns), np.int32), np.zeros((entries, 1), np.uint64),
             np.zeros((entries, width), np.uint64), NeuronScratch.empty(chip.columns, *recording),
         )  # fmt: skip

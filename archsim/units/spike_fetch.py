@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from archsim.contracts import spike_fetch
 from archsim.handshake import taken, waits
-from archsim.jit import entry, kernel, lowest_bit, njit, popcount
+from archsim.jit import entry, kernel, njit, popcount
 from archsim.units.event_encoder import word_cycles
+from archsim.vectors import list_bits
 
 clip = njit(spike_fetch.clip)
 """First tap and end tap of a window, from the contract."""
@@ -71,42 +72,63 @@ def window_words(f, spikes, word_bits, origin, top, bottom, left, right, index, 
 
 
 @kernel
+def count_words(f, origin, window, shift, spikes, lanes):
+    """Words of one (position, slice): their cycles, how many are empty, their events and lane events."""
+    top, bottom, left, right = window
+    # Copies: the compiler does not know that the rows are stored elsewhere than the fields.
+    words, y_stride, x_stride = f.words, f.y_stride, f.x_stride
+    cycles, empty, events, lane_events = 0, 0, 0, 0
+    for dy in range(top, bottom):
+        for dx in range(left, right):
+            base = origin + dy * y_stride + dx * x_stride
+            for word in range(words):
+                union, address = np.uint64(0), (base + word) & ADDRESS_MASK
+                for lane in range(lanes):
+                    bits = spikes[address, lane]
+                    union |= bits
+                    lane_events += popcount(bits)
+                count = popcount(union)
+                cycles += word_cycles(count, shift)
+                events += count
+                empty += count == 0
+                shift = 0
+    return cycles, empty, events, lane_events
+
+
+@kernel
+def list_events(f, origin, window, spikes, lane, columns, rows):
+    """Weight rows of a lane's events in one (position, slice) into ``rows``; returns how many."""
+    top, bottom, left, right = window
+    words, y_stride, x_stride, kernel_width = f.words, f.y_stride, f.x_stride, f.kernel_width
+    weight_base, tap_rows, end = f.weight_base, f.tap_rows, 0
+    for dy in range(top, bottom):
+        for dx in range(left, right):
+            base = origin + dy * y_stride + dx * x_stride
+            row = weight_base + (dy * kernel_width + dx) * tap_rows
+            for word in range(words):
+                bits = spikes[(base + word) & ADDRESS_MASK, lane]
+                if bits:
+                    end = list_bits(rows, end, bits, row)
+                row += columns
+    return end
+
+
+@kernel
 def fetch_slice(f, origin, window, index, spikes, columns, scratch, compute):
     """Words of one (position, slice): their cycles, how many, how many are empty, their events and lane events.
 
     With ``compute`` the weight rows of the events of each lane go to ``scratch`` (that of the core).
     """
     top, bottom, left, right = window
-    rows, ends, lanes, shift = scratch.rows, scratch.ends, spikes.shape[1], 1 if f.planes and index > 0 else 0
-    # Copies: the compiler does not know that the rows are stored elsewhere than the fields.
-    words, y_stride, x_stride, kernel_width = f.words, f.y_stride, f.x_stride, f.kernel_width
-    weight_base, tap_rows, start = f.weight_base, f.tap_rows, origin + index * f.slice_stride
-    cycles, empty, events, lane_events = 0, 0, 0, 0
-    ends[:] = 0
-    for dy in range(top, bottom):
-        for dx in range(left, right):
-            base = start + dy * y_stride + dx * x_stride
-            row = weight_base + (dy * kernel_width + dx) * tap_rows
-            for word in range(words):
-                union, address = np.uint64(0), np.uint64((base + word) & ADDRESS_MASK)
-                for lane in range(lanes):
-                    bits = spikes[address, lane]
-                    union |= bits
-                    lane_events += popcount(bits)
-                    if compute:
-                        end = ends[lane]
-                        while bits:
-                            rows[lane, end] = row + lowest_bit(bits)
-                            bits &= bits - np.uint64(1)
-                            end += 1
-                        ends[lane] = end
-                count = popcount(union)
-                cycles += word_cycles(count, shift)
-                events += count
-                empty += count == 0
-                shift = 0
-                row += columns
-    return cycles, (bottom - top) * (right - left) * words, empty, events, lane_events
+    lanes, start, shift = spikes.shape[1], origin + index * f.slice_stride, 1 if f.planes and index > 0 else 0
+    if lanes == 1:  # a constant, for which the loop over lanes falls away
+        cycles, empty, events, lane_events = count_words(f, start, window, shift, spikes, 1)
+    else:
+        cycles, empty, events, lane_events = count_words(f, start, window, shift, spikes, lanes)
+    if compute:
+        for lane in range(lanes):
+            scratch.ends[lane] = list_events(f, start, window, spikes, lane, columns, scratch.rows[lane])
+    return cycles, (bottom - top) * (right - left) * f.words, empty, events, lane_events
 
 
 @njit

@@ -1,13 +1,37 @@
-"""Do the kernels' own operations equal plain NumPy: weight rows in registers, bits of DRAM rows?"""
+"""Do the kernels' own operations equal plain NumPy: lists of events, weight rows in registers, bits of DRAM rows?"""
 
 import numpy as np
 import pytest
 
 from archsim.config import load_chip
+from archsim.jit import njit
 from archsim.results import Recording
 from archsim.units.core import Scratch
 from archsim.units.dma import bits_at, put_bits
 from archsim.units.synapse_array import add_weights
+from archsim.vectors import BYTE, list_bits
+
+
+@njit
+def listed(words, row, rows):
+    end = 0
+    for word in words:
+        end = list_bits(rows, end, word, row)
+    return end
+
+
+@pytest.mark.parametrize("row", [0, 4096, (1 << 31) - 64])
+def test_set_bits_are_listed(row):
+    """Of every byte in every place, of words without a bit and with all, of random ones."""
+    rng = np.random.default_rng(row)
+    bytes_in_place = np.arange(256, dtype=np.uint64)[:, None] << np.arange(0, 64, 8, dtype=np.uint64)
+    noise = rng.integers(0, 1 << 64, 99, np.uint64) & rng.integers(0, 1 << 64, 99, np.uint64)
+    words = np.concatenate([bytes_in_place.ravel(), np.array([0, (1 << 64) - 1], np.uint64), noise])
+    expected = np.nonzero(np.unpackbits(words.view(np.uint8), bitorder="little").reshape(-1, 64))[1] + row
+    rows = np.full(len(expected) + BYTE, -1, np.int32)
+    assert listed(words, row, rows) == len(expected)
+    assert rows[: len(expected)].tolist() == expected.tolist()
+    assert rows[-1] == -1  # of what is written behind the end, the last BYTE - 1 elements at most
 
 
 @pytest.mark.parametrize("columns", [16, 64])
