@@ -1,6 +1,7 @@
 """Are configuration files read as written, and all their errors found, with file, line and column?"""
 
 import json
+from dataclasses import MISSING, fields
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from archsim.config import ChipConfig, chip_names, json_schema, load_chip, load_workload, read_chip
 from archsim.config.yaml_source import parse_yaml
+from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 
 SMALL = files("archsim.presets").joinpath("small.yaml").read_text(encoding="utf-8")
@@ -102,6 +104,13 @@ def test_presets_hold_the_digits_network(name):
     assert chip.residual_rows >= 16 * 4 * 64 // chip.neurons
     assert chip.attention_rows >= 16 * slices * 64 // chip.columns
     assert chip.count_rows >= 4 * 64
+
+
+def test_what_a_chip_file_may_leave_out_is_the_same_for_files_and_parameters():
+    given = {field.name: field.default for field in fields(ChipParams) if field.default is not MISSING}
+    assert given.keys() >= {"pool_steps", "pool_rows", "crossbar_depth", "route_rows"}
+    assert given == {name: ChipConfig.model_fields[name].default for name in given}
+    assert given["crossbar_depth"] == 0  # no expert engine
 
 
 def test_rows_follow_from_row_widths():

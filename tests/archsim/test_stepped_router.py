@@ -83,9 +83,12 @@ def test_illegal_parameters_are_refused(sizes, reason):
 
 
 @pytest.mark.parametrize(
-    ("config", "reason"),
-    [((5, 1, 0), "2..4 experts"), ((3, 4, 0), "1..3 choices"), ((3, 0, 0), "1..3 choices"), ((3, 2, 8), "in 0..7")],
-)
-def test_illegal_configurations_are_refused(config, reason):
+    ("experts", "config", "reason"),
+    [
+        (4, (5, 1, 0), "2..4 experts"), (4, (3, 4, 0), "1..3 choices"), (4, (3, 0, 0), "1..3 choices"),
+        (16, (16, 9, 0), "1..8 choices"), (4, (3, 2, 8), "in 0..7"),
+    ],
+)  # fmt: skip
+def test_illegal_configurations_are_refused(experts, config, reason):
     with pytest.raises(ArchsimError, match=reason):
-        fast.run(RouterParams(4, 4, 4, 3), config, np.zeros((1, 4)), np.zeros(1), np.zeros(1), ALWAYS)
+        fast.run(RouterParams(4, 4, experts, 3), config, np.zeros((1, 4)), np.zeros(1), np.zeros(1), ALWAYS)

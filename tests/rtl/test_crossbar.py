@@ -85,6 +85,7 @@ def _drive(traffic, library, params):
             })  # fmt: skip
             drive[f"o__{port}__ready"] = int(traffic.ready[port][cycle % len(traffic.ready[port])])
         seen = library.step(drive)
+        assert params.state.unpack(seen["state"])["counts"] == [len(flits) for queues in owed for flits in queues]
         for port in range(params.ports):
             pause[port] = max(0, pause[port] - 1) if not drive[f"i__{port}__valid"] else pause[port]
             if drive[f"i__{port}__valid"] and seen[f"i__{port}__ready"]:
