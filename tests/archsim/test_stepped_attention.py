@@ -54,6 +54,15 @@ def test_kv_forwards_the_count_of_the_event_before():
     assert memory.counts[0].tolist() == [6, 0, 0, 0, 0, 0, 0, 6]
 
 
+@pytest.mark.parametrize("popcount", [0, 1])
+@pytest.mark.parametrize("segment", [1, 2, 4, 8])
+def test_kv_of_heads_within_a_word(segment, popcount):
+    k, v = np.random.default_rng(segment).integers(0, 256, (2, 9)).tolist()
+    memory = tiny(k=k, v=v)
+    attention.attend(ATTEND_KV, ONE | {"tokens": 9, "segment": segment, "popcount": popcount}, CHIP, memory)
+    assert memory.counts[:8].tolist() == contract.reference_kv(k, v, 8, segment)
+
+
 def test_kv_by_popcount_of_two_tokens():
     # Words taken in 2 and 3; 8 transposed words for 2 cycles each, the last read of a count row in 19, written in 21, end 22.
     memory = tiny(k=[0b11, 0b01], v=[0b101, 0b111])

@@ -7,7 +7,7 @@ from archsim.contracts import sequencer as contract
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
-from archsim.contracts.sequencer import COPY, CORE0, DMA, HALT, LOAD, MULTICAST, PLANES, SYNAPSE
+from archsim.contracts.sequencer import ATTENTION, COPY, CORE0, DMA, EXPERTS, HALT, LOAD, MULTICAST, PLANES, SYNAPSE
 from archsim.stepped import sequencer
 from archsim.units.sram import Memories
 
@@ -46,6 +46,14 @@ def bit(engine):
 def copy(rows):
     """COPY of rows + 3 cycles."""
     return {"source": CORE0, "outer": rows, "inner": 1}
+
+
+def test_engines_of_a_chip():
+    chip = CHIP.replace(cores=3)
+    assert contract.engines(chip) == [DMA, MULTICAST, ATTENTION, CORE0, CORE0 + 1, CORE0 + 2]
+    assert contract.engines(chip.replace(crossbar_depth=2)) == [
+        DMA, MULTICAST, ATTENTION, EXPERTS, CORE0, CORE0 + 1, CORE0 + 2,
+    ]  # fmt: skip
 
 
 def test_one_queue():
