@@ -28,8 +28,8 @@ from rtl.verilator_library import Library
 LATENCIES = 4096
 """Latencies of DRAM that a system holds."""
 
-LEAST_BEATS = 4096
-"""Beats of the smallest DRAM."""
+LEAST_BEATS = 1 << 16
+"""Beats of the smallest DRAM: enough for every small network, so that they share a chip's system."""
 
 TOP = "system"
 

@@ -35,7 +35,8 @@ class Bench:
 
     def __init__(self, program: Program, folder: Path, text: str | None = None, machine: Machine | None = None) -> None:
         self.program, self.folder, self.text = program, folder, text
-        self.machine = machine or Machine(program.chip, len(program.dram), folder, text)
+        # Other Verilog than the chip's is run once or twice: not worth the compiler's time.
+        self.machine = machine or Machine(program.chip, len(program.dram), folder, text, large=text is not None)
         self.plan = Plan(program.chip, decode(program), self.machine.bank_bytes())
         self.cycles: list[int] = []
         self.logits: list[NDArray[np.int64]] = []
@@ -55,7 +56,7 @@ class Bench:
 
     def wave(self, dram: NDArray[np.uint8], latencies: Sequence[int] | None, cycle: int, file: Path) -> None:
         """Write the Verilog's waveform around a cycle of the same run."""
-        traced = Machine(self.program.chip, len(self.program.dram), self.folder, self.text, trace=True)
+        traced = Machine(self.program.chip, len(self.program.dram), self.folder, self.text, trace=True, large=True)
         traced.wave(self.program, dram, latencies, cycle, file)
 
     def _time(self, dram: NDArray[np.uint8], latencies: Sequence[int] | None) -> None:
