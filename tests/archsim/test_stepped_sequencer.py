@@ -56,6 +56,13 @@ def test_engines_of_a_chip():
     ]  # fmt: skip
 
 
+def test_parts_of_a_program():
+    """Halves of a memory; of a single row, the row."""
+    assert [contract.part(index, 4) for index in range(6)] == [0, 0, 1, 1, 2, 2]
+    assert [contract.part(index, 5) for index in range(6)] == [0, 0, 1, 1, 2, 2]
+    assert [contract.part(index, 1) for index in range(3)] == [0, 1, 2]
+
+
 def test_one_queue():
     # Read 0, latched 1, decoded 2, starts 3, ends 11; the next one DECODE later, 14.
     timeline = run({DMA: [(LOAD, ROW), (LOAD, ROW)]})
