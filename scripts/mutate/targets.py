@@ -87,6 +87,8 @@ _VERILOG: dict[str, tuple[Stage, ...]] = {
     ),
     "multicast": (_rtl("multicast", "random_copies and odd"), _rtl("multicast", "random_copies and (least or word)")),
     "crossbar": (_crossbar(3, 1, 16), _crossbar(2, 2, 8), _crossbar(5, 3, 8)),
+    # So few transactions of the widest set record no stall.
+    "transposer": (_rtl("transposer", "TestLibrary and not 64"), _rtl("transposer", "TestLibrary and corners and 64")),
 }  # fmt: skip
 """Tests of the Verilog, by unit."""
 

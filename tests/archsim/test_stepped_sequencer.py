@@ -63,6 +63,12 @@ def test_parts_of_a_program():
     assert [contract.part(index, 1) for index in range(3)] == [0, 1, 2]
 
 
+def test_memories_that_can_be_refilled():
+    """Both halves must be equal, and not too short."""
+    least = contract.LEAST_REFILLED
+    assert [rows for rows in range(least - 3, least + 4) if contract.is_refillable(rows)] == [least, least + 2]
+
+
 def test_one_queue():
     # Read 0, latched 1, decoded 2, starts 3, ends 11; the next one DECODE later, 14.
     timeline = run({DMA: [(LOAD, ROW), (LOAD, ROW)]})
