@@ -5,6 +5,9 @@ from typing import Any
 
 from rtl.synthesis.ecp5 import TARGET_MHZ
 
+TOP = "chip"
+"""Name of the whole chip among the units."""
+
 CELLS = {
     "cells": "cells", "area_um2": "area um2", "nand2": "NAND2", "flip_flops": "flip-flops",
     "critical_path_ns": "critical path ns", "mhz": "MHz",
@@ -34,6 +37,7 @@ def report(run: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
         "are black boxes: they are listed below with their bits, and no area here is theirs. Paths begin and end at registers, "
         "ports and pins of memories (OpenSTA; - without it); without wires, clock tree and the memories' own time.", "",
         *_table("unit", ["unit", *CELLS.values(), "memories", "kbit"], map(_cells_row, results)), "",
+        *_limit({str(row[0]): row[-3] for row in map(_cells_row, results)}),
         "## ECP5", "", "Memories are inferred as block RAM (DP16KD, 18 kbit) or, if small, as LUT RAM (DPR16X4, 64 bit). No "
         "multiplier or DSP cell is used: the run fails if there is one.", "",
         *_table("unit", ["unit", *FPGA.values()], map(_ecp5_row, results)), "",
@@ -44,6 +48,7 @@ def report(run: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
             "## ECP5, placed and routed", "", "In a harness of shift registers at all ports (its registers are in these numbers), "
             f"speed grade 6, aimed at {TARGET_MHZ} MHz; no constraints on pins.", "",
             *_table("unit", ["unit", "device", "MHz", "COMB", "FF", "DP16KD"], map(_placed_row, placed)), "",
+            *_limit({str(row[0]): row[2] for row in map(_placed_row, placed)}),
         ]  # fmt: skip
     lines += ["## Memories of each unit", ""]
     for result in results:
@@ -55,6 +60,15 @@ def report(run: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> str:
             f"* {result['unit']}: {' '.join(f'{name}={value}' for name, value in result['parameters'].items())}"
         )
     return "\n".join(lines) + "\n"
+
+
+def _limit(mhz: Mapping[str, Any]) -> list[str]:
+    """What limits the clock of the whole chip, from the MHz of each unit; nothing if the chip is not among them."""
+    units = {unit: value for unit, value in mhz.items() if unit != TOP and value not in (None, "-")}
+    if TOP not in mhz or not units:
+        return []
+    slowest = [f"`{unit}` {units[unit]}" for unit in sorted(units, key=lambda unit: units[unit])[:3]]
+    return [f"What limits the clock of the chip, {mhz[TOP]} MHz: {', '.join(slowest)} MHz each by itself.", ""]
 
 
 def _cells_row(result: Mapping[str, Any]) -> list[object]:

@@ -1,6 +1,8 @@
 """Does the synthesis flow count what is there: registers, memories as black boxes and block RAM, paths, and no multiplier?"""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 from amaranth.hdl import Module, Signal
@@ -11,7 +13,10 @@ from archsim.contracts.sram import SramParams
 from rtl.build import UNITS, ports, verilog
 from rtl.synthesis import cells, ecp5, tools
 from rtl.synthesis.__main__ import main
+from rtl.synthesis.report import report
 from rtl.units.sram import Sram
+
+ROOT = Path(__file__).parents[2]
 
 
 class Sum(Component):
@@ -181,6 +186,23 @@ def test_tables_and_a_second_run_that_computes_nothing(tmp_path, capsys):
     # The word that is held: spikes (the state), its row, subtract and last; an offer and the shift are marks of the state.
     assert result["cells"]["flip_flops"] == encoder.state.width + encoder.row_bits + 2
     assert result["ecp5"]["flip_flops"] == result["cells"]["flip_flops"]
+
+
+@pytest.mark.parametrize("name", ["small", "defaults"])
+def test_the_committed_tables_are_those_of_the_committed_figures(name):
+    folder = ROOT / "reports" / "synthesis"
+    figures = json.loads((folder / f"{name}.json").read_text())
+    assert (folder / f"{name}.md").read_text() == report(figures["run"], figures["results"])
+
+
+def test_the_report_says_what_limits_the_clock():
+    figures = json.loads((ROOT / "reports" / "synthesis" / "small.json").read_text())
+    paths = {unit["unit"]: unit["cells"]["critical_path_ns"] or 0 for unit in figures["results"]}
+    placed = {unit["unit"]: unit["placed"]["mhz"] for unit in figures["results"]}
+    del paths["chip"], placed["chip"]
+    text = report(figures["run"], figures["results"])
+    said = re.findall(r"What limits the clock of the chip, [0-9.]+ MHz: `(\w+)`", text)
+    assert said == [max(paths, key=paths.get), min(placed, key=placed.get)]
 
 
 @pytest.mark.parametrize(
