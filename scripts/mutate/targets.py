@@ -79,6 +79,7 @@ _VERILOG: dict[str, tuple[Stage, ...]] = {
     "core": (_HANDMADE, _RANDOM),
     "attention": (
         _rtl("attention", "(handmade_program or random_program) and least"),
+        _rtl("attention_popcount", "first_after_the_reset"),
         _rtl("attention", "(handmade_program or random_program or on_their_way or full_words) and (one or odd)"),
     ),
     "dma": (

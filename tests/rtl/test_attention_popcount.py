@@ -65,6 +65,13 @@ def test_both_engines_leave_the_same_counts(chip, seed):
     assert seed in (0, 3) or (np.diff(rows, axis=0).any() and np.diff(rows, axis=1).any())
 
 
+@pytest.mark.parametrize("chip", CHIPS)
+def test_a_whole_block_first_after_the_reset(chip):
+    """Nothing stands before the engine then: one word more would open a second block."""
+    tokens = min((1 << chip.count_bits) - 1, chip.columns)
+    check(chip, [attention_of(chip, ATTEND_KV, tokens, 1, 1, popcount=1)], random_memory(chip, 1, 0.5))
+
+
 @pytest.mark.parametrize("spikes", ["empty", "full"])
 @pytest.mark.parametrize("chip", CHIPS)
 def test_empty_and_full_words(chip, spikes):
