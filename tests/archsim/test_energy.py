@@ -8,7 +8,7 @@ from archsim.config import chip_names, load_chip
 from archsim.energy import NOT_MODELLED, Coefficient, area_mm2, coefficients, energy_pj, energy_terms, field_energy_pj
 from archsim.energy.coefficients import by_capacity, by_width
 from archsim.energy.memories import memories
-from archsim.energy.model import ATTENTION, COMPONENTS, CYCLES, UNCOSTED
+from archsim.energy.model import ATTENTION, COMPONENTS, CYCLES, UNCOSTED, _access
 from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings, widest
 from archsim.energy.sram import interpolated, runs
 from archsim.results import COUNTERS
@@ -187,3 +187,13 @@ def test_the_table_between_its_runs():
     assert interpolated(math.sqrt(32768 * 65536), 64) == pytest.approx(math.sqrt(17.042 * 25.869))
     two = [run for run in runs() if run.size in (8192, 32768)]
     assert interpolated(16384, 64, among=two) == pytest.approx(math.sqrt(6.137 * 17.042))
+
+
+def test_the_widest_range_is_not_the_largest_part():
+    assert widest({"total": (9.0, 15.0), "dram": (9.0, 10.0), "weight_memory": (0.0, 5.0)}) == "weight_memory"
+
+
+def test_a_narrow_row_may_cost_more_than_its_bits():
+    # 16 bits of 32 KB: CACTI's 10.402 pJ are 41.6 for 64 bits; the law's own range ends at Horowitz's 20.
+    reading = _access(32768, 16)
+    assert reading.high == pytest.approx(4 * 10.402) and reading.low == pytest.approx(14.9) and reading.value == 17.0
