@@ -141,8 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--report", action="store_true", help="only fit the laws to what has been measured, and write their table"
     )
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser.parse_args(given)
+    options = parser.parse_args(arguments)
     given_library = Library(*options.liberty)
     path = options.out / f"{given_library.name}.jsonl"
     try:
@@ -156,8 +155,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(text)
         else:
             power = Power(given_library)
-            names = {str(file): file.name for file in options.liberty}  # where they lie is the user's
-            command = shlex.join(["python", "-m", "rtl.characterize", *(names.get(word, word) for word in given)])
+            # Where the library and the results lie is the user's; what they are is not.
+            units = ["--unit", *options.unit] if options.unit else []
+            files = ["--liberty", *(file.name for file in options.liberty)] if options.liberty != [LIBERTY] else []
+            command = shlex.join(["python", "-m", "rtl.characterize", *units, *files])
             measure(options.unit or list(grid.GRIDS), power, path, command)
     except ArchsimError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -222,7 +222,7 @@ def words(params: TransposerParams) -> Stimulus:
     streams = {"i": (offers(rng, warm_up, BUSY), [[], *items])}
 
     def counts(taken: Mapping[str, list[int]]) -> dict[str, int]:
-        rows = [params.i.unpack(item)["bits"] for item in taken["i"]]
-        return {"transposed": len(rows), "spikes": sum(row.bit_count() for row in rows)}
+        rows = np.array([params.i.unpack(item)["bits"] for item in taken["i"]], np.uint64)
+        return {"transposed": len(rows), "spikes": int(np.bitwise_count(rows).sum())}
 
     return Stimulus(warm_up, levels, streams, counts)

@@ -271,10 +271,7 @@ def test_every_point_of_a_grid_has_a_stimulus_and_counts_for_its_law(unit):
     assert all(laws.term(text)(numbers) > 0 for text in (*form.energy, *form.area))
 
 
-def test_counts_of_masker_and_crossbar():
-    params = UNITS["masker"].parameters({"lanes": "2", "word_bits": "8"})
-    words = [params.i.pack({"spikes": [3, 0x81], "first": 0}), params.i.pack({"spikes": [0, 1], "first": 0})]
-    assert choices.masked(params).counts({"i": words}) == {"words": 2, "spikes": 5}
+def test_counts_of_a_crossbar_are_of_all_its_inputs():
     stimulus = choices.packets(UNITS["crossbar"].parameters({"ports": "2", "depth": "4", "data_bits": "8"}))
     assert set(stimulus.streams) == {"i__0", "i__1"} and stimulus.counts({"i__0": [1, 2], "i__1": [3]}) == {"flits": 3}
 
@@ -301,6 +298,7 @@ def test_a_run_goes_on_where_the_last_one_ended(tmp_path, monkeypatch, capsys):
     arguments = ["--unit", "transposer", "--out", str(tmp_path)]
     assert main(arguments) == 0 and "word_bits=2 measured" in capsys.readouterr().out
     (row,) = read(tmp_path / "osu018_stdcells.jsonl")
+    assert row["command"] == "python -m rtl.characterize --unit transposer"
     assert row["area_um2"] > 0 and [window["rate"] for window in row["windows"]] == list(WINDOWS)
     assert "opensta" in row["tools"] or row["critical_path_ns"] is None
     assert main(arguments) == 0 and "word_bits=2 known" in capsys.readouterr().out
