@@ -1,17 +1,21 @@
-"""Stimuli of units outside of the path of a spiking layer: router, crossbar, vector unit."""
+"""Stimuli of units outside of the path of a spiking layer: masker, router, crossbar, vector unit."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from archsim.contracts.crossbar import CrossbarParams
+from archsim.contracts.masker import MaskerParams
 from archsim.contracts.router import RouterParams
 from archsim.contracts.vector import CONSTANT, SCALE, VectorParams
 from rtl.characterize import recorded
-from rtl.characterize.stimuli import RATES, RECORDED_BLOCKS, WINDOW, WINDOWS, Stimulus, offers, ready
+from rtl.characterize.stimuli import BUSY, RATES, RECORDED_BLOCKS, WINDOW, WINDOWS, Stimulus, offers, ready
 
 CHOICES = 2
 """Experts of a token."""
+
+KEEP = 192
+"""Of 256, the spikes that the masker keeps."""
 
 Levels = dict[str, int | Sequence[int]]
 """Inputs that are no stream."""
@@ -21,6 +25,26 @@ PACKET = 4
 
 SHIFT = 6
 """Right shift of a scaled row."""
+
+
+def masked(params: MaskerParams) -> Stimulus:
+    """Words one behind the other, three quarters of their spikes kept. Counted: words, their spikes."""
+    rng = np.random.default_rng(6)
+    items: list[list[int]] = [[]]
+    for window in WINDOWS:
+        size = (WINDOW, params.lanes, params.word_bits)
+        bits = recorded.words(*size) if isinstance(window, str) else rng.random(size) < window
+        packed = [[int("".join("1" if bit else "0" for bit in lane), 2) for lane in word] for word in bits]
+        items.append([params.i.pack({"spikes": word, "first": 0}) for word in packed])
+    warm_up = 8
+
+    def counts(taken: Mapping[str, list[int]]) -> dict[str, int]:
+        words = [params.i.unpack(item)["spikes"] for item in taken["i"]]
+        lanes = [[word] if isinstance(word, int) else word for word in words]
+        return {"words": len(words), "spikes": sum(lane.bit_count() for word in lanes for lane in word)}
+
+    levels: Levels = {"config": params.config.pack({"seed": 1, "keep": KEEP}), "o__ready": ready(rng, warm_up)}
+    return Stimulus(warm_up, levels, {"i": (offers(rng, warm_up, BUSY), items)}, counts)
 
 
 def routed(params: RouterParams) -> Stimulus:

@@ -175,10 +175,12 @@ def simulate(top: str, netlist: Netlist, power: Power, stimulus: Stimulus, folde
                 (inputs if direction == "input" else outputs).append((column, bit))
             column += 1
     values = _run(netlist, power, trace, inputs, folder)
-    wrong = np.argwhere(values[:, [net for _, net in outputs]] != trace[:, [place for place, _ in outputs]])
+    # In the first cycle registers have what they began with, of which a netlist knows nothing; then the reset has come.
+    seen, expected = values[1:, [net for _, net in outputs]], trace[1:, [place for place, _ in outputs]]
+    wrong = np.argwhere(seen != expected)
     if len(wrong):
         raise ArchsimError(
-            f"{top}: the netlist differs from the Verilog in {len(wrong)} bits, first in cycle {wrong[0][0]}"
+            f"{top}: the netlist differs from the Verilog in {len(wrong)} bits, first in cycle {wrong[0][0] + 1}"
         )
     totals = np.array([[int(number) for number in line.split()[1:]] for line in lines if line.startswith("taken")])
     windows = []

@@ -49,6 +49,9 @@ GRIDS = {
         {"neurons": (1, 2, 4), "membrane_bits": (12, 16, 24)}, stimuli.neurons, lambda point: point["membrane_bits"] == 16,
         lambda point: {"blocks": 4, "param_rows": 64, "residual_rows": 1024, "psum_rows": 512, "reduce_rows": 1024},
     ),
+    "masker": Grid(
+        {"lanes": (1, 2, 4), "word_bits": (8, 16, 32)}, choices.masked, lambda point: point["word_bits"] == 16,
+    ),
     "router": Grid(
         {"experts": (4, 8, 16), "score_bits": (12, 16, 20)}, choices.routed, lambda point: point["score_bits"] == 16,
         lambda point: {"neurons": 4, "slot_bits": 8},

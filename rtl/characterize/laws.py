@@ -64,6 +64,10 @@ FORMS = {
         ("cycles", "cycles neurons membrane_bits", "granules", "granules neurons membrane_bits"),
         ("1", "neurons", "neurons membrane_bits"),
     ),
+    "masker": Form(
+        ("cycles", "cycles lanes word_bits", "words", "words lanes word_bits", "spikes"),
+        ("1", "lanes word_bits"),
+    ),
     "router": Form(
         ("cycles", "cycles experts", "cycles experts score_bits", "blocks neurons score_bits", "tokens experts score_bits"),
         ("1", "experts", "experts score_bits"),

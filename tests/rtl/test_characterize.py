@@ -271,6 +271,12 @@ def test_every_point_of_a_grid_has_a_stimulus_and_counts_for_its_law(unit):
     assert all(laws.term(text)(numbers) > 0 for text in (*form.energy, *form.area))
 
 
+def test_counts_of_a_masker():
+    params = UNITS["masker"].parameters({"lanes": "2", "word_bits": "8"})
+    words = [params.i.pack({"spikes": [3, 0x81], "first": 0}), params.i.pack({"spikes": [0, 1], "first": 0})]
+    assert choices.masked(params).counts({"i": words}) == {"words": 2, "spikes": 5}
+
+
 def test_counts_of_a_crossbar_are_of_all_its_inputs():
     stimulus = choices.packets(UNITS["crossbar"].parameters({"ports": "2", "depth": "4", "data_bits": "8"}))
     assert set(stimulus.streams) == {"i__0", "i__1"} and stimulus.counts({"i__0": [1, 2], "i__1": [3]}) == {"flits": 3}
