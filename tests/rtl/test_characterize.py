@@ -241,9 +241,15 @@ def test_recorded_spikes_are_those_of_the_artefact():
     every = recorded.spikes()
     assert every.shape[1:] == (4, 64) and 0.05 < every.mean() < 0.1  # sparse; random words would not agree over time
     assert (every[:, 1:] & every[:, :-1]).mean() > 2 * every.mean() ** 2
-    # Two lanes are two steps of one position; four words of 16 channels follow each other.
-    words = recorded.words(8, 2, 16)
-    assert (words[1] == every[0, :2, 16:32]).all() and (words[4] == every[0, 2:4, :16]).all()
+    with np.load(recorded.TRACES) as arrays:
+        packed = arrays["block.0.attn.attn_lif"][0]  # the first map of 64 channels: step, position, bytes
+    bits = [packed[step, 5, channel // 8] >> channel % 8 & 1 for step in range(4) for channel in range(64)]
+    assert sum(bits) and every[5].reshape(-1).tolist() == bits
+    # Two lanes are two steps of one position; four words of 16 channels follow each other, then the next two steps.
+    words = recorded.words(8 * 200, 2, 16).reshape(200, 2, 4, 2, 16)
+    for position, steps, word, lane in np.ndindex(200, 2, 4, 2):
+        own = every[position, 2 * steps + lane, 16 * word : 16 * word + 16]
+        assert (words[position, steps, word, lane] == own).all()
     sums = recorded.sums(40, 4, 2, 3)
     assert sums.shape == (40, 3) and 0.3 < sums.std() < 3
     assert not sums[~every[:5].any(axis=2).repeat(2, axis=0).reshape(5, 2, 4).reshape(-1)].any()
