@@ -56,7 +56,7 @@ FORMS = {
         ("1", "word_bits", "word_bits word_bits"),
     ),
     "synapse_array": Form(
-        ("cycles", "cycles lanes columns membrane_bits", "events columns weight_bits", "events lanes columns membrane_bits",
+        ("cycles", "cycles lanes columns membrane_bits", "channels columns weight_bits", "channels lanes columns membrane_bits",
          "lane_events columns membrane_bits", "groups lanes columns membrane_bits"),
         ("1", "columns weight_bits", "lanes columns membrane_bits", "lanes neurons membrane_bits"),
     ),
@@ -81,7 +81,7 @@ FORMS = {
         ("1", "membrane_bits", "elements", "elements membrane_bits"),
     ),
 }  # fmt: skip
-"""The form of each unit's laws. Those of encoder and transposer were chosen at 180 nm with what is held out in view."""
+"""The form of each unit's laws. Those of encoder, transposer and array were chosen at 180 nm with what is held out in view."""
 
 
 @dataclass(frozen=True)

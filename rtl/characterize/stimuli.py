@@ -152,7 +152,8 @@ def array(params: SynapseArrayParams) -> Stimulus:
         events = [params.i.unpack(item) for item in taken["i"]]
         lane_events = int(np.bitwise_count(np.array([event["mask"] for event in events], np.uint64)).sum())
         groups = int(np.sum([event["last"] for event in events], dtype=np.int64))
-        return {"events": len(events), "lane_events": lane_events, "groups": groups}
+        channels = sum(event["mask"] != 0 for event in events)
+        return {"events": len(events), "channels": channels, "lane_events": lane_events, "groups": groups}
 
     config = params.config.pack({"bank": 0, "blocks": params.columns // params.neurons, "steps": params.lanes})
     streams = {

@@ -227,7 +227,7 @@ def test_netlist_equals_the_verilog_and_toggles_with_its_events(synthesised):
     assert any("." in name for name in netlist.ports)  # pins of memories
     windows = gates.simulate("synapse_array", netlist, power, array(params), folder)
     counts = [array(params).counts(window.taken) for window in windows]
-    assert counts[0] == {"events": 0, "lane_events": 0, "groups": 0}
+    assert counts[0] == {"events": 0, "channels": 0, "lane_events": 0, "groups": 0}
     # An event a cycle at most; where spikes are dense, nearly every event carries one, and groups are long.
     assert all(0.5 * WINDOW < count["events"] <= WINDOW for count in counts[1:])
     assert counts[1]["groups"] > counts[2]["groups"] > counts[3]["groups"] > 0
