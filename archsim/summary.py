@@ -19,6 +19,7 @@ from archsim.counters import AccountingError, add, tally, whole
 from archsim.energy import ASSUMPTIONS, COMPONENTS, NOT_MODELLED, area_mm2, energy_pj, field_energy_pj
 from archsim.energy.coefficients import coefficients
 from archsim.energy.model import ATTENTION, CYCLES
+from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings, widest
 from archsim.results import COUNTERS, RunResult
 
 BOUNDS = {
@@ -76,6 +77,7 @@ def summarise(result: RunResult) -> dict[str, Any]:
         "energy_per_operation_pj_without_dram": (sum(energy.values()) - energy["dram"]) / max(1, operations),
         "field_energy_uj": _field(layers, counters, images),
         "area_mm2": {"total": sum(area.values()), **area},
+        **_ranges(chip, totals, cycles, images),
         "adder_slots_all_images": _slots(accounts, chip, cycles),
         "layers": rows,
         "experts": _experts(result, counters),
@@ -90,6 +92,17 @@ def summarise(result: RunResult) -> dict[str, Any]:
             "confidence": {name: sure for name, (_, sure) in COMPONENTS.items()},
             "coefficients": {name: entry.model_dump() for name, entry in coefficients().items()},
         },
+    }
+
+
+def _ranges(chip: ChipParams, counters: Mapping[str, int], cycles: int, images: int) -> dict[str, Any]:
+    """Between what energies and areas may lie, the components that widen the totals most, and what is extrapolated."""
+    energies, areas = energy_range_pj(chip, counters, cycles), area_range_mm2(chip)
+    return {
+        "energy_range_uj": {name: [end / images * 1e-6 for end in ends] for name, ends in energies.items()},
+        "area_range_mm2": {name: list(ends) for name, ends in areas.items()},
+        "range_widest": {"energy": widest(energies), "area": widest(areas)},
+        "warnings": warnings(chip, counters),
     }
 
 

@@ -1,12 +1,14 @@
 """The table of coefficients, checked when it is read, and interpolation between its points."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from archsim.config.validate import Strict, validate
 from archsim.config.yaml_source import Document, parse_yaml
@@ -34,6 +36,31 @@ class Coefficient(Strict):
     """citation"""
     confidence: Literal["published", "indicative", "assumed"]
     """how sure it is"""
+    low: Annotated[float, Field(gt=0)] | None = None
+    """the least that it may be, in ``unit``; null: not said"""
+    high: Annotated[float, Field(gt=0)] | None = None
+    """the most that it may be"""
+    range: Annotated[str, Field(min_length=3)] | None = None
+    """where low and high are from"""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Coefficient":
+        given = [entry is not None for entry in (self.low, self.high, self.range)]
+        if any(given) and not all(given):
+            raise ValueError("low, high and range: required all of them or none")
+        if not self.least <= self.value <= self.most:
+            raise ValueError(f"low <= value <= high required, given {self.low} <= {self.value} <= {self.high}")
+        return self
+
+    @property
+    def least(self) -> float:
+        """``low``, or the value where none is said."""
+        return self.value if self.low is None else self.low
+
+    @property
+    def most(self) -> float:
+        """``high``, or the value where none is said."""
+        return self.value if self.high is None else self.high
 
 
 @cache
@@ -61,18 +88,31 @@ class Reading:
         unit: as in the table.
         law: how it follows from the entries, in words; says so where it lies outside of them.
         entries: names of the entries that it rests on.
+        low, high: between what it may be, by the ranges of the entries and, outside of them, by the slopes of all segments.
+        extrapolated: whether it lies outside of the entries.
     """
 
     value: float
     unit: str
     law: str
     entries: tuple[str, ...]
+    low: float
+    high: float
+    extrapolated: bool = False
 
 
 def single(name: str) -> Reading:
     """One entry as it stands."""
     entry = coefficients()[name]
-    return Reading(entry.value, entry.unit, "as it stands in the table", (name,))
+    return Reading(entry.value, entry.unit, "as it stands in the table", (name,), entry.least, entry.most)
+
+
+class _Point(NamedTuple):
+    """An entry by its size."""
+
+    size: int
+    name: str
+    entry: Coefficient
 
 
 def by_capacity(prefix: str, capacity_bytes: float) -> Reading:
@@ -82,36 +122,69 @@ def by_capacity(prefix: str, capacity_bytes: float) -> Reading:
     """
     size = max(1.0, capacity_bytes)
     points = _points(prefix, "bytes")
-    index = next((i for i in range(1, len(points) - 1) if size <= points[i][0]), len(points) - 1)
-    (low, low_value, first), (high, high_value, second) = points[index - 1], points[index]
-    slope = math.log(high_value / low_value) / math.log(high / low)
-    found = low_value * (size / low) ** slope
-    law = f"{size:g} bytes on the power law (exponent {slope:.3f}) through {first} and {second}"
-    return _reading(found, law, size, low, high, first, second)
+    index = next((i for i in range(1, len(points) - 1) if size <= points[i].size), len(points) - 1)
+    first, second = points[index - 1], points[index]
+
+    def slope(below: _Point, above: _Point) -> float:
+        return math.log(above.entry.value / below.entry.value) / math.log(above.size / below.size)
+
+    def law(of: Callable[[Coefficient], float]) -> float:
+        low, high = of(first.entry), of(second.entry)
+        exponent = math.log(high / low) / math.log(second.size / first.size)
+        return low * (size / first.size) ** exponent
+
+    outside = not first.size <= size <= second.size
+    near = first if size < first.size else second
+    slopes = [slope(first, second), *(slope(*pair) for pair in pairwise(points) if outside)]
+    values = [near.entry.value * (size / near.size) ** exponent for exponent in slopes] if outside else [law(_value)]
+    least = min(values) * (near.entry.least / near.entry.value if outside else law(_least) / law(_value))
+    most = max(values) * (near.entry.most / near.entry.value if outside else law(_most) / law(_value))
+    text = f"{size:g} bytes on the power law (exponent {slopes[0]:.3f}) through {first.name} and {second.name}"
+    return _reading(law(_value), text, size, first, second, least, most)
 
 
 def by_width(prefix: str, bits: int) -> Reading:
     """An operator's figure, linear between the points ``prefix_*`` of the table, proportional below them."""
     points = _points(prefix, "bits")
-    if bits <= points[0][0]:
-        bits_of_first, first_value, first = points[0]
-        found = first_value * bits / bits_of_first
-        return Reading(found, coefficients()[first].unit, f"{bits} bits, in proportion to {first}", (first,))
-    index = next((i for i in range(1, len(points)) if bits <= points[i][0]), len(points) - 1)
-    (low, low_value, first), (high, high_value, second) = points[index - 1], points[index]
-    found = low_value + (high_value - low_value) * (bits - low) / (high - low)
-    return _reading(found, f"{bits} bits on the line through {first} and {second}", bits, low, high, first, second)
+    if bits <= points[0].size:
+        first, entry, part = points[0].name, points[0].entry, bits / points[0].size
+        text = f"{bits} bits, in proportion to {first}"
+        return Reading(entry.value * part, entry.unit, text, (first,), entry.least * part, entry.most * part)
+    index = next((i for i in range(1, len(points)) if bits <= points[i].size), len(points) - 1)
+    first_point, second = points[index - 1], points[index]
+
+    def law(of: Callable[[Coefficient], float]) -> float:
+        low, high = of(first_point.entry), of(second.entry)
+        return low + (high - low) * (bits - first_point.size) / (second.size - first_point.size)
+
+    text = f"{bits} bits on the line through {first_point.name} and {second.name}"
+    return _reading(law(_value), text, bits, first_point, second, law(_least), law(_most))
 
 
-def _points(prefix: str, size: str) -> list[tuple[int, float, str]]:
-    """The entries ``prefix_*`` in the order of their ``size``: size, value, name."""
+def _value(entry: Coefficient) -> float:
+    return entry.value
+
+
+def _least(entry: Coefficient) -> float:
+    return entry.least
+
+
+def _most(entry: Coefficient) -> float:
+    return entry.most
+
+
+def _points(prefix: str, size: str) -> list[_Point]:
+    """The entries ``prefix_*`` in the order of their ``size``."""
     own = [(name, entry) for name, entry in coefficients().items() if name.startswith(prefix + "_")]
-    return sorted((getattr(entry, size) or 1, entry.value, name) for name, entry in own)
+    return sorted(_Point(getattr(entry, size) or 1, name, entry) for name, entry in own)
 
 
-def _reading(found: float, law: str, size: float, low: float, high: float, first: str, second: str) -> Reading:
-    for point, name in ((low, first), (high, second)):
-        if size == point:
-            return single(name)
-    outside = "" if low < size < high else ", EXTRAPOLATED: outside of every point"
-    return Reading(found, coefficients()[first].unit, law + outside, (first, second))
+def _reading(
+    found: float, law: str, size: float, first: _Point, second: _Point, least: float, most: float
+) -> Reading:
+    for point in (first, second):
+        if size == point.size:
+            return single(point.name)
+    outside = not first.size < size < second.size
+    text = law + (", EXTRAPOLATED: outside of every point" if outside else "")
+    return Reading(found, first.entry.unit, text, (first.name, second.name), least, most, outside)

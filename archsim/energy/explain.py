@@ -52,7 +52,7 @@ def explain(report: Mapping[str, Any], metric: str) -> dict[str, Any]:
 
     Returns:
         ``metric``, its ``value``, what the chain gives (``computed``), and either ``terms`` (products that add up to it, largest
-        first) with the ``coefficients`` that they use, or ``formula`` in words with its ``inputs``.
+        first) with the ``coefficients`` that they use and the ``range``, or ``formula`` in words with its ``inputs``.
 
     Raises ArchsimError for an unknown figure, and for one that the present model does not give.
     """
@@ -100,17 +100,19 @@ def _chain(terms: Iterable[Term], counts: Mapping[str, int] | None, component: s
                 "count_all_images": None if counts is None else count,
                 "factors": [{"value": value, "what": what} for value, what in term.factors],
                 "figures": [vars(reading) | {"entries": list(reading.entries)} for reading in term.readings],
-                "value": term.value * count * scale,
+                "value": term.value * count * scale, "range": [end * count * scale for end in term.bounds],
             })  # fmt: skip
     rows.sort(key=lambda row: -row["value"])
     used = {name for row in rows for figure in row["figures"] for name in figure["entries"]}
     table = {name: entry.model_dump() for name, entry in coefficients().items() if name in used}
-    return {"terms": rows, "coefficients": table, "computed": sum(row["value"] for row in rows)}
+    ends = [sum(row["range"][end] for row in rows) for end in (0, 1)]
+    return {"terms": rows, "coefficients": table, "computed": sum(row["value"] for row in rows), "range": ends}
 
 
 def show(chain: Mapping[str, Any], console: Console) -> None:
     """Print a chain: the figure, its products or formula, the laws of the coefficients, their sources."""
-    console.print(f"[bold]{chain['metric']}[/] = {chain['value']:.6g}", highlight=False)
+    ends = "{:.4g} .. {:.4g}".format(*chain["range"]) if "range" in chain else ""
+    console.print(f"[bold]{chain['metric']}[/] = {chain['value']:.6g}{ends and f' ({ends})'}", highlight=False)
     if "formula" in chain:
         console.print(f"  {chain['formula']}", highlight=False)
         for name, value in chain["inputs"].items():
@@ -129,7 +131,7 @@ def show(chain: Mapping[str, Any], console: Console) -> None:
         )
     console.print(table)
     laws = {
-        f"{entry['value']:.4g} {entry['unit']}: {entry['law']}": None
+        f"{entry['value']:.4g} ({entry['low']:.4g} .. {entry['high']:.4g}) {entry['unit']}: {entry['law']}": None
         for row in chain["terms"]
         for entry in row["figures"]
     }
@@ -138,7 +140,8 @@ def show(chain: Mapping[str, Any], console: Console) -> None:
     for name, entry in chain["coefficients"].items():
         node = "no node" if entry["node_nm"] is None else f"{entry['node_nm']} nm"
         console.print(
-            f"  {name}: {entry['value']:g} {entry['unit']}, {node}, {entry['confidence']}; {entry['source']}",
+            f"  {name}: {entry['value']:g} {entry['unit']}, {node}, {entry['confidence']}; {entry['source']}"
+            + (f"; {entry['low']:g} .. {entry['high']:g}: {entry['range']}" if entry["range"] else ""),
             highlight=False,
         )
 

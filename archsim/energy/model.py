@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.energy.coefficients import Reading, by_capacity, by_width, single
 from archsim.energy.memories import memories
+from archsim.energy.sram import interpolated
 
 COMPONENTS = {
     "weight_memory": ("weight memory", "indicative"),
@@ -33,7 +34,8 @@ COMPONENTS = {
 
 ASSUMPTIONS = (
     "memory access energy: CACTI points for 64-bit reads at 45 nm, interpolated on logarithmic axes over the "
-    "capacity of the bank (extrapolated below 8 KB and above 1 MB), times the bits of the access / 64",
+    "capacity of the bank (extrapolated below 8 KB and above 1 MB), times the bits of the access / 64: too much for wide rows, "
+    "CACTI gives 40 pJ where this gives 136 for 512 bits of 32 KB; the low end of the range has its figure",
     "a memory write costs as much as a read of the same bits",
     "memory area: the same points; row width and ports do not change it",
     "adders: Aladdin at 45 nm, by width; Horowitz's figures (0.4 to 0.5 of these) are not used",
@@ -96,6 +98,15 @@ class Term:
         """Energy of one count in pJ, or area in the unit of the readings."""
         return math.prod([factor for factor, _ in self.factors] + [reading.value for reading in self.readings])
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the most that it may be, by the ranges of its figures; counts and factors are exact."""
+        exact = math.prod(factor for factor, _ in self.factors)
+        return (
+            exact * math.prod(reading.low for reading in self.readings),
+            exact * math.prod(reading.high for reading in self.readings),
+        )
+
 
 @cache
 def energy_terms(chip: ChipParams) -> tuple[Term, ...]:
@@ -127,8 +138,15 @@ def _memory_terms(chip: ChipParams) -> list[Term]:
         memory = banks[name]
         bits = chip.neurons if counter in granule else memory.bank.row_bits
         factor = bits / 64, f"{bits} bits of an access to {name}, by the 64 of the points"
-        terms.append(Term(memory.component, counter, (factor,), (by_capacity("sram_read", memory.bank_bytes),)))
+        terms.append(Term(memory.component, counter, (factor,), (_access(memory.bank_bytes, bits),)))
     return [*terms, Term("dram", "dram_bytes", ((8, "bits of a byte"),), (single("dram_bit"),))]
+
+
+def _access(bank_bytes: float, bits: int) -> Reading:
+    """An access of 64 bits, its range as wide as CACTI says of one of ``bits`` bits, to be multiplied by bits / 64."""
+    reading, alike = by_capacity("sram_read", bank_bytes), interpolated(bank_bytes, bits) * 64 / bits
+    law = f"{reading.law}; {alike:.3g} pJ in proportion by CACTI's own rows of {bits} bits (sram.csv)"
+    return replace(reading, law=law, low=min(reading.low, alike), high=max(reading.high, alike))
 
 
 def _logic_terms(chip: ChipParams) -> list[Term]:

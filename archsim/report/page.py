@@ -6,8 +6,9 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from archsim.report.charts import CAUSE_COLOURS, component_chart, cycles_chart, timeline_chart
-from archsim.report.terminal import headline, number
+from archsim.energy import COMPONENTS
+from archsim.report.charts import CAUSE_COLOURS, component_chart, component_label, cycles_chart, timeline_chart
+from archsim.report.terminal import between, headline, number
 from archsim.results import COUNTERS, RunResult
 
 
@@ -25,6 +26,8 @@ def page(result: RunResult, summary: Mapping[str, Any]) -> str:
         s=summary,
         headline=headline(summary),
         number=number,
+        between=between,
+        labels={name: component_label(name) for name in COMPONENTS},
         charts=charts,
         colours=CAUSE_COLOURS,
         counters=COUNTERS,

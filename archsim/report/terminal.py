@@ -1,6 +1,6 @@
 """A run's summary as tables for the terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -46,14 +46,26 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             f"{summary['energy_per_operation_pj']:.3g} pJ per operation with DRAM, "
             f"{summary['energy_per_operation_pj_without_dram']:.3g} without (modelled at 45 nm)",
         ),
+        ("  may be", _may_be(summary, "energy", "energy_range_uj", "uJ")),
         (
             "the field's figure",
             f"{summary['field_energy_uj']['total']:.4g} uJ (0.9 pJ an addition, 4.6 a multiply-add; no memory)",
         ),
         ("area", f"{summary['area_mm2']['total']:.4g} mm2 (modelled at 45 nm)"),
+        ("  may be", _may_be(summary, "area", "area_range_mm2", "mm2")),
         ("DRAM", f"{number(summary['dram_bytes'])} bytes"),
     ]
     return lines + _products(summary) + _experts(summary) + _quality(summary)
+
+
+def _may_be(summary: Mapping[str, Any], what: str, key: str, unit: str) -> str:
+    """The range of a total, which component widens it most, and that something is extrapolated."""
+    low, high = summary[key]["total"]
+    component = summary["range_widest"][what]
+    least, most = summary[key][component]
+    text = f"{low:.3g} .. {high:.3g} {unit}, widened most by {COMPONENTS[component][0]} ({least:.3g} .. {most:.3g})"
+    outside = sorted({line.partition(":")[0].removeprefix(f"{what} of ") for line in summary["warnings"] if line.startswith(what)})
+    return text + (f"; EXTRAPOLATED: {', '.join(outside)}" if outside else "")
 
 
 def number(value: float) -> str:
@@ -140,10 +152,10 @@ def _slots(summary: Mapping[str, Any]) -> Table:
 
 
 def _components(summary: Mapping[str, Any]) -> Table:
-    table = Table(title="energy and area, modelled at 45 nm (* assumed)")
+    table = Table(title="energy and area with low .. high, modelled at 45 nm (* assumed)")
     table.add_column("component", no_wrap=True)
-    table.add_column("energy uJ", justify="right")
-    table.add_column("area mm2", justify="right")
+    for heading in ("energy uJ", "low .. high", "area mm2", "low .. high"):
+        table.add_column(heading, justify="right", no_wrap=True)
     energy, area = summary["energy_uj"], summary["area_mm2"]
     for name, (label, confidence) in COMPONENTS.items():
         size = area.get(name)
@@ -152,8 +164,16 @@ def _components(summary: Mapping[str, Any]) -> Table:
         table.add_row(
             label + ("*" if confidence == "assumed" else ""),
             f"{energy[name]:.4g}",
+            between(summary["energy_range_uj"][name]),
             "-" if size is None else f"{size:.3g}",
+            "-" if size is None else between(summary["area_range_mm2"][name]),
         )
     table.add_section()
-    table.add_row("all", f"{energy['total']:.4g}", f"{area['total']:.4g}")
+    of_energy, of_area = (between(summary[key]["total"]) for key in ("energy_range_uj", "area_range_mm2"))
+    table.add_row("all", f"{energy['total']:.4g}", of_energy, f"{area['total']:.4g}", of_area)
     return table
+
+
+def between(ends: Sequence[float]) -> str:
+    """A range in three digits."""
+    return f"{ends[0]:.3g} .. {ends[1]:.3g}"

@@ -1,6 +1,6 @@
 """Area, path and energy of units over grids of parameters, from gate-level simulation.
 
-    python -m rtl.characterize [--unit NAME ...] [--liberty FILE] [--out DIR] | --list | --report
+    python -m rtl.characterize [--unit NAME ...] [--liberty FILE...] [--out DIR] | --list | --report
 
 Results stand in ``OUT/LIBRARY.jsonl``, a line a point. A point is computed again only if its Verilog, its stimulus, the library or
 this flow has changed, so that a run goes on where the last one ended. ``--report`` fits the laws and writes ``OUT/LIBRARY.md``.
@@ -22,22 +22,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from archsim.contracts.common.errors import ArchsimError
 from rtl.build import UNITS, verilog
-from rtl.characterize import bench, energy, gates, grid, liberty
+from rtl.characterize import bench, energy, gates, grid, groups, liberty
 from rtl.characterize.gates import Netlist
 from rtl.characterize.liberty import Power
 from rtl.characterize.report import report
-from rtl.characterize.stimuli import RATES, WINDOW, Stimulus
-from rtl.synthesis import cells, tools
+from rtl.characterize.stimuli import WINDOW, WINDOWS, Stimulus
+from rtl.synthesis import cells, library, tools
+from rtl.synthesis.library import LIBERTY, Library
 
-FLOW = (bench, energy, gates, liberty, cells, tools)
+FLOW = (bench, energy, gates, groups, liberty, cells, library, tools)
 """Modules whose text is part of a point's key."""
 
 
-def key_of(code: str, stimulus: Stimulus, library: cells.Library) -> str:
+def key_of(code: str, stimulus: Stimulus, text: str) -> str:
     """What a point depends on, as a short hash."""
     levels = {name: value if isinstance(value, int) else list(value) for name, value in stimulus.levels.items()}
     streams = {name: [list(offers), items] for name, (offers, items) in stimulus.streams.items()}
-    parts = [code, json.dumps([levels, streams, RATES, WINDOW]), library.text, json.dumps(tools.versions())]
+    parts = [code, json.dumps([levels, streams, WINDOWS, WINDOW]), text, json.dumps(tools.versions())]
     parts += [Path(str(module.__file__)).read_text() for module in FLOW]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -50,13 +51,13 @@ def characterise(unit: str, code: str, stimulus: Stimulus, power: Power) -> dict
         netlist = Netlist.read(unit, folder)
         windows = gates.simulate(unit, netlist, power, stimulus, folder)
     rows = []
-    for rate, window in zip(RATES, windows, strict=True):
-        energies = energy.energy_pj(netlist, power, window.toggles, WINDOW)
+    for rate, window in zip(WINDOWS, windows, strict=True):
+        energies = energy.energy_pj(netlist, power, window.values)
         rows.append({
             "rate": rate, "cycles": WINDOW, "counts": stimulus.counts(window.taken),
-            "pj": {kind: round(value, 1) for kind, value in energies.items()},
+            "pj": {kind: round(value, 4) for kind, value in energies.items()},
         })  # fmt: skip
-    kept = {name: found[name] for name in ("area_um2", "cells", "flip_flops", "critical_path_ns")}
+    kept = {name: found[name] for name in ("area_um2", "nand2", "cells", "flip_flops", "critical_path_ns")}
     return kept | {"leakage_nw": round(energy.leakage_nw(netlist, power), 2), "windows": rows}
 
 
@@ -77,11 +78,13 @@ def measure(units: Sequence[str], power: Power, path: Path, command: str) -> Non
         for unit, point in todo:
             params = UNITS[unit].parameters({name: str(value) for name, value in point.items()})
             code, stimulus = verilog(UNITS[unit].create(params), unit), grid.GRIDS[unit].stimulus(params)
-            row = {"unit": unit, "parameters": point, "key": key_of(code, stimulus, power.library)}
+            row = {"unit": unit, "parameters": point, "key": key_of(code, stimulus, power.library.text)}
             known = rows.get(_place(row), {}).get("key") == row["key"]
             if not known:
                 rows[_place(row)] = (
-                    row | characterise(unit, code, stimulus, power) | {"tools": tools.versions(), "command": command}
+                    row
+                    | characterise(unit, code, stimulus, power)
+                    | {"tools": tools.versions(), "library": power.library.hashes, "command": command}
                 )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text("".join(json.dumps(rows[place]) + "\n" for place in sorted(rows)))
@@ -128,7 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--unit", metavar="NAME", nargs="+", default=[], help="only these units")
     parser.add_argument(
-        "--liberty", metavar="FILE", type=Path, default=cells.LIBERTY, help="library (default %(default)s)"
+        "--liberty", metavar="FILE", type=Path, nargs="+", default=[LIBERTY],
+        help=f"files of one library, .lib or .lib.gz (default {LIBERTY})",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("reports/characterisation"), help="(default %(default)s)"
@@ -137,9 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--report", action="store_true", help="only fit the laws to what has been measured, and write their table"
     )
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    options = parser.parse_args(given)
-    path = options.out / f"{options.liberty.stem}.jsonl"
+    options = parser.parse_args(arguments)
+    given_library = Library(*options.liberty)
+    path = options.out / f"{given_library.name}.jsonl"
     try:
         for unit in options.unit:
             grid.grid_of(unit)
@@ -150,10 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             path.with_suffix(".md").write_text(text)
             print(text)
         else:
-            power = Power(cells.Library(options.liberty))
-            measure(
-                options.unit or list(grid.GRIDS), power, path, shlex.join(["python", "-m", "rtl.characterize", *given])
-            )
+            power = Power(given_library)
+            # Where the library and the results lie is the user's; what they are is not.
+            units = ["--unit", *options.unit] if options.unit else []
+            files = ["--liberty", *(file.name for file in options.liberty)] if options.liberty != [LIBERTY] else []
+            command = shlex.join(["python", "-m", "rtl.characterize", *units, *files])
+            measure(options.unit or list(grid.GRIDS), power, path, command)
     except ArchsimError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

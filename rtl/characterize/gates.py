@@ -10,10 +10,12 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,6 @@ from rtl.build import CLOCK
 from rtl.characterize.bench import Bench
 from rtl.characterize.liberty import Power, expression
 from rtl.characterize.stimuli import Stimulus
-from rtl.synthesis import tools
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,6 @@ class Netlist:
     @classmethod
     def read(cls, top: str, folder: Path) -> "Netlist":
         """The netlist that synthesis left in ``folder``."""
-        tools.yosys("read_verilog netlist.v\nwrite_json netlist.json\n", folder)
         module = json.loads((folder / "netlist.json").read_text())["modules"][top]
         cells = [
             (cell["type"], {pin: bits[0] for pin, bits in cell["connections"].items() if bits})
@@ -82,16 +82,17 @@ class Netlist:
         except CycleError as error:
             raise ArchsimError(f"netlist: a loop of cells without a flip-flop: {error.args[1][:4]}") from error
         logic = [line for index in order for line in _statements(*self.cells[index], power)]
-        next_states = [f"    s[{place}] = {self._next_state(index, power)};" for place, index in enumerate(flip_flops)]
+        next_states = [f"    s[{place}] = {self._next_state(index, place, power)};" for place, index in enumerate(flip_flops)]
         states = [line for place, index in enumerate(flip_flops) for line in self._outputs(index, place, power)]
         return _C.format(
             nets=self.nets, states=max(1, len(flip_flops)), logic="\n".join(logic),
             next="\n".join(next_states), out="\n".join(states),
         )  # fmt: skip
 
-    def _next_state(self, index: int, power: Power) -> str:
+    def _next_state(self, index: int, place: int, power: Power) -> str:
         kind, pins = self.cells[index]
-        return _c(power.cell(kind).flip_flop[0], pins)  # type: ignore[index]
+        function, _, true, false = power.cell(kind).flip_flop  # type: ignore[misc]
+        return _c(function, pins, {true: f"s[{place}]", false: f"(1 ^ s[{place}])"})
 
     def _outputs(self, index: int, place: int, power: Power) -> Iterator[str]:
         kind, pins = self.cells[index]
@@ -103,19 +104,17 @@ class Netlist:
 
 
 _C = """#include <string.h>
-static unsigned char n[{nets}], p[{nets}], s[{states}];
+static unsigned char n[{nets}], s[{states}];
 static void logic(void) {{
 {logic}
 }}
-void run(long cycles, int inputs, const int *in_net, const unsigned char *in, int outputs, const int *out_net,
-         unsigned char *out, const int *window, unsigned *toggles) {{
+void run(long cycles, int inputs, const int *in_net, const unsigned char *in, unsigned char *out) {{
   memset(n, 0, sizeof n); memset(s, 0, sizeof s);
   for (long c = 0; c < cycles; c++) {{
     for (int i = 0; i < inputs; i++) n[in_net[i]] = *in++;
     logic();
-    for (int i = 0; i < outputs; i++) *out++ = n[out_net[i]];
-    if (window[c] >= 0) for (int i = 0; i < {nets}; i++) toggles[(long)window[c] * {nets} + i] += n[i] ^ p[i];
-    memcpy(p, n, sizeof n);
+    memcpy(out, n, sizeof n);
+    out += sizeof n;
 {next}
 {out}
   }}
@@ -123,10 +122,12 @@ void run(long cycles, int inputs, const int *in_net, const unsigned char *in, in
 """
 
 
-def _c(function: str, pins: dict[str, int | str]) -> str:
-    """A function of a cell over the nets at its pins; constants stand as they are."""
+def _c(function: str, pins: dict[str, int | str], states: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A function of a cell over the nets at its pins and the states of a flip-flop; constants stand as they are."""
 
     def net(match: re.Match[str]) -> str:
+        if match[0] in states:
+            return states[match[0]]
         bit = pins.get(match[0], "0")
         return f"n[{bit}]" if isinstance(bit, int) else "1" if bit == "1" else "0"
 
@@ -141,9 +142,14 @@ def _statements(kind: str, pins: dict[str, int | str], power: Power) -> Iterator
 
 @dataclass(frozen=True)
 class Window:
-    """What happened in one window: toggles of each net, and the items that were taken from each stream."""
+    """What happened in one window.
 
-    toggles: NDArray[np.uint32]
+    Attributes:
+        values: of each net at the end of the cycle before the window and of each of its cycles, [cycles + 1, nets], 0 or 1.
+        taken: the items that were taken from each stream.
+    """
+
+    values: NDArray[np.uint8]
     taken: dict[str, list[int]]
 
 
@@ -168,45 +174,39 @@ def simulate(top: str, netlist: Netlist, power: Power, stimulus: Stimulus, folde
             if isinstance(bit, int):
                 (inputs if direction == "input" else outputs).append((column, bit))
             column += 1
-    toggles, seen = _run(netlist, power, trace, inputs, outputs, stimulus, folder)
-    wrong = np.argwhere(seen != trace[:, [place for place, _ in outputs]])
+    values = _run(netlist, power, trace, inputs, folder)
+    # In the first cycle registers have what they began with, of which a netlist knows nothing; then the reset has come.
+    seen, expected = values[1:, [net for _, net in outputs]], trace[1:, [place for place, _ in outputs]]
+    wrong = np.argwhere(seen != expected)
     if len(wrong):
         raise ArchsimError(
-            f"{top}: the netlist differs from the Verilog in {len(wrong)} bits, first in cycle {wrong[0][0]}"
+            f"{top}: the netlist differs from the Verilog in {len(wrong)} bits, first in cycle {wrong[0][0] + 1}"
         )
     totals = np.array([[int(number) for number in line.split()[1:]] for line in lines if line.startswith("taken")])
     windows = []
-    for index, counts in enumerate(np.diff(totals, axis=0)):
+    for index, (counts, (begin, end)) in enumerate(zip(np.diff(totals, axis=0), pairwise(stimulus.edges), strict=True)):
         streams = zip(stimulus.streams.items(), counts, strict=True)
-        windows.append(
-            Window(toggles[index], {name: items[index + 1][:count] for (name, (_, items)), count in streams})
-        )
+        taken = {name: items[index + 1][:count] for (name, (_, items)), count in streams}
+        windows.append(Window(values[begin - 1 : end], taken))
     return windows
 
 
 def _run(
-    netlist: Netlist, power: Power, trace: NDArray[np.uint8], inputs: list[tuple[int, int]], outputs: list[tuple[int, int]],
-    stimulus: Stimulus, folder: Path,
-) -> tuple[NDArray[np.uint32], NDArray[np.uint8]]:  # fmt: skip
-    """Toggles [windows, nets], and outputs [cycles, bits] of the netlist."""
+    netlist: Netlist, power: Power, trace: NDArray[np.uint8], inputs: list[tuple[int, int]], folder: Path
+) -> NDArray[np.uint8]:
+    """Value of each net of the netlist in each cycle, [cycles, nets]."""
     (folder / "netlist.c").write_text(netlist.code(power))
     _call("gcc", ["gcc", "-O0", "-shared", "-fPIC", "-o", "netlist.so", "netlist.c"], folder)
     library = ctypes.CDLL(str(folder / "netlist.so"))
-    edges = stimulus.edges
-    window = np.searchsorted(edges, np.arange(stimulus.cycles), side="right").astype(np.int32) - 1
-    toggles = np.zeros((len(edges) - 1, netlist.nets), np.uint32)
-    seen = np.zeros((stimulus.cycles, len(outputs)), np.uint8)
+    values = np.zeros((len(trace), netlist.nets), np.uint8)
     given = np.ascontiguousarray(trace[:, [place for place, _ in inputs]])
-    nets = [np.array([net for _, net in part], np.int32) for part in (inputs, outputs)]
+    nets = np.array([net for _, net in inputs], np.int32)
 
     def at(array: NDArray[np.generic]) -> ctypes.c_void_p:
         return ctypes.c_void_p(array.ctypes.data)
 
-    library.run(
-        ctypes.c_long(stimulus.cycles), len(inputs), at(nets[0]), at(given), len(outputs), at(nets[1]), at(seen), at(window),
-        at(toggles),
-    )  # fmt: skip
-    return toggles, seen
+    library.run(ctypes.c_long(len(trace)), len(inputs), at(nets), at(given), at(values))
+    return values
 
 
 def _verilog(top: str, netlist: Netlist, names: list[str], stimulus: Stimulus, folder: Path) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from archsim.contracts.common.errors import ArchsimError
 from rtl.build import UNITS
-from rtl.characterize import stimuli
+from rtl.characterize import choices, stimuli
 from rtl.characterize.stimuli import Stimulus
 
 
@@ -48,6 +48,21 @@ GRIDS = {
     "neuron": Grid(
         {"neurons": (1, 2, 4), "membrane_bits": (12, 16, 24)}, stimuli.neurons, lambda point: point["membrane_bits"] == 16,
         lambda point: {"blocks": 4, "param_rows": 64, "residual_rows": 1024, "psum_rows": 512, "reduce_rows": 1024},
+    ),
+    "masker": Grid(
+        {"lanes": (1, 2, 4), "word_bits": (8, 16, 32)}, choices.masked, lambda point: point["word_bits"] == 16,
+    ),
+    "router": Grid(
+        {"experts": (4, 8, 16), "score_bits": (12, 16, 20)}, choices.routed, lambda point: point["score_bits"] == 16,
+        lambda point: {"neurons": 4, "slot_bits": 8},
+    ),
+    "crossbar": Grid(
+        {"ports": (2, 3, 4), "data_bits": (8, 16, 32)}, choices.packets, lambda point: point["data_bits"] == 16,
+        lambda point: {"depth": 4},
+    ),
+    "vector": Grid(
+        {"elements": (1, 2, 4), "membrane_bits": (12, 16, 20)}, choices.scaled, lambda point: point["membrane_bits"] == 16,
+        lambda point: {"operand_bits": 8, "sum_bits": point["membrane_bits"] + 8, "table_bits": 8},
     ),
 }  # fmt: skip
 """The units that are characterised."""

@@ -7,7 +7,7 @@ from archsim.contracts.common.errors import ArchsimError
 from rtl.characterize import laws
 from rtl.characterize.grid import GRIDS, HELD_OUT_RATE
 from rtl.characterize.laws import Fit
-from rtl.characterize.stimuli import RATES, WINDOW
+from rtl.characterize.stimuli import RATES, RECORDED, WINDOW, WINDOWS
 
 
 def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
@@ -20,7 +20,8 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
         f"Written by `python -m rtl.characterize --report` from {source}.", "",
         f"* Energies are of netlists without wires, clock tree and glitches, in windows of {WINDOW} cycles; rates {rates}.",
         "* Held out of the energy fits: at every rate the parameters that `rtl/characterize/grid.py` names,",
-        f"  and at every parameter the rate {HELD_OUT_RATE}. Errors are relative; the worst ones count.",
+        f"  and at every parameter the rate {HELD_OUT_RATE} and the spikes recorded of the trained network ({RECORDED}).",
+        "* Errors are relative; the worst ones count.",
         "* **The simulator does not use these laws**: its energy model keeps its table at 45 nm.", "",
         "| unit | law | points fitted | held out | worst error in the fit | worst error held out | where | bound | holds |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -55,12 +56,14 @@ def _coefficients(unit: str, name: str, fit: Fit) -> list[str]:
 def _points(unit: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What was measured: a line a point."""
     names = list(GRIDS[unit].axes)
-    heads = [*names, "area um2", "flip-flops", "path ns", "leakage nW", *(f"pJ a cycle at {rate:g}" for rate in RATES)]
+    energies_of = [f"pJ a cycle, {laws.label(window)}" for window in WINDOWS]
+    heads = [*names, "area um2", "NAND2", "flip-flops", "path ns", "leakage nW", *energies_of]
     lines = ["", f"## {unit}", "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]
     for row in rows:
-        energies = [f"{sum(window['pj'].values()) / window['cycles']:.2f}" for window in row["windows"]]
+        energies = [f"{sum(window['pj'].values()) / window['cycles']:.4g}" for window in row["windows"]]
         figures = [
-            f"{row['area_um2']:.0f}",
+            f"{row['area_um2']:.5g}",
+            str(row["nand2"]),
             str(row["flip_flops"]),
             str(row["critical_path_ns"]),
             f"{row['leakage_nw']:.1f}",

@@ -1,6 +1,6 @@
 """Synthesis of the units: standard cells and ECP5, as tables.
 
-    python -m rtl.synthesis [--chip PRESET|FILE] [--unit NAME ...] [--top] [--place] [--liberty FILE] [--out DIR]
+    python -m rtl.synthesis [--chip PRESET|FILE] [--unit NAME ...] [--top] [--place] [--liberty FILE...] [--out DIR]
 
 Without ``--chip`` each unit has its default parameters. ``--top`` adds the whole chip. Results are kept in ``OUT/cache`` by the
 content of Verilog, library and tools, so that a run goes on where the last one ended. ``OUT/NAME.json`` and ``OUT/NAME.md``
@@ -25,7 +25,15 @@ from archsim.contracts.common.errors import ArchsimError
 from rtl.build import UNITS, chosen, ports, verilog
 from rtl.chip import Chip
 from rtl.synthesis import cells, ecp5, tools
+<<<<<<< HEAD
 from rtl.synthesis.report import TOP, report
+=======
+from rtl.synthesis.library import LIBERTY, Library
+from rtl.synthesis.report import report
+
+TOP = "chip"
+"""Name of the whole chip among the units."""
+>>>>>>> energy
 
 
 def designs(chip: str | None, units: Sequence[str], top: bool) -> dict[str, Any]:
@@ -45,7 +53,7 @@ def create(name: str, params: Any) -> Component:
     return Chip(params) if name == TOP else UNITS[name].create(params)
 
 
-def synthesise(name: str, component: Component, library: cells.Library, out: Path, place: bool) -> dict[str, Any]:
+def synthesise(name: str, component: Component, library: Library, out: Path, place: bool) -> dict[str, Any]:
     """All figures of one design; what has been computed before is read."""
     code, versions = verilog(component, name), json.dumps(tools.versions())
     result: dict[str, Any] = {}
@@ -73,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--top", action="store_true", help="the whole chip too")
     parser.add_argument("--place", action="store_true", help="place and route on an ECP5 too")
     parser.add_argument(
-        "--liberty", metavar="FILE", type=Path, default=cells.LIBERTY, help="library (default %(default)s)"
+        "--liberty", metavar="FILE", type=Path, nargs="+", default=[LIBERTY],
+        help=f"files of one library, .lib or .lib.gz (default {LIBERTY})",
     )
     parser.add_argument(
         "--out", metavar="DIR", type=Path, default=Path("reports/synthesis"), help="(default %(default)s)"
@@ -81,8 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(given)
     try:
-        library, found = cells.Library(options.liberty), designs(options.chip, options.unit, options.top)
-        head = {"name": options.liberty.name, "nand2": library.nand2, "nand2_um2": library.area(library.nand2)}
+        library, found = Library(*options.liberty), designs(options.chip, options.unit, options.top)
+        files = ", ".join(path.name for path in library.paths)
+        head = {"name": files, "nand2": library.nand2, "nand2_um2": library.area(library.nand2)}
         results = [
             {
                 "unit": name, "parameters": asdict(params),

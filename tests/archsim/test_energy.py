@@ -1,12 +1,16 @@
 """Do energy and area follow from the cited figures, and is nothing silently zero?"""
 
+import math
+
 import pytest
 
 from archsim.config import chip_names, load_chip
-from archsim.energy import NOT_MODELLED, area_mm2, coefficients, energy_pj, energy_terms, field_energy_pj
+from archsim.energy import NOT_MODELLED, Coefficient, area_mm2, coefficients, energy_pj, energy_terms, field_energy_pj
 from archsim.energy.coefficients import by_capacity, by_width
 from archsim.energy.memories import memories
-from archsim.energy.model import ATTENTION, COMPONENTS, CYCLES, UNCOSTED
+from archsim.energy.model import ATTENTION, COMPONENTS, CYCLES, UNCOSTED, _access
+from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings, widest
+from archsim.energy.sram import interpolated, runs
 from archsim.results import COUNTERS
 
 
@@ -118,3 +122,78 @@ def test_omissions_are_named():
     text = " ".join(NOT_MODELLED)
     for word in ("encoder", "sequencer", "multicast", "clock", "leakage of memories"):
         assert word in text
+
+
+def test_ranges_by_hand(chip):
+    # 512 bits from 32 KB: CACTI's own row of 39.908 pJ, and 8 x Horowitz's 20; DRAM: 8 bits x (4 .. 12.45) pJ a byte.
+    ranges = energy_range_pj(chip, {"weight_reads": 1, "dram_bytes": 10}, 0)
+    assert ranges["weight_memory"] == pytest.approx((39.908, 160)) and ranges["dram"] == pytest.approx((320, 996))
+    leakage = ranges["logic_leakage"]
+    assert leakage == (0, 0) and ranges["total"] == pytest.approx((359.908, 1156)) and widest(ranges) == "dram"
+    assert widest(energy_range_pj(chip, {"weight_reads": 100, "dram_bytes": 1}, 0)) == "weight_memory"
+
+
+@pytest.mark.parametrize("name", chip_names())
+def test_every_figure_has_a_range_around_it(name):
+    chip = load_chip(name)
+    counters = {term.counter: 3 for term in energy_terms(chip)}
+    energy, ranges = energy_pj(chip, counters, 3), energy_range_pj(chip, counters, 3)
+    assert all(ranges[part][0] < value < ranges[part][1] for part, value in energy.items())
+    area, areas = area_mm2(chip), area_range_mm2(chip)
+    assert all(areas[part][0] < value < areas[part][1] for part, value in area.items())
+    assert areas["total"][0] < sum(area.values()) < areas["total"][1]
+
+
+def test_outside_of_the_points_the_slopes_of_all_segments_count():
+    # Below 8 KB: 0.739 goes on, 0.492 would give more; the range of the nearest point beside it.
+    reading = by_capacity("sram_read", 2048)
+    other = 6.1 * (2048 / 8192) ** (math.log(93.5 / 17.0) / math.log(32))
+    assert reading.extrapolated and reading.low == pytest.approx(reading.value * 5.29 / 6.1)
+    assert reading.high == pytest.approx(other * 10.0 / 6.1)
+    inside = by_capacity("sram_read", 16384)
+    assert not inside.extrapolated and inside.high == pytest.approx((10 * 20) ** 0.5)
+
+
+def test_what_is_extrapolated_is_a_warning_only_where_it_is_used():
+    chip = load_chip("small")  # its spike banks are smaller than every cited one
+    assert not any(line.startswith("energy") for line in warnings(chip, {"dram_bytes": 1}))
+    lines = [line for line in warnings(chip, {"spike_reads": 1}) if line.startswith("energy")]
+    assert lines and all(line.startswith("energy of spike memory: ") and "EXTRAPOLATED" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"low": 2.0, "high": 3.0, "range": "made up"}, "low <= value <= high required, given 2.0 <= 1.0 <= 3.0"),
+        ({"low": 0.5}, "low, high and range: required all of them or none"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(more, message):
+    entry = {"value": 1.0, "unit": "pJ", "node_nm": 45, "voltage": None, "source": "a book", "confidence": "assumed"}
+    with pytest.raises(ValueError, match=message):
+        Coefficient(**entry, **more)
+
+
+def test_the_points_of_the_model_are_runs_of_the_table():
+    for size, energy, area in ((8192, 6.1, 0.026), (32768, 17.0, 0.095), (1 << 20, 93.5, 3.26)):
+        (run,) = (run for run in runs() if (run.size, run.bits, run.banks) == (size, 64, 1))
+        assert (run.read_pj, run.area_mm2) == (pytest.approx(energy, rel=0.01), pytest.approx(area, rel=0.02))
+
+
+def test_the_table_between_its_runs():
+    assert interpolated(32768, 512) == pytest.approx(39.908) and interpolated(8192, 64) == pytest.approx(6.137)
+    # Halfway on logarithmic axes: the geometric mean, over the bits and over the size.
+    assert interpolated(32768, math.sqrt(256 * 512)) == pytest.approx(math.sqrt(26.838 * 39.908))
+    assert interpolated(math.sqrt(32768 * 65536), 64) == pytest.approx(math.sqrt(17.042 * 25.869))
+    two = [run for run in runs() if run.size in (8192, 32768)]
+    assert interpolated(16384, 64, among=two) == pytest.approx(math.sqrt(6.137 * 17.042))
+
+
+def test_the_widest_range_is_not_the_largest_part():
+    assert widest({"total": (9.0, 15.0), "dram": (9.0, 10.0), "weight_memory": (0.0, 5.0)}) == "weight_memory"
+
+
+def test_a_narrow_row_may_cost_more_than_its_bits():
+    # 16 bits of 32 KB: CACTI's 10.402 pJ are 41.6 for 64 bits; the law's own range ends at Horowitz's 20.
+    reading = _access(32768, 16)
+    assert reading.high == pytest.approx(4 * 10.402) and reading.low == pytest.approx(14.9) and reading.value == 17.0

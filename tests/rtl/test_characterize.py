@@ -1,6 +1,7 @@
 """Are energy and area at gate level those of the netlist: by hand, equal to the Verilog, and is a wrong law seen?"""
 
 import dataclasses
+import gzip
 import json
 import shutil
 
@@ -9,13 +10,14 @@ import pytest
 
 from archsim.contracts.common.errors import ArchsimError
 from rtl.build import UNITS, verilog
-from rtl.characterize import energy, gates, grid, laws
+from rtl.characterize import choices, energy, gates, grid, laws, recorded
 from rtl.characterize.__main__ import main, read
 from rtl.characterize.gates import Netlist
 from rtl.characterize.liberty import Power, expression
 from rtl.characterize.report import report
-from rtl.characterize.stimuli import RATES, WINDOW, array
+from rtl.characterize.stimuli import RATES, RECORDED, WINDOW, WINDOWS, array, encoder
 from rtl.synthesis import cells
+from rtl.synthesis.library import LIBERTY, Library
 
 LIBRARY = """
 library (tiny) {
@@ -25,7 +27,9 @@ library (tiny) {
   /* an inverter and a flip-flop */
   cell (INVX1) { area : 10; cell_leakage_power : 0.5;
     pin (A) { direction : input; capacitance : 0.010; }
-    pin (Y) { direction : output; function : "(!A)"; internal_power () { related_pin : "A";
+    pin (Y) { direction : output; function : "(!A)";
+      timing () { related_pin : "A"; rise_transition (scalar) { values ("0.08"); } fall_transition (scalar) { values ("0.12"); } }
+      internal_power () { related_pin : "A";
       rise_power (by_load) { index_1 ("0, 0.1"); index_2 ("0.1, 0.3"); values ("0.02, 9", "0.06, 9"); }
       fall_power (by_load) { index_1 ("0, 0.1"); index_2 ("0.1, 0.3"); values ("0.04, 9", "0.08, 9"); } } } }
   cell (NAND2X1) { area : 20; cell_leakage_power : 1; pin (Y) { direction : output; function : "(!(A B))"; } }
@@ -52,15 +56,22 @@ CHAIN = Netlist(  # in -> inverter -> flip-flop -> out
 def tiny(tmp_path):
     path = tmp_path / "tiny.lib"
     path.write_text(LIBRARY)
-    return Power(cells.Library(path))
+    return Power(Library(path))
+
+
+def toggling(nets, cycles, **counts):
+    """Values of nets over ``cycles`` behind the cycle before them: net N, given as nN, toggles in the first so many of them."""
+    values = np.zeros((cycles + 1, nets), np.uint8)
+    for name, count in counts.items():
+        values[1:, int(name[1:])] = np.minimum(np.arange(1, cycles + 1), count) % 2
+    return values
 
 
 def test_energy_of_a_chain_by_hand(tiny):
-    # V = 2: half the load x 4 = 2 pJ/pF. In: 0.010 pF; middle: 0.020; out: 20 fF.
-    toggles = np.zeros(CHAIN.nets, np.uint32)
-    toggles[[IN, MIDDLE, OUT]] = 7, 5, 3
-    found = energy.energy_pj(CHAIN, tiny, toggles, cycles=10)
-    assert found["switching"] == pytest.approx(2 * (7 * 0.010 + 5 * 0.020 + 3 * 0.020))
+    # V = 2: half the load x 4 = 2 pJ/pF. In: 0.010 pF; middle: 0.020; out: 20 fF x the inverter's 10 fF / that of Debian's.
+    found = energy.energy_pj(CHAIN, tiny, toggling(CHAIN.nets, 10, n2=7, n3=5, n4=3))
+    load = 0.020 * 10 / 9.32456
+    assert found["switching"] == pytest.approx(2 * (7 * 0.010 + 5 * 0.020 + 3 * load), rel=1e-6)
     # Inverter: the mean of rise and fall, a fifth of the way from no load to 0.1 pF; D 0.05 a toggle; Q 0.07.
     assert found["internal"] == pytest.approx(5 * (0.03 + 0.2 * 0.04) + 5 * 0.05 + 3 * 0.07)
     assert found["clock"] == pytest.approx(2 * 10 * (2 * 0.030 + (0.1 + 0.3) / 2))
@@ -69,9 +80,97 @@ def test_energy_of_a_chain_by_hand(tiny):
 
 def test_a_state_port_is_no_load(tiny):
     seen = dataclasses.replace(CHAIN, ports=CHAIN.ports | {"o": ("input", []), "state": ("output", [OUT])})
-    toggles = np.zeros(CHAIN.nets, np.uint32)
-    toggles[OUT] = 1
-    assert energy.energy_pj(seen, tiny, toggles, 0)["switching"] == 0
+    assert energy.energy_pj(seen, tiny, toggling(CHAIN.nets, 1, n4=1))["switching"] == 0
+    assert energy.energy_pj(CHAIN, tiny, toggling(CHAIN.nets, 1, n4=1))["switching"] > 0
+
+
+CONDITIONS = """
+library (other) {
+  time_unit : "1ps"; capacitive_load_unit (1,ff); nom_voltage : 2.0; leakage_power_unit : "1pW";
+  cell (GATED) { area : 30
+    leakage_power () { value : 300; related_pg_pin : VDD; } leakage_power () { value : 100; related_pg_pin : VSS; }
+    leakage_power () { value : 9000; when : "D"; }
+    ff (IQ, IQN) { next_state : "(D * E) + (IQ * !E)"; clocked_on : "CLK"; }
+    pin (CLK) { direction : input; capacitance : 3;
+      internal_power () { when : "D * !Q"; related_pg_pin : VDD; power (scalar) { values ("100"); } }
+      internal_power () { when : "D * !Q"; related_pg_pin : VSS; power (scalar) { values ("300"); } }
+      internal_power () { when : "!D"; rise_power (scalar) { values ("0"); } fall_power (scalar) { values ("20"); } } }
+    pin (D) { direction : input; capacitance : 2; } pin (E) { direction : input; capacitance : 1; }
+    pin (Q) { direction : output; function : "IQ"; } }
+}
+"""
+"""Units of a second file: fF, ps, pW; a flip-flop with an enable whose clock costs what its state and input say."""
+
+
+@pytest.fixture
+def both(tmp_path):
+    """The library of two files, the second compressed."""
+    first, second = tmp_path / "lib_a.lib", tmp_path / "lib_b.lib.gz"
+    first.write_text(LIBRARY)
+    second.write_bytes(gzip.compress(CONDITIONS.encode()))
+    return Power(Library(first, second))
+
+
+def test_several_files_are_one_library(both):
+    assert both.library.name == "lib" and set(both.library.cells) == {"INVX1", "NAND2X1", "DFF", "BAD", "GATED"}
+    cell = both.cell("GATED")
+    assert cell.pins["D"].capacitance == pytest.approx(0.002)  # fF of its own file
+    assert cell.leakage == pytest.approx(0.4)  # pW; both supplies, no condition
+    assert both.cell("INVX1").leakage == 0.5
+    assert both.slew_ns == pytest.approx(0.1)
+
+
+def test_a_clock_costs_what_its_conditions_say(both):
+    netlist = Netlist([("GATED", {"CLK": CLK, "D": IN, "E": "1", "Q": OUT})], {"clk": ("input", [CLK])})
+    values = np.zeros((5, 6), np.uint8)
+    values[1:, IN], values[1:, OUT] = [0, 1, 1, 1], [0, 0, 1, 1]
+    # Half of 3 fF x 4 V^2 twice a cycle; D and not Q once: 2 x the mean of 100 and 300 fJ; not D once: 20 fJ; D and Q: no table.
+    found = energy.energy_pj(netlist, both, values)
+    assert found["clock"] == pytest.approx(4 * 2 * 2 * 0.003 + 2 * 0.2 + 0.02)
+
+
+def test_an_enabled_flip_flop_keeps_its_state(both):
+    netlist = Netlist([("GATED", {"CLK": CLK, "D": IN, "E": MIDDLE, "Q": OUT})], {})
+    assert f"s[0] = 1 & ((n[{IN}] & n[{MIDDLE}]) | (s[0] & ~n[{MIDDLE}]));" in netlist.code(both)
+
+
+def test_tools_get_no_power_and_no_special_cells(tmp_path):
+    path = tmp_path / "x.lib"
+    special = "cell (x_lpflow_1) { area : 3; pin (A) { direction : input; } }\n  "
+    path.write_text(LIBRARY.replace("cell (BAD)", special + "cell (BAD)"))
+    library = Library(path)
+    assert library.write(tmp_path) == ["timing0.lib"]
+    timing, functions = ((tmp_path / name).read_text() for name in ("timing0.lib", "functions.lib"))
+    assert "rise_transition" in timing and "nom_voltage" in timing
+    for text in (timing, functions):
+        assert "lpflow" not in text and "power ()" not in text and "cell (DFF)" in text and text.count("{") == text.count("}")
+    assert "timing" not in functions and "ff (IQ, IQN)" in functions
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        (LIBRARY, "required files with different cells, 'INVX1' is in two of them"),
+        (CONDITIONS.replace("2.0", "1.0"), r"required files of one nom_voltage, given \[1.0, 2.0\]"),
+        (CONDITIONS.replace("leakage_power_unit", "x"), "b.lib: nom_voltage and leakage_power_unit .* required"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(second, message, tmp_path):
+    (tmp_path / "a.lib").write_text(LIBRARY)
+    (tmp_path / "b.lib").write_text(second)
+    with pytest.raises(ArchsimError, match=message):
+        Power(Library(tmp_path / "a.lib", tmp_path / "b.lib")).cell("INVX1")
+
+
+def test_a_file_that_is_not_compressed_is_refused(tmp_path):
+    (tmp_path / "a.lib.gz").write_text(LIBRARY)
+    with pytest.raises(ArchsimError, match="a.lib.gz: required a file compressed with gzip, given something else"):
+        _ = Library(tmp_path / "a.lib.gz").text
+
+
+def test_other_operators_are_refused():
+    with pytest.raises(ArchsimError, match="function 'A - B': required names, parentheses and the operators"):
+        expression("A - B")
 
 
 @pytest.mark.parametrize(
@@ -116,7 +215,7 @@ def synthesised(tmp_path_factory):
         "weight_rows": "512",
     }
     params = UNITS["synapse_array"].parameters(changes)
-    power = Power(cells.Library(cells.LIBERTY))
+    power = Power(Library(LIBERTY))
     cells.synthesise(
         verilog(UNITS["synapse_array"].create(params), "synapse_array"), "synapse_array", power.library, folder
     )
@@ -128,13 +227,65 @@ def test_netlist_equals_the_verilog_and_toggles_with_its_events(synthesised):
     assert any("." in name for name in netlist.ports)  # pins of memories
     windows = gates.simulate("synapse_array", netlist, power, array(params), folder)
     counts = [array(params).counts(window.taken) for window in windows]
-    assert counts[0] == {"events": 0, "lane_events": 0, "groups": 0}
+    assert counts[0] == {"events": 0, "channels": 0, "lane_events": 0, "groups": 0}
     # An event a cycle at most; where spikes are dense, nearly every event carries one, and groups are long.
     assert all(0.5 * WINDOW < count["events"] <= WINDOW for count in counts[1:])
     assert counts[1]["groups"] > counts[2]["groups"] > counts[3]["groups"] > 0
-    assert windows[0].toggles.sum() < 0.02 * windows[1].toggles.sum()
-    energies = [energy.energy_pj(netlist, power, window.toggles, WINDOW) for window in windows]
+    toggles = [int((window.values[1:] ^ window.values[:-1]).sum()) for window in windows]
+    assert toggles[0] < 0.02 * toggles[1]
+    energies = [energy.energy_pj(netlist, power, window.values) for window in windows]
     assert len({round(entry["clock"], 6) for entry in energies}) == 1
+
+
+def test_recorded_spikes_are_those_of_the_artefact():
+    every = recorded.spikes()
+    assert every.shape[1:] == (4, 64) and 0.05 < every.mean() < 0.1  # sparse; random words would not agree over time
+    assert (every[:, 1:] & every[:, :-1]).mean() > 2 * every.mean() ** 2
+    with np.load(recorded.TRACES) as arrays:
+        packed = arrays["block.0.attn.attn_lif"][0]  # the first map of 64 channels: step, position, bytes
+    bits = [packed[step, 5, channel // 8] >> channel % 8 & 1 for step in range(4) for channel in range(64)]
+    assert sum(bits) and every[5].reshape(-1).tolist() == bits
+    # Two lanes are two steps of one position; four words of 16 channels follow each other, then the next two steps.
+    words = recorded.words(8 * 200, 2, 16).reshape(200, 2, 4, 2, 16)
+    for position, steps, word, lane in np.ndindex(200, 2, 4, 2):
+        own = every[position, 2 * steps + lane, 16 * word : 16 * word + 16]
+        assert (words[position, steps, word, lane] == own).all()
+    sums = recorded.sums(40, 4, 2, 3)
+    assert sums.shape == (40, 3) and 0.3 < sums.std() < 3
+    assert not sums[~every[:5].any(axis=2).repeat(2, axis=0).reshape(5, 2, 4).reshape(-1)].any()
+
+
+def test_the_window_of_recorded_spikes_has_them():
+    params = UNITS["event_encoder"].parameters({"lanes": "1", "word_bits": "16", "row_bits": "9"})
+    stimulus = encoder(params)
+    items = stimulus.streams["i"][1][1 + WINDOWS.index(RECORDED)]
+    counts = stimulus.counts({"i": items})
+    assert counts["lane_events"] == recorded.words(WINDOW, 1, 16).sum()
+
+
+@pytest.mark.parametrize("unit", grid.GRIDS)
+def test_every_point_of_a_grid_has_a_stimulus_and_counts_for_its_law(unit):
+    entry = grid.GRIDS[unit]
+    points = list(entry.points())
+    assert 0 < sum(map(entry.held_out, points)) < len(points)
+    params = UNITS[unit].parameters({name: str(value) for name, value in points[0].items()})
+    stimulus = entry.stimulus(params)
+    assert all(len(items) == 1 + len(WINDOWS) for _, items in stimulus.streams.values())
+    taken = {name: items[-1] for name, (_, items) in stimulus.streams.items()}
+    numbers = {**points[0], **stimulus.counts(taken), "cycles": WINDOW}
+    form = laws.FORMS[unit]
+    assert all(laws.term(text)(numbers) > 0 for text in (*form.energy, *form.area))
+
+
+def test_counts_of_a_masker():
+    params = UNITS["masker"].parameters({"lanes": "2", "word_bits": "8"})
+    words = [params.i.pack({"spikes": [3, 0x81], "first": 0}), params.i.pack({"spikes": [0, 1], "first": 0})]
+    assert choices.masked(params).counts({"i": words}) == {"words": 2, "spikes": 5}
+
+
+def test_counts_of_a_crossbar_are_of_all_its_inputs():
+    stimulus = choices.packets(UNITS["crossbar"].parameters({"ports": "2", "depth": "4", "data_bits": "8"}))
+    assert set(stimulus.streams) == {"i__0", "i__1"} and stimulus.counts({"i__0": [1, 2], "i__1": [3]}) == {"flits": 3}
 
 
 def test_a_netlist_that_differs_is_seen(synthesised, tmp_path):
@@ -159,7 +310,8 @@ def test_a_run_goes_on_where_the_last_one_ended(tmp_path, monkeypatch, capsys):
     arguments = ["--unit", "transposer", "--out", str(tmp_path)]
     assert main(arguments) == 0 and "word_bits=2 measured" in capsys.readouterr().out
     (row,) = read(tmp_path / "osu018_stdcells.jsonl")
-    assert row["area_um2"] > 0 and [window["rate"] for window in row["windows"]] == list(RATES)
+    assert row["command"] == "python -m rtl.characterize --unit transposer"
+    assert row["area_um2"] > 0 and [window["rate"] for window in row["windows"]] == list(WINDOWS)
     assert "opensta" in row["tools"] or row["critical_path_ns"] is None
     assert main(arguments) == 0 and "word_bits=2 known" in capsys.readouterr().out
     path = tmp_path / "osu018_stdcells.jsonl"
@@ -174,6 +326,7 @@ def test_a_run_goes_on_where_the_last_one_ended(tmp_path, monkeypatch, capsys):
     [
         (["--unit", "nothing"], "unknown unit 'nothing'; required one of event_encoder"),
         (["--unit", "sram"], "unit 'sram' has no stimulus yet"),
+        (["--unit", "transposer", "--liberty", "/nowhere.lib", "/else.lib.gz"], "/nowhere.lib: no Liberty file"),
         (["--unit", "transposer", "--liberty", "/nowhere.lib"], "/nowhere.lib: no Liberty file"),
         (["--report"], "no results to report; measure with"),
     ],
@@ -190,16 +343,17 @@ def test_results_that_are_none_are_refused(tmp_path):
 
 
 def rows(bend=0.0):
-    """Transposers of 3 pJ a cycle and 0.5 a moved bit, and ``bend`` more of it where a point is held out."""
+    """Transposers of 3 pJ a cycle and 2 a bit of a word, and ``bend`` more of it where a point is held out."""
     found = []
     for point in grid.GRIDS["transposer"].points():
         width = point["word_bits"]
         windows = [
-            {"rate": rate, "cycles": WINDOW, "counts": {"transposed": int(1000 * rate)},
-             "pj": {"clock": 3.0 * WINDOW, "switching": 0.5 * width * width * int(1000 * rate) * (1 + bend * (width == 24))}}
+            {"rate": rate, "cycles": WINDOW, "counts": {"transposed": int(1000 * rate), "spikes": 0},
+             "pj": {"clock": 3.0 * WINDOW, "switching": 2.0 * width * int(1000 * rate) * (1 + bend * (width == 24))}}
             for rate in RATES
         ]  # fmt: skip
-        sizes = {"area_um2": 100.0 + 7 * width * width, "flip_flops": 1, "critical_path_ns": 1.0, "leakage_nw": 1.0}
+        sizes = {"area_um2": 100.0 + 7 * width * width, "nand2": 2 * width * width}
+        sizes |= {"flip_flops": 1, "critical_path_ns": 1.0, "leakage_nw": 1.0}
         found.append({"unit": "transposer", "parameters": point, "windows": windows} | sizes)
     return found
 
@@ -207,7 +361,7 @@ def rows(bend=0.0):
 def test_a_law_is_found_again():
     fit = laws.energy("transposer", rows())
     assert fit.coefficients["cycles"] == pytest.approx(3)
-    assert fit.coefficients["transposed word_bits word_bits"] == pytest.approx(0.5)
+    assert fit.coefficients["transposed word_bits"] == pytest.approx(2)
     # 4 widths x 4 rates: one width is held out, and one rate of the others.
     assert (fit.fitted, len(fit.errors)) == (9, 7) and fit.worst[0] < 1e-9
     assert laws.area("transposer", rows()).coefficients["word_bits word_bits"] == pytest.approx(7)
@@ -219,6 +373,17 @@ def test_a_law_that_does_not_hold_is_seen():
     assert 0.15 < error < 0.2 and bound == 0.1 and where == "word_bits 24 at rate 0.5"
 
 
+def test_a_law_is_judged_by_recorded_spikes():
+    every = rows()
+    for row in every:
+        width = row["parameters"]["word_bits"]
+        energy_of = {"clock": 3.0 * WINDOW, "switching": 2 * 2.0 * width * 100}  # twice what the law says
+        row["windows"].append({"rate": RECORDED, "cycles": WINDOW, "counts": {"transposed": 100, "spikes": 0}, "pj": energy_of})
+    fit = laws.energy("transposer", every)
+    assert fit.coefficients["transposed word_bits"] == pytest.approx(2)  # they are not in the fit
+    assert fit.worst[0] > 0.4 and fit.worst[2].endswith("at recorded digits")
+
+
 def test_too_few_points_are_refused():
     with pytest.raises(ArchsimError, match="area of transposer: 1 points to fit 3 terms"):
         laws.area("transposer", rows()[:1])
@@ -228,7 +393,9 @@ def test_a_grid_that_is_not_whole_has_no_law():
     assert "| transposer | 3 of 4 points measured: no law yet |" in report(rows()[:3], "x.jsonl")
 
 
-def test_the_report_is_that_of_the_results():
-    folder = gates.Path(__file__).parents[2] / "reports" / "characterisation"
-    path = folder / "osu018_stdcells.jsonl"
+RESULTS = sorted((gates.Path(__file__).parents[2] / "reports" / "characterisation").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_the_report_is_that_of_the_results(path):
     assert report(read(path), path.name) == path.with_suffix(".md").read_text()

@@ -13,6 +13,7 @@ from archsim.contracts.sram import SramParams
 from rtl.build import UNITS, ports, verilog
 from rtl.synthesis import cells, ecp5, tools
 from rtl.synthesis.__main__ import main
+from rtl.synthesis.library import LIBERTY, Library
 from rtl.synthesis.report import report
 from rtl.units.sram import Sram
 
@@ -68,7 +69,7 @@ class Adders(Component):
 
 @pytest.fixture(scope="module")
 def library():
-    return cells.Library(cells.LIBERTY)
+    return Library(LIBERTY)
 
 
 def in_cells(component, library, folder):
@@ -120,16 +121,16 @@ def test_without_opensta_there_is_no_path(library, tmp_path, monkeypatch):
 def test_units_of_a_library(text, units, tmp_path):
     path = tmp_path / "library.lib"
     path.write_text(text)
-    assert cells.Library(path).units == pytest.approx(units, abs=1e-9)
+    assert Library(path).units == pytest.approx(units, abs=1e-9)
 
 
 def test_a_library_without_units_or_cells_is_refused(tmp_path):
     path = tmp_path / "library.lib"
     path.write_text("library (empty) {}")
     with pytest.raises(ArchsimError, match="time_unit in ns or ps"):
-        _ = cells.Library(path).units
+        _ = Library(path).units
     with pytest.raises(ArchsimError, match="no two-input NAND found by its name"):
-        _ = cells.Library(path).nand2
+        _ = Library(path).nand2
 
 
 def test_block_ram_and_no_registers_for_it(tmp_path):
