@@ -37,7 +37,7 @@ class Relay:
         return longest * self.chip.slices(self.context.network.timesteps)
 
     def relayed(self, layer: IntAttention) -> bool:
-        """Whether the output passes through DRAM: a core's share of it or of the input fits no bank, or more than its share is read."""
+        """Whether the output passes through DRAM: no bank holds a core's share of it or of the input, or others read that too."""
         maps = self.context.network.maps
         read = [maps[x.source].channels for x in self.context.synapses() if x.spikes in (layer.q, layer.k, layer.v)]
         words = -(-max(*read, maps[layer.q].channels) // self.chip.columns)
