@@ -60,13 +60,14 @@ class TokenScheduler:
         self.units = UnitSums(self.context, layer.name, (1 << self.chip.cores) - 1, params)
 
     def _base(self, source: IntSynapse, count: int, whole: bool) -> int:
-        """First row of core 0's residual bank for the sums of all parts: over the stream, if all of it has been read by then."""
+        """First row of core 0's residual bank for the sums of all parts: over the stream, of which as much has been read by then."""
         context, chip = self.context, self.chip
         rows, share = count * context.network.timesteps * chip.blocks, context.share_rows(source)
         if context.spilled(source):
             require(rows + context.network.timesteps * chip.blocks, chip.residual_rows, source.name, "residual", chip)
             return chip.residual_rows - rows
-        base = 0 if whole else share
+        # A row of step s of the sums lies on step s of the stream of the same word or an earlier one; not so in gangs.
+        base = 0 if whole or context.partitions[source.name].gang == 1 else share
         require(base + rows, chip.residual_rows, source.name, "residual", chip)
         return base
 

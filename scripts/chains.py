@@ -2,12 +2,12 @@
 
     python -m scripts.chains [--size SIZE] [--chip CHIP] [--rate RATE] [--trained WORKLOAD]
 
-The merged form is mapped and run: cycles, bytes of DRAM and energy of each chain, of one image of SYNTHETIC spikes at one ASSUMED rate.
-The separate form is given to the mapper, which says by name why it takes it or not; its weight rows and those of the merged form
-follow from the shapes. Weight rows are what a core's adders take cycles for: a row for each event of each word of outputs. A
-depthwise part has no grouped form on the chip, so an event costs a row of its own word; an integer operand costs a row for every one
-in its bit planes. With ``--trained`` the accuracy of a small trained network is printed, merged and quantised, beside that of its
-float network.
+The merged form is mapped and run: cycles, bytes of DRAM and energy of each chain, of one image of SYNTHETIC spikes at one ASSUMED
+rate. The separate form is given to the mapper, which says by name why it takes it or not; its weight rows and those of the merged
+form follow from the shapes. Weight rows are what a core's adders take cycles for: a row for each event of each word of outputs. A
+depthwise part has no grouped form on the chip, so an event costs a row of its own word; an integer operand costs a row for every
+one in its bit planes. With ``--trained`` the accuracy of a small trained network is printed, merged and quantised, beside that of
+its float network.
 """
 
 import argparse
