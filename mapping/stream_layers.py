@@ -30,7 +30,7 @@ class StreamedLayers(Scheduler):
         self.streams = Streams(context)
         self.loaded: tuple[str, int, int] | None = None
         self.stores: list[tuple[str, Callable[[], None]]] = []
-        self.stream_open = False
+        self.opened = self.resident_stream = False
         first = context.synapses()[0]
         self.streams.image(first.planes)
         self.loads.resident_params()
@@ -50,7 +50,7 @@ class StreamedLayers(Scheduler):
             if layer.spikes:
                 self.streams.add(layer.spikes)
         parts, sums = self._parts(layers[0])
-        steps, room = rounds(self.context, layers[0], parts, sums)
+        steps, room = rounds(self.context, layers[0], parts, sums, self.opened)
         for tiles in steps:
             for layer, word in product(layers, range(words(self.chip, layers[0]))):
                 self.context.layer = self.network.layers.index(layer)
@@ -60,7 +60,7 @@ class StreamedLayers(Scheduler):
                         self._store(layer.spikes, core, tile, word, banks[core])
         for layer in layers:
             if layer.stream:
-                self.stream_open = not self.context.spilled(layer)
+                self.opened, self.resident_stream = True, not self.context.spilled(layer)
 
     def _parts(self, layer: IntSynapse) -> tuple[list[Chunk], int]:
         """Chunks of the layer's inputs, and the rows that hold their sums: where no stream is, those of the residual bank."""
@@ -69,7 +69,7 @@ class StreamedLayers(Scheduler):
 
     def _sums_in_residual(self, layer: IntSynapse) -> bool:
         """Partial sums of a layer pass through the residual bank, which is larger, while no stream lies there."""
-        return not self.stream_open and not layer.stream and not layer.shift.any()
+        return not self.resident_stream and not layer.stream and not layer.shift.any()
 
     def _compute(self, layer: IntSynapse, tiles: Round, word: int, parts: list[Chunk], room: Room) -> dict[int, int]:
         """One word of a round, chunk after chunk; returns the output bank of each core."""

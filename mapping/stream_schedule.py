@@ -90,7 +90,7 @@ class StreamScheduler(StreamedLayers):
         """Words of Q, K or V, computed and copied to the attention unit."""
         self.context.layer = self.network.layers.index(layer)
         parts, sums = self._parts(layer)
-        found, room = rounds(self.context, layer, parts, sums)
+        found, room = rounds(self.context, layer, parts, sums, self.opened)
         for tiles in found:
             for word in group:
                 banks = self._compute(layer, tiles, word, parts, room)

@@ -28,6 +28,7 @@ class Room:
         sum_rows: rows for partial sums.
         residual: rows of a position's membranes if the residual stream lies in DRAM, else 0.
         maps: spike maps that the input is the sum of.
+        moves: tiles are chosen by an estimate of cycles, not by their additions alone.
     """
 
     words: int
@@ -37,6 +38,7 @@ class Room:
     sum_rows: int
     residual: int
     maps: int
+    moves: bool
 
 
 def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
@@ -56,16 +58,20 @@ def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
     )  # fmt: skip
 
 
-def rounds(context: Context, layer: IntSynapse, parts: list[Chunk], sum_rows: int) -> tuple[list[Round], Room]:
+def rounds(
+    context: Context, layer: IntSynapse, parts: list[Chunk], sum_rows: int, opened: bool
+) -> tuple[list[Round], Room]:
     """The tiles of a layer, round by round, and the room that they were cut to.
 
-    All words of the input are there at once if that has room and takes least, else those of a chunk.
+    All words of the input are there at once if a single position has room for them, else those of a chunk. Once a residual stream
+    has ``opened`` tiles are chosen by an estimate of cycles, of what is there at a time too; before, by their additions.
     Raises ArchsimError when not even one position fits.
     """
     chip, steps = context.chip, context.network.timesteps
     count = -(-context.network.maps[layer.source].channels // chip.columns)
     slices = layer.planes or chip.slices(steps)
     most = max(-(-part.channels // chip.columns) for part in parts)
+    estimated = opened or context.spilled(layer)
     best: tuple[float, list[Round], Room] | None = None
     for held in dict.fromkeys((count, most)):
         room = Room(
@@ -76,13 +82,14 @@ def rounds(context: Context, layer: IntSynapse, parts: list[Chunk], sum_rows: in
             sum_rows,
             steps * chip.blocks if context.spilled(layer) else 0,
             len(context.network.addends(layer.source)),
+            estimated or held < count,
         )
         found = list(_cut(context, layer, room, parts))
         if found:
             cost = cycles(context, layer, parts, Cut(found[0][0][1], len(found), held, count, slices))
             if best is None or cost < best[0]:
                 best = cost, found, room
-            if is_pointwise(layer):
+            if is_pointwise(layer) or not estimated:
                 break
     if best:
         return best[1:]
@@ -129,14 +136,10 @@ def _pieces(layer: IntSynapse, core: int, first: int, end: int, longest: int) ->
 
 
 def _grid(context: Context, layer: IntSynapse, room: Room, parts: list[Chunk]) -> Iterator[Round]:
-    """Equal rectangles of the stored map, as many at a time as there are cores; those that take least.
-
-    Behind a pool tiles compute some sums twice, and what matters is how many; else it is what is moved for them.
-    """
+    """Equal rectangles of the stored map, as many at a time as there are cores; those that take least."""
     shape, cores = layer.shape, context.chip.cores
     height, width = ((shape.height + 1) // 2, (shape.width + 1) // 2) if layer.pool else (shape.height, shape.width)
     total = -(-context.network.maps[layer.source].channels // context.chip.columns)
-    moves = not layer.pool or room.words < total
     best: tuple[float, int, int] | None = None
     for rows in range(1, height + 1):
         for columns in range(1, width + 1):
@@ -149,7 +152,7 @@ def _grid(context: Context, layer: IntSynapse, room: Room, parts: list[Chunk]) -
             tile = rectangle(layer, 0, min(1, height - rows), min(1, width - columns), rows, columns)
             count = -(-down * across // cores)
             cost = float(count * tile.height * tile.width)
-            if moves:
+            if room.moves:
                 cost = cycles(context, layer, parts, Cut(tile, count, room.words, total, room.slices))
             if best is None or cost < best[0]:
                 best = cost, down, across

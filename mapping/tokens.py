@@ -60,7 +60,7 @@ class TokenScheduler:
         self.units = UnitSums(self.context, layer.name, (1 << self.chip.cores) - 1, params)
 
     def _base(self, source: IntSynapse, count: int, whole: bool) -> int:
-        """First row of core 0's residual bank for the sums of all parts: over the stream, of which as much has been read by then."""
+        """First row of core 0's residual bank for the sums of all parts: over what has been read of the stream, if it can be."""
         context, chip = self.context, self.chip
         rows, share = count * context.network.timesteps * chip.blocks, context.share_rows(source)
         if context.spilled(source):

@@ -2,12 +2,14 @@
 
 import argparse
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from archsim import simulate
 from archsim.workload import SIZES
+from cosim import sample
 from mapping.ir import Map
 from mapping.networks import spikformer, spikingformer
 from scripts import bandwidth, compare, published
@@ -43,6 +45,16 @@ def test_published_rates_are_taken_where_there_are_some():
 def test_a_size_that_only_maps():
     row = published.measure("spikformer", "tiny", "small", 0.1, True)
     assert "maps: " in published.text("spikformer", "tiny", "small", row) and row["instructions"] > 100
+
+
+def test_a_size_of_which_instructions_are_sampled(monkeypatch):
+    """The comparison itself is that of `archsim cosim --sample`; here its sums are told."""
+    comparison = SimpleNamespace(compared={"starts": 5, "rows": 37}, differing={"starts": 0, "rows": 2})
+    given = []
+    monkeypatch.setattr(sample, "sample", lambda *values: given.append(values) or SimpleNamespace(comparison=comparison))
+    row = published.measure("spikformer", "tiny", "small", 0.1, False, 7)
+    assert given[0][1:] == (7, 1) and given[0][0].config.name == "spikformer_tiny"
+    assert published.text("spikformer", "tiny", "small", row).endswith("sampled: 42 values compared with the Verilog, 2 differ")
 
 
 def test_what_no_chip_runs_is_refused_once_by_layer_and_operator():
