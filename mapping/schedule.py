@@ -49,18 +49,33 @@ def schedule(
             f"chip '{chip.name}': the network was quantised to {network.precision.weight_bits}-bit weights and "
             f"{network.precision.membrane_bits}-bit membranes, the chip has {chip.weight_bits} and {chip.membrane_bits}"
         )
+    context = _context(network, chip, limits or Limits(), placement)
+    if context.streamed:
+        from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
+
+        return StreamScheduler(context, products or {}).run()
+    return Scheduler(context, products or {}).run()
+
+
+def require_room(network: IntNetwork, chip: ChipParams) -> None:
+    """Raise ArchsimError, naming the layer, if shapes alone tell that a network has no room; ``schedule`` finds the rest."""
+    context = _context(network, chip, Limits(), NOWHERE)
+    if context.streamed:
+        from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
+
+        StreamScheduler(context, {}).require_room()
+
+
+def _context(network: IntNetwork, chip: ChipParams, limits: Limits, placement: Placement) -> Context:
+    """Maps in the input banks if all have room there, else in DRAM."""
     try:
-        context = Context(network, chip, limits or Limits(), placement=placement)
+        return Context(network, chip, limits, placement=placement)
     except ArchsimError as error:  # some map, or those that are alive at a time, have no room in the input banks
         if resident := next((layer for layer in network.layers if type(layer) in RESIDENT), None):
             raise ArchsimError(
                 f"{error}; maps do not pass through DRAM, since layer '{resident.name}' is {RESIDENT[type(resident)]}"
             ) from error
-        from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
-
-        context = Context(network, chip, limits or Limits(), streamed=True)
-        return StreamScheduler(context, products or {}).run()
-    return Scheduler(context, products or {}).run()
+        return Context(network, chip, limits, streamed=True)
 
 
 class Scheduler:

@@ -59,8 +59,12 @@ class StreamedLayers(Scheduler):
                     for core, tile in tiles:
                         self._store(layer.spikes, core, tile, word, banks[core])
         for layer in layers:
-            if layer.stream:
-                self.opened, self.resident_stream = True, not self.context.spilled(layer)
+            self._open(layer)
+
+    def _open(self, layer: IntSynapse) -> None:
+        """Note where the stream lies that a layer joins or opens, if it does."""
+        if layer.stream:
+            self.opened, self.resident_stream = True, not self.context.spilled(layer)
 
     def _parts(self, layer: IntSynapse) -> tuple[list[Chunk], int]:
         """Chunks of the layer's inputs, and the rows that hold their sums: where no stream is, those of the residual bank."""

@@ -6,7 +6,7 @@ from mapping.integer_nodes import IntSum
 from mapping.partition import words
 from mapping.place import require
 from mapping.quantise import IntAttention, IntPlanes, IntSynapse
-from mapping.reduction import apart
+from mapping.reduction import apart, sums_at_once
 from mapping.stream_layers import StreamedLayers
 from mapping.stream_sums import count_streamed
 from mapping.stream_tiles import rounds
@@ -18,6 +18,19 @@ UNIT_WEIGHTS = "relay", 0, 0
 
 class StreamScheduler(StreamedLayers):
     """Emits a network whose maps lie in DRAM; the classifier is as in any other network."""
+
+    def require_room(self) -> None:
+        """Raise ArchsimError for the first layer of which not even one position, word or head has room."""
+        self._start()
+        for number, layer in enumerate(self.network.layers):
+            self.context.layer = number
+            if isinstance(layer, IntAttention):
+                self._words_at_once(layer)
+            elif isinstance(layer, IntPlanes):
+                sums_at_once(self.context, layer)
+            elif isinstance(layer, IntSynapse) and not layer.classifies:
+                rounds(self.context, layer, *self._parts(layer), self.opened)
+                self._open(layer)
 
     def _layers(self) -> None:
         network = self.network
