@@ -42,7 +42,8 @@ from mapping.networks.weights import Synthetic as RandomWeights
 from mapping.operators import require_mapped
 from mapping.pad import padded
 from mapping.product import FirstProduct
-from mapping.quantise import IntNetwork, Precision, quantise
+from mapping.quantise import IntNetwork, Precision, quantise, skeleton
+from mapping.schedule import require_room
 
 FAMILIES = {
     "spikingformer": read_spikingformer, "spikformer": read_spikformer, "meta_spikeformer": read_meta_spikeformer,
@@ -157,7 +158,9 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str)
     precision = Precision(chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits)
     if config.network.size is not None:
         size = published_size(place, config)
-        require_mapped(size.network(Shapes()))  # before random weights are drawn
+        shapes = size.network(Shapes())
+        require_mapped(shapes)  # before random weights are drawn, and so is what has no room whatever they are
+        require_room(padded(skeleton(shapes, precision), chip.columns), chip)
         network = quantise(size.network(RandomWeights(config.network.seed)), precision)
         rates = read_rates(config.rates_path, config.network.size) if config.rates_path else {}
         if mode == "execute" and rates:

@@ -1,5 +1,6 @@
 """Schedule of the classifier: bit planes of the reduction, the sum of the gangs' parts, the logits."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from archsim.contracts import dma, sequencer
@@ -9,6 +10,7 @@ from mapping.integer_nodes import IntSum
 from mapping.partition import words
 from mapping.place import Region, collected, require
 from mapping.quantise import IntPlanes, IntSynapse
+from mapping.reduction import reduced, sums_at_once
 from mapping.tile import Piece, unit_layer, whole_map
 from mapping.unit_sums import UnitSums
 
@@ -19,27 +21,35 @@ class ClassifierScheduler:
     def __init__(self, context: Context) -> None:
         self.context = context
 
-    def planes(self, layer: IntPlanes) -> None:
-        """Bit planes of the reduction for the classifier; the parts of several gangs are added up in core 0 first."""
+    def planes(self, layer: IntPlanes, sums: Callable[[IntSynapse | IntSum, range], None]) -> None:
+        """Bit planes of the reduction for the classifier; the parts of several gangs are added up in core 0 first.
+
+        ``sums``: makes some words' sums, where not all have room at a time.
+        """
+        source, at_once = reduced(self.context, layer), sums_at_once(self.context, layer)
+        count = words(self.context.chip, source)
+        for first in range(0, count, at_once):
+            group = range(first, min(first + at_once, count))
+            if at_once < count:
+                sums(source, group)
+            self._planes(layer, source, group, at_once < count)
+
+    def _planes(self, layer: IntPlanes, source: IntSynapse | IntSum, group: range, apart: bool) -> None:
+        """Bit planes of some words; ``apart``: their sums lie from row 0 of the reduction banks on, else in rows of their own."""
         context = self.context
-        source = next(x for x in context.network.layers if x.name == layer.source and isinstance(x, IntSynapse | IntSum))
-        partition, count, target = (
-            context.partitions[source.name],
-            words(context.chip, source),
-            context.regions[layer.spikes],
-        )
-        leaders = context.readers(layer.spikes)
-        places = {word: (word % partition.gang, word // partition.gang) for word in range(count)}  # core, group
+        partition, target = context.partitions[source.name], context.regions[layer.spikes]
+        leaders, gang = context.readers(layer.spikes), partition.gang
+        places = {word: (word % gang, word - group.start if apart else word // gang) for word in group}  # core, group
         if len(partition.ranges) > 1:
             parts = context.regions[collected(layer)]
             for index in range(len(partition.ranges)):
-                for word, (member, group) in places.items():
-                    core = index * partition.gang + member
-                    self.planes_of(core, group, parts.slices, 0, 1, parts, index, word, collected(layer))
-            self._collect(layer, parts)
-            places = {word: (0, word) for word in range(count)}
-        for word, (core, group) in places.items():
-            self.planes_of(core, group, layer.planes, layer.right_shift, leaders, target, 0, word, layer.spikes)
+                for word, (member, row) in places.items():
+                    core, held = index * gang + member, (0, group.start)
+                    self.planes_of(core, row, parts.slices, 0, 1, parts, index, word, collected(layer), held)
+            self._collect(layer, parts, len(group))
+            places = {word: (0, word - group.start) for word in group}
+        for word, (core, row) in places.items():
+            self.planes_of(core, row, layer.planes, layer.right_shift, leaders, target, 0, word, layer.spikes)
 
     def planes_of(
         self,
@@ -52,8 +62,12 @@ class ClassifierScheduler:
         position: int,
         word: int,
         tensor: str,
+        held: tuple[int, int] = (0, 0),
     ) -> None:
-        """PLANES of one word of a reduction, copied to position ``position`` of a region in ``cores``."""
+        """PLANES of one word of a reduction, copied to position ``position`` of a region in ``cores``.
+
+        ``held``: first position and first word of those that the region holds at this time.
+        """
         context, chip = self.context, self.context.chip
         require(planes, chip.spike_out_rows, context.network.layers[context.layer].name, "spike_out", chip)
         bank = context.out_bank[core]
@@ -71,7 +85,7 @@ class ClassifierScheduler:
             "words": 1,
         }
         context.emitter.emit([sequencer.CORE0 + core], sequencer.PLANES, fields, [note])
-        self.copy(core, bank, planes, cores, region, position, word)
+        self.copy(core, bank, planes, cores, region, position - held[0], word - held[1])
 
     def copy(self, core: int, bank: int, rows: int, cores: int, region: Region, position: int, word: int) -> None:
         """COPY of ``rows`` rows of one word from an output bank to one position of a region in the cores of a mask."""
@@ -82,27 +96,25 @@ class ClassifierScheduler:
         }  # fmt: skip
         self.context.emitter.emit([sequencer.MULTICAST], sequencer.COPY, fields, [{"layer": self.context.layer}])
 
-    def _collect(self, layer: IntPlanes, parts: Region) -> None:
-        """Add the parts of a reduction in core 0: one SYNAPSE with unit weights per word, into the reduction bank."""
+    def _collect(self, layer: IntPlanes, parts: Region, count: int) -> None:
+        """Add the parts of ``count`` words in core 0: one SYNAPSE with unit weights per word, into the reduction bank."""
         chip = self.context.chip
-        require(parts.words * chip.blocks, chip.reduce_rows, layer.name, "reduce", chip)
         unit, units = unit_layer(chip, parts.slices), UnitSums(self.context, layer.name, 1)
-        for word in range(parts.words):
+        for word in range(count):
             piece = whole_map(unit, replace(parts, base=parts.base + word), unit.shape)
             fields = {"reduce": 1, "reduce_first": 1, "reduce_base": word * chip.blocks}
             units.emit(0, unit, 1, piece, fields, {})
 
-    def count(self, layer: IntSum) -> None:
-        """Count the spikes of a sum of maps: each core those of its positions, channel by channel, into the reduction bank."""
+    def count(self, layer: IntSum, group: range) -> None:
+        """Count the spikes of some words of a sum of maps: each core those of its positions, channel by channel, from row 0 on."""
         context, chip = self.context, self.context.chip
         region, partition = context.regions[layer.name], context.partitions[layer.name]
-        require(region.words * chip.blocks, chip.reduce_rows, layer.name, "reduce", chip)
         unit, units = unit_layer(chip, reduce=True), UnitSums(context, layer.name, partition.leaders)
         for core, (first, end) in enumerate(partition.ranges):
-            for word in range(region.words):
+            for word in group:
                 place = replace(region, base=region.base + word)
                 piece = Piece(place, 0, 0, layer.shape.positions, 1)
-                units.emit(core, unit, end - first, piece, {"reduce_base": word * chip.blocks}, {}, first)
+                units.emit(core, unit, end - first, piece, {"reduce_base": (word - group.start) * chip.blocks}, {}, first)
 
     def logits(self, layer: IntSynapse, cores: list[int], group: int, fields: dict[str, int]) -> None:
         """Store the logits of a column group."""

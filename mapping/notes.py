@@ -16,10 +16,12 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
     result: dict[str, dict[str, int]] = {}
     for layer in network.layers:
         if isinstance(layer, IntPlanes | IntTokenNeuron):
-            for name in (layer.spikes, collected(layer)):
-                if region := context.regions.get(name):
-                    shape = {"positions": region.positions, "slices": region.slices, "words": region.words}
-                    result[name] = shape | {"planes": 1}
+            target = context.regions[layer.spikes]
+            shape = {"positions": target.positions, "slices": target.slices, "words": target.words}
+            result[layer.spikes] = shape | {"planes": 1}
+            if parts := context.regions.get(collected(layer)):
+                count = len(context.partitions[layer.source].ranges) * (steps if isinstance(layer, IntTokenNeuron) else 1)
+                result[collected(layer)] = shape | {"positions": count, "slices": parts.slices, "planes": 1}
         if layer.spikes and not isinstance(layer, IntPlanes):
             whole = network.maps[layer.spikes]
             count, lanes = -(-whole.channels // chip.columns), chip.lanes_used(steps)

@@ -63,7 +63,7 @@ def regions(
     written, read = _lifetimes(network)
     placed: dict[str, Region] = {}
     if streamed:
-        read = {layer.spikes: read[layer.spikes] for layer in network.layers if isinstance(layer, IntPlanes)}
+        read = {x.spikes: read[x.spikes] for x in network.layers if isinstance(x, IntPlanes | IntTokenNeuron)}
     for name in sorted(read, key=lambda name: written[name]):
         shape, addends = network.maps[name], len(network.addends(name))
         slices = _slices(chip, network, name)
@@ -120,7 +120,10 @@ def _slices(chip: ChipParams, network: IntNetwork, name: str) -> int:
 def _parts(
     chip: ChipParams, network: IntNetwork, gangs: dict[str, int], placed: dict[str, Region], streamed: bool
 ) -> dict[str, Region]:
-    """Regions of the parts of reductions, which arrive before the map that is made of them."""
+    """Regions of the parts of reductions, which arrive before the map that is made of them.
+
+    Where not all parts have room at a time, a region holds those of some words, or of some steps of one word.
+    """
     parts = {}
     for layer in network.layers:
         steps = network.timesteps if isinstance(layer, IntTokenNeuron) else 1
@@ -129,9 +132,11 @@ def _parts(
             # streamed not even that.
             target = placed[layer.spikes]
             bank, base = (target.bank ^ 1, 0) if streamed else (target.bank, target.base + target.rows)
-            region = Region(bank, base, steps * gangs[layer.source], network.bounds[layer.source], target.words)
-            require(region.base + region.rows, chip.spike_in_rows, layer.name, "spike_in", chip)
-            parts[collected(layer)] = region
+            step, room = gangs[layer.source] * network.bounds[layer.source], chip.spike_in_rows - base
+            require(base + step, chip.spike_in_rows, layer.name, "spike_in", chip)
+            steps = min(steps, room // step)
+            words = min(target.words, room // (steps * step))
+            parts[collected(layer)] = Region(bank, base, steps * gangs[layer.source], network.bounds[layer.source], words)
     return parts
 
 

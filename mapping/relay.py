@@ -10,7 +10,7 @@ from mapping.data import param_rows, weight_rows
 from mapping.partition import Chunk
 from mapping.place import require
 from mapping.quantise import IntAttention, IntSynapse
-from mapping.tile import Piece, Tile, identity_layer, output_tile, synapse_fields
+from mapping.tile import Piece, Tile, identity_layer, is_pointwise, output_tile, synapse_fields
 
 
 class Relay:
@@ -37,11 +37,12 @@ class Relay:
         return longest * self.chip.slices(self.context.network.timesteps)
 
     def relayed(self, layer: IntAttention) -> bool:
-        """Whether a core's share of the layer's input or output, all words of it, fits no input bank; a sum never does."""
+        """Whether the output passes through DRAM: no bank holds a core's share of it or of the input, or others read that too."""
         maps = self.context.network.maps
         read = [maps[x.source].channels for x in self.context.synapses() if x.spikes in (layer.q, layer.k, layer.v)]
         words = -(-max(*read, maps[layer.q].channels) // self.chip.columns)
-        return self.summed(layer) or words * self.word_rows(layer) > self.chip.spike_in_rows
+        windows = any(x.source == layer.spikes and not is_pointwise(x) for x in self.context.synapses())
+        return self.summed(layer) or windows or words * self.word_rows(layer) > self.chip.spike_in_rows
 
     def summed(self, layer: IntAttention) -> bool:
         """Whether Q, K or V are computed from a sum of spike maps, so that they pass through DRAM too."""

@@ -14,19 +14,19 @@ from mapping.attend import AttentionScheduler
 from mapping.classify import ClassifierScheduler
 from mapping.context import NOWHERE, Context, Limits, Placement
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntTokenNeuron
+from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.loads import Loads
 from mapping.partition import chunks, tiles, words
 from mapping.place import require
 from mapping.product import FirstProduct
 from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
+from mapping.reduction import apart, stream_sums
 from mapping.route import ExpertsScheduler
+from mapping.spill import Spill
 from mapping.tile import SUMS_ONLY, Tile, is_pointwise, output_tile, source_fields, synapse_fields, whole_map
 from mapping.tokens import TokenScheduler
 
-RESIDENT = {
-    IntExperts: "experts, whose tokens wait in the banks", IntTokenNeuron: "a neuron on the mean over tokens",
-}  # fmt: skip
+RESIDENT: dict[type, str] = {IntExperts: "experts, whose tokens wait in the banks"}
 """Layers that want every map in the input banks."""
 
 
@@ -49,18 +49,33 @@ def schedule(
             f"chip '{chip.name}': the network was quantised to {network.precision.weight_bits}-bit weights and "
             f"{network.precision.membrane_bits}-bit membranes, the chip has {chip.weight_bits} and {chip.membrane_bits}"
         )
+    context = _context(network, chip, limits or Limits(), placement)
+    if context.streamed:
+        from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
+
+        return StreamScheduler(context, products or {}).run()
+    return Scheduler(context, products or {}).run()
+
+
+def require_room(network: IntNetwork, chip: ChipParams) -> None:
+    """Raise ArchsimError, naming the layer, if shapes alone tell that a network has no room; ``schedule`` finds the rest."""
+    context = _context(network, chip, Limits(), NOWHERE)
+    if context.streamed:
+        from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
+
+        StreamScheduler(context, {}).require_room()
+
+
+def _context(network: IntNetwork, chip: ChipParams, limits: Limits, placement: Placement) -> Context:
+    """Maps in the input banks if all have room there, else in DRAM."""
     try:
-        context = Context(network, chip, limits or Limits(), placement=placement)
+        return Context(network, chip, limits, placement=placement)
     except ArchsimError as error:  # some map, or those that are alive at a time, have no room in the input banks
         if resident := next((layer for layer in network.layers if type(layer) in RESIDENT), None):
             raise ArchsimError(
                 f"{error}; maps do not pass through DRAM, since layer '{resident.name}' is {RESIDENT[type(resident)]}"
             ) from error
-        from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
-
-        context = Context(network, chip, limits or Limits(), streamed=True)
-        return StreamScheduler(context, products or {}).run()
-    return Scheduler(context, products or {}).run()
+        return Context(network, chip, limits, streamed=True)
 
 
 class Scheduler:
@@ -68,7 +83,7 @@ class Scheduler:
 
     def __init__(self, context: Context, products: Mapping[str, FirstProduct]) -> None:
         self.context, self.chip, self.network = context, context.chip, context.network
-        self.loads, self.classifier = Loads(context), ClassifierScheduler(context)
+        self.loads, self.classifier, self.spill = Loads(context), ClassifierScheduler(context), Spill(context)
         self.attention, self.experts = AttentionScheduler(context, products), ExpertsScheduler(self)
 
     def run(self) -> Program:
@@ -105,18 +120,28 @@ class Scheduler:
         elif isinstance(layer, IntAttention):
             self.attention.finish(layer)
         elif isinstance(layer, IntPlanes):
-            self.classifier.planes(layer)
+            self.classifier.planes(layer, self._reduce)
         elif isinstance(layer, IntTokenNeuron):
-            TokenScheduler(self.context, self.classifier).fire(layer)
-        elif layer.reduce:
-            self.classifier.count(layer)
+            TokenScheduler(self.context, self.classifier, self.spill).fire(layer)
+        elif layer.reduce and not apart(self.context, layer.name):
+            self._count(layer, range(words(self.chip, layer)))
+
+    def _reduce(self, layer: IntSynapse | IntSum, group: range) -> None:
+        """Sums of some words over positions, which a layer did not make or a sum of spike maps waits for."""
+        if isinstance(layer, IntSum):
+            self._count(layer, group)
+        else:
+            stream_sums(self.context, self.spill, layer, group)
+
+    def _count(self, layer: IntSum, group: range) -> None:
+        self.classifier.count(layer, group)
 
     def _synapse(self, layer: IntSynapse) -> None:
         """All column groups of a layer; several input chunks go through the partial-sum bank, in blocks that fit it."""
         partition, count = self.context.partitions[layer.name], words(self.chip, layer)
         parts = chunks(self.chip, layer, self.context.chunk_rows)
         limit, groups = self.tile_limit(layer), -(-count // partition.gang)
-        if layer.reduce:
+        if layer.reduce and not apart(self.context, layer.name):
             require(groups * self.chip.blocks, self.chip.reduce_rows, layer.name, "reduce", self.chip)
         steps = 1 if layer.classifies else self.network.timesteps
         longest = max(end - first for first, end in partition.ranges)
@@ -183,6 +208,7 @@ class Scheduler:
             "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
             "param_bank": 0 if resident else context.param_bank,
         }  # fmt: skip
+        fields |= {"reduce": 0} if apart(context, layer.name) else {}
         fields |= self.residual(layer, group, tile) | ({} if last else SUMS_ONLY)
         self.issue(layer, group, tile, fields, last)
 

@@ -10,7 +10,7 @@ from mapping.data import sum_bytes
 from mapping.ir import Map
 from mapping.partition import words
 from mapping.quantise import IntSynapse
-from mapping.tile import Tile
+from mapping.tile import Tile, runs
 
 
 class Spill:
@@ -35,13 +35,23 @@ class Spill:
         """STORE what it has become."""
         self._transfer(sequencer.STORE, layer, core, tile, word)
 
+    def range(self, layer: IntSynapse, core: int, first: int, end: int, word: int) -> None:
+        """LOAD positions ``first .. end - 1`` of the stream that a layer left."""
+        self._rows(sequencer.LOAD, layer, core, first, end, word, 0)
+
     def _transfer(self, opcode: int, layer: IntSynapse, core: int, tile: Tile, word: int) -> None:
+        row = 0
+        for first, end in runs(tile, layer.shape.width):
+            self._rows(opcode, layer, core, first, end, word, row)
+            row += (end - first) * self.rows
+
+    def _rows(self, opcode: int, layer: IntSynapse, core: int, first: int, end: int, word: int, row: int) -> None:
         place, positions, size = (layer.stream or "", layer.shape), layer.shape.positions, sum_bytes(self.chip)
         if place not in self.places:  # a stream that is opened again may have another shape
             self.places[place] = self.context.dram.reserve(words(self.chip, layer) * positions * self.rows, size)
-        first = (word * positions + tile.first) * self.rows * self.context.dram.stride(size)
+        offset = (word * positions + first) * self.rows * self.context.dram.stride(size)
         fields = {
-            "dram_address": self.places[place] + first, "memory": dma.RESIDUAL, "cores": 1 << core, "bank": 0, "row": 0,
-            "rows": (tile.end - tile.first) * self.rows, "row_bytes": size,
+            "dram_address": self.places[place] + offset, "memory": dma.RESIDUAL, "cores": 1 << core, "bank": 0, "row": row,
+            "rows": (end - first) * self.rows, "row_bytes": size,
         }  # fmt: skip
         self.context.emitter.emit([sequencer.DMA], opcode, fields, [{"layer": self.context.layer}])

@@ -12,7 +12,7 @@ from mapping.context import Context
 from mapping.ir import IMAGE, Map
 from mapping.place import Region
 from mapping.quantise import IntSynapse
-from mapping.tile import Piece, Tile, is_pointwise
+from mapping.tile import Piece, Tile, is_pointwise, runs
 
 
 @dataclass(frozen=True)
@@ -140,14 +140,15 @@ class Streams:
 
     def store(self, name: str, core: int, tile: Tile, word: int, bank: int) -> None:
         """STORE a tile's word from an output bank."""
-        stored = self.maps[name]
-        columns = tile.columns or tile.end - tile.first
-        for row, first in enumerate(range(tile.first, tile.end, stored.shape.width if tile.columns else columns)):
+        stored, row = self.maps[name], 0
+        for first, end in runs(tile, stored.shape.width):
+            rows = (end - first) * stored.slices
             fields = {
-                "dram_address": stored.row(word, first), "memory": dma.SPIKE_OUT, "cores": 1 << core, "bank": bank,
-                "row": row * columns * stored.slices, "rows": columns * stored.slices, "row_bytes": stored.row_bytes,
+                "dram_address": stored.row(word, first), "memory": dma.SPIKE_OUT, "cores": 1 << core, "bank": bank, "row": row,
+                "rows": rows, "row_bytes": stored.row_bytes,
             }  # fmt: skip
             self.context.emitter.emit([sequencer.DMA], sequencer.STORE, fields, [{"layer": self.context.layer}])
+            row += rows
 
 
 def _covers(piece: Piece, window: tuple[int, int, int, int], words: tuple[int, int]) -> bool:

@@ -1,6 +1,6 @@
 """Layers of a streamed network on the cores: round by round, word by word, with stores one step behind the loads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from typing import Any
@@ -12,9 +12,9 @@ from archsim.contracts.neuron import param_layout
 from mapping.partition import Chunk, chunks, words
 from mapping.place import require
 from mapping.quantise import IntSynapse
+from mapping.reduction import apart
 from mapping.relay import Relay
 from mapping.schedule import Scheduler
-from mapping.spill import Spill
 from mapping.stream import Streams
 from mapping.stream_tiles import Room, Round, rounds
 from mapping.tile import Piece, Tile, stored_width, synapse_fields
@@ -27,10 +27,10 @@ class StreamedLayers(Scheduler):
 
     def _start(self) -> None:
         context, chip = self.context, self.chip
-        self.streams, self.spill = Streams(context), Spill(context)
+        self.streams = Streams(context)
         self.loaded: tuple[str, int, int] | None = None
         self.stores: list[tuple[str, Callable[[], None]]] = []
-        self.stream_open = False
+        self.opened = self.resident_stream = False
         first = context.synapses()[0]
         self.streams.image(first.planes)
         self.loads.resident_params()
@@ -50,7 +50,7 @@ class StreamedLayers(Scheduler):
             if layer.spikes:
                 self.streams.add(layer.spikes)
         parts, sums = self._parts(layers[0])
-        steps, room = rounds(self.context, layers[0], parts, sums)
+        steps, room = rounds(self.context, layers[0], parts, sums, self.opened)
         for tiles in steps:
             for layer, word in product(layers, range(words(self.chip, layers[0]))):
                 self.context.layer = self.network.layers.index(layer)
@@ -58,7 +58,13 @@ class StreamedLayers(Scheduler):
                 if layer.spikes:
                     for core, tile in tiles:
                         self._store(layer.spikes, core, tile, word, banks[core])
-        self.stream_open |= any(layer.stream for layer in layers)
+        for layer in layers:
+            self._open(layer)
+
+    def _open(self, layer: IntSynapse) -> None:
+        """Note where the stream lies that a layer joins or opens, if it does."""
+        if layer.stream:
+            self.opened, self.resident_stream = True, not self.context.spilled(layer)
 
     def _parts(self, layer: IntSynapse) -> tuple[list[Chunk], int]:
         """Chunks of the layer's inputs, and the rows that hold their sums: where no stream is, those of the residual bank."""
@@ -66,29 +72,34 @@ class StreamedLayers(Scheduler):
         return parts, self.chip.residual_rows if self._sums_in_residual(layer) else self.chip.psum_rows
 
     def _sums_in_residual(self, layer: IntSynapse) -> bool:
-        """Partial sums of a layer before the stream opens pass through the residual bank, which is larger."""
-        return not self.stream_open and not layer.stream and not layer.shift.any()
+        """Partial sums of a layer pass through the residual bank, which is larger, while no stream lies there."""
+        return not self.resident_stream and not layer.stream and not layer.shift.any()
 
     def _compute(self, layer: IntSynapse, tiles: Round, word: int, parts: list[Chunk], room: Room) -> dict[int, int]:
         """One word of a round, chunk after chunk; returns the output bank of each core."""
         context, columns = self.context, self.chip.columns
         total = -(-layer.weight.shape[1] // columns)
-        for index, part in enumerate(parts):
+        order = list(range(len(parts)))
+        if room.words < total:  # the input's words come one after another, each for all rows of the kernel
+            order.sort(key=lambda number: parts[number].channel_first)
+        for index, number in enumerate(order):
+            part = parts[number]
             first = part.channel_first // columns
             span = (0, total) if room.words == total else (first, first + -(-part.channels // columns))
-            if self.loaded != (layer.name, word, index):
-                self.loads.weights(layer, word, index, index == len(parts) - 1)
-                self.loaded = layer.name, word, index
+            if self.loaded != (layer.name, word, number):
+                self.loads.weights(layer, word, number, index == len(parts) - 1)
+                self.loaded = layer.name, word, number
             if any(name in self.network.addends(layer.source) for name, _ in self.stores):
                 self._flush()
             pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
             self._flush()
             spilled = index == len(parts) - 1 and context.spilled(layer)
+            kept = not layer.reduce or apart(context, layer.name)
             for core, tile in tiles if spilled and not layer.opens else ():
                 self.spill.load(layer, core, tile, word)
             for core, tile in tiles:
-                self._emit(layer, core, tile, word, index, parts, pieces[core])
-            for core, tile in tiles if spilled and not layer.reduce else ():
+                self._emit(layer, core, tile, word, (index, len(parts)), part, pieces[core])
+            for core, tile in tiles if spilled and kept else ():
                 self.stores.append((layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
         banks = {core: context.out_bank[core] for core, _ in tiles}
         for core in banks:
@@ -112,19 +123,21 @@ class StreamedLayers(Scheduler):
         return {"residual_in": int(not layer.opens), "residual_out": 1} | self.spill.fields()
 
     def _emit(
-        self, layer: IntSynapse, core: int, tile: Tile, word: int, index: int, parts: Sequence[Chunk], piece: Piece
+        self, layer: IntSynapse, core: int, tile: Tile, word: int, place: tuple[int, int], part: Chunk, piece: Piece
     ) -> None:
-        """One SYNAPSE."""
-        context, last = self.context, index == len(parts) - 1
+        """One SYNAPSE of a chunk of the inputs, number ``place[0]`` of ``place[1]``."""
+        context, (index, count) = self.context, place
+        last = index == count - 1
         resident = (layer.name, 0) in self.loads.param_base
-        fields = synapse_fields(self.chip, self.network, layer, tile, parts[index], piece)
+        fields = synapse_fields(self.chip, self.network, layer, tile, part, piece)
         fields |= {
             "gang": 1 << core, "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
             "param_bank": 0 if resident else context.param_bank, "out_bank": context.out_bank[core],
             "reduce_base": word * self.chip.blocks,
         }  # fmt: skip
+        fields |= {"reduce": 0} if apart(context, layer.name) else {}
         fields |= self.residual(layer, word, tile)
-        if len(parts) > 1 and self._sums_in_residual(layer):
+        if count > 1 and self._sums_in_residual(layer):
             fields |= self._sums(index, last)
         if not last:
             fields |= {"spike_out": 0, "reduce": 0, "neuron": neuron.NONE, "pool": 0}

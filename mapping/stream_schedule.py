@@ -3,12 +3,14 @@
 from archsim.contracts import multicast, neuron, sequencer
 from mapping.attend import EXPECTED_RATE
 from mapping.integer_nodes import IntSum
+from mapping.partition import words
 from mapping.place import require
-from mapping.quantise import IntAttention, IntSynapse
+from mapping.quantise import IntAttention, IntPlanes, IntSynapse
+from mapping.reduction import apart, sums_at_once
 from mapping.stream_layers import StreamedLayers
 from mapping.stream_sums import count_streamed
 from mapping.stream_tiles import rounds
-from mapping.tile import Piece, Tile
+from mapping.tile import Piece, Tile, runs
 
 UNIT_WEIGHTS = "relay", 0, 0
 """What the weight banks hold while the relay passes spikes on."""
@@ -16,6 +18,19 @@ UNIT_WEIGHTS = "relay", 0, 0
 
 class StreamScheduler(StreamedLayers):
     """Emits a network whose maps lie in DRAM; the classifier is as in any other network."""
+
+    def require_room(self) -> None:
+        """Raise ArchsimError for the first layer of which not even one position, word or head has room."""
+        self._start()
+        for number, layer in enumerate(self.network.layers):
+            self.context.layer = number
+            if isinstance(layer, IntAttention):
+                self._words_at_once(layer)
+            elif isinstance(layer, IntPlanes):
+                sums_at_once(self.context, layer)
+            elif isinstance(layer, IntSynapse) and not layer.classifies:
+                rounds(self.context, layer, *self._parts(layer), self.opened)
+                self._open(layer)
 
     def _layers(self) -> None:
         network = self.network
@@ -28,8 +43,8 @@ class StreamScheduler(StreamedLayers):
                 self._attention(layer, number, waiting[layer.name])
             elif isinstance(layer, IntSum):
                 self._flush()
-                if layer.reduce:
-                    count_streamed(self.context, self.streams, layer)
+                if layer.reduce and not apart(self.context, layer.name):
+                    self._count(layer, range(words(self.chip, layer)))
             elif not isinstance(layer, IntSynapse) or layer.classifies:
                 self._flush()
                 self._layer(layer)
@@ -37,6 +52,11 @@ class StreamScheduler(StreamedLayers):
                 waiting[fed[layer.spikes]][layer.spikes] = layer
             else:
                 self._streamed(layer)
+
+    def _count(self, layer: IntSum, group: range) -> None:
+        planes = next(x for x in self.network.layers if isinstance(x, IntPlanes) and x.source == layer.name)
+        kept = self.context.regions[planes.spikes].bank if apart(self.context, layer.name) else None
+        count_streamed(self.context, self.streams, layer, group, kept)
 
     def _attention(self, layer: IntAttention, number: int, sources: dict[str, IntSynapse]) -> None:
         """K, V and Q of some words of all tokens at a time; the output goes where the next layer reads it, or to DRAM."""
@@ -83,12 +103,12 @@ class StreamScheduler(StreamedLayers):
         """Words of Q, K or V, computed and copied to the attention unit."""
         self.context.layer = self.network.layers.index(layer)
         parts, sums = self._parts(layer)
-        found, room = rounds(self.context, layer, parts, sums)
+        found, room = rounds(self.context, layer, parts, sums, self.opened)
         for tiles in found:
             for word in group:
                 banks = self._compute(layer, tiles, word, parts, room)
                 for core, tile in tiles:
-                    self._give(core, tile, word, banks[core], group, bank)
+                    self._give(layer, core, tile, word, banks[core], group, bank)
 
     def _passed(self, layer: IntSynapse, group: range, bank: int) -> None:
         """Words of Q, K or V that lie in DRAM, passed on to the attention unit."""
@@ -102,18 +122,20 @@ class StreamScheduler(StreamedLayers):
             ]
             for core, piece in enumerate(pieces):
                 tile, out_bank = self.relay.emit(layer, core, piece, word)
-                self._give(core, tile, word, out_bank, group, bank)
+                self._give(layer, core, tile, word, out_bank, group, bank)
 
-    def _give(self, core: int, tile: Tile, word: int, out_bank: int, group: range, bank: int) -> None:
+    def _give(self, layer: IntSynapse, core: int, tile: Tile, word: int, out_bank: int, group: range, bank: int) -> None:
         """COPY one word of a tile to a bank of the attention unit, which holds the words of the group."""
-        slices = self.chip.slices(self.network.timesteps)
-        copy = {
-            "source": sequencer.CORE0 + core, "source_bank": out_bank, "source_base": 0, "source_outer": slices,
-            "source_inner": 1, "outer": tile.end - tile.first, "inner": slices, "cores": 0, "bank": bank,
-            "base": tile.first * slices * len(group) + word - group[0], "base_outer": slices * len(group),
-            "base_inner": len(group),
-        }  # fmt: skip
-        self.context.emitter.emit([sequencer.MULTICAST], sequencer.COPY, copy, [{"layer": self.context.layer}])
+        slices, row = self.chip.slices(self.network.timesteps), 0
+        for first, end in runs(tile, layer.shape.width):
+            copy = {
+                "source": sequencer.CORE0 + core, "source_bank": out_bank, "source_base": row, "source_outer": slices,
+                "source_inner": 1, "outer": end - first, "inner": slices, "cores": 0, "bank": bank,
+                "base": first * slices * len(group) + word - group[0], "base_outer": slices * len(group),
+                "base_inner": len(group),
+            }  # fmt: skip
+            self.context.emitter.emit([sequencer.MULTICAST], sequencer.COPY, copy, [{"layer": self.context.layer}])
+            row += (end - first) * slices
 
     def _unit_weights(self) -> None:
         """Load the relay's weights unless they are there."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.context import Context
 from mapping.partition import Chunk, tiles
 from mapping.quantise import IntSynapse
 from mapping.stream import read_by
+from mapping.stream_costs import Cut, cycles
 from mapping.tile import Tile, is_pointwise, output_tile, rectangle, stored_width
 
 Round = list[tuple[int, Tile]]
@@ -26,6 +28,7 @@ class Room:
         sum_rows: rows for partial sums.
         residual: rows of a position's membranes if the residual stream lies in DRAM, else 0.
         maps: spike maps that the input is the sum of.
+        moves: tiles are chosen by an estimate of cycles, not by their additions alone.
     """
 
     words: int
@@ -35,6 +38,7 @@ class Room:
     sum_rows: int
     residual: int
     maps: int
+    moves: bool
 
 
 def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
@@ -50,20 +54,25 @@ def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
     return (
         inputs * room.slices * room.words * room.maps <= chip.spike_in_rows and stored * room.stored <= chip.spike_out_rows
         and tile.height * tile.width * room.sums <= room.sum_rows and pool
-        and (tile.end - tile.first) * room.residual <= chip.residual_rows
+        and stored * room.residual <= chip.residual_rows
     )  # fmt: skip
 
 
-def rounds(context: Context, layer: IntSynapse, parts: list[Chunk], sum_rows: int) -> tuple[list[Round], Room]:
+def rounds(
+    context: Context, layer: IntSynapse, parts: list[Chunk], sum_rows: int, opened: bool
+) -> tuple[list[Round], Room]:
     """The tiles of a layer, round by round, and the room that they were cut to.
 
-    All words of the input are there at once if a single position has room for them, else those of a chunk.
+    All words of the input are there at once if a single position has room for them, else those of a chunk. Once a residual stream
+    has ``opened`` tiles are chosen by an estimate of cycles, of what is there at a time too; before, by their additions.
     Raises ArchsimError when not even one position fits.
     """
     chip, steps = context.chip, context.network.timesteps
     count = -(-context.network.maps[layer.source].channels // chip.columns)
     slices = layer.planes or chip.slices(steps)
     most = max(-(-part.channels // chip.columns) for part in parts)
+    estimated = opened or context.spilled(layer)
+    best: tuple[float, list[Round], Room] | None = None
     for held in dict.fromkeys((count, most)):
         room = Room(
             held,
@@ -73,21 +82,28 @@ def rounds(context: Context, layer: IntSynapse, parts: list[Chunk], sum_rows: in
             sum_rows,
             steps * chip.blocks if context.spilled(layer) else 0,
             len(context.network.addends(layer.source)),
+            estimated or held < count,
         )
-        found = list(_cut(context, layer, room))
+        found = list(_cut(context, layer, room, parts))
         if found:
-            return found, room
+            cost = cycles(context, layer, parts, Cut(found[0][0][1], len(found), held, count, slices))
+            if best is None or cost < best[0]:
+                best = cost, found, room
+            if is_pointwise(layer) or not estimated:
+                break
+    if best:
+        return best[1:]
     raise ArchsimError(
         f"layer '{layer.name}': not even one position has its input, sums and output in the banks of chip '{chip.name}'; "
         "use a chip with larger spike_in, spike_out, residual or psum memories"
     )
 
 
-def _cut(context: Context, layer: IntSynapse, room: Room) -> Iterator[Round]:
-    if layer.stream or is_pointwise(layer):
+def _cut(context: Context, layer: IntSynapse, room: Room, parts: list[Chunk]) -> Iterator[Round]:
+    if is_pointwise(layer) or layer.reduce or (layer.stream and not context.spilled(layer)):
         yield from _ranges(context, layer, room)
     else:
-        yield from _grid(context, layer, room)
+        yield from _grid(context, layer, room, parts)
 
 
 def _ranges(context: Context, layer: IntSynapse, room: Room) -> Iterator[Round]:
@@ -119,20 +135,25 @@ def _pieces(layer: IntSynapse, core: int, first: int, end: int, longest: int) ->
     yield from (output_tile(layer, core, a, b, edges[0][0]) for a, b in edges)
 
 
-def _grid(context: Context, layer: IntSynapse, room: Room) -> Iterator[Round]:
-    """Equal rectangles of the stored map, as many at a time as there are cores; those with the least to compute in all."""
+def _grid(context: Context, layer: IntSynapse, room: Room, parts: list[Chunk]) -> Iterator[Round]:
+    """Equal rectangles of the stored map, as many at a time as there are cores; those that take least."""
     shape, cores = layer.shape, context.chip.cores
     height, width = ((shape.height + 1) // 2, (shape.width + 1) // 2) if layer.pool else (shape.height, shape.width)
-    best: tuple[int, int, int] | None = None
+    total = -(-context.network.maps[layer.source].channels // context.chip.columns)
+    best: tuple[float, int, int] | None = None
     for rows in range(1, height + 1):
         for columns in range(1, width + 1):
             down, across = -(-height // rows), -(-width // columns)
             if (rows, columns) != (-(-height // down), -(-width // across)):
                 continue  # a smaller one makes as many tiles
-            tile = rectangle(layer, 0, min(1, height - rows), min(1, width - columns), rows, columns)
-            if not fits(context, layer, tile, room):
+            places = product(_central(height - rows), _central(width - columns))
+            if not all(fits(context, layer, rectangle(layer, 0, y, x, rows, columns), room) for y, x in places):
                 break
-            cost = -(-down * across // cores) * tile.height * tile.width
+            tile = rectangle(layer, 0, min(1, height - rows), min(1, width - columns), rows, columns)
+            count = -(-down * across // cores)
+            cost = float(count * tile.height * tile.width)
+            if room.moves:
+                cost = cycles(context, layer, parts, Cut(tile, count, room.words, total, room.slices))
             if best is None or cost < best[0]:
                 best = cost, down, across
     if best is None:
@@ -146,3 +167,8 @@ def _grid(context: Context, layer: IntSynapse, room: Room) -> Iterator[Round]:
     ]
     for number in range(0, len(whole), cores):
         yield [(core, rectangle(layer, core, *place)) for core, place in enumerate(whole[number : number + cores])]
+
+
+def _central(last: int) -> set[int]:
+    """First rows (columns) of the tiles that read most, of those that begin at 0 .. ``last``; not the first if possible."""
+    return {max(min(1, last), last // 2), -(-last // 2)}

@@ -1,5 +1,6 @@
 """Tile: a piece of a layer's output positions, and the fields of the SYNAPSE instruction that computes it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -119,6 +120,15 @@ def rectangle(layer: IntSynapse, gang: int, y: int, x: int, height: int, width: 
 def stored_width(layer: IntSynapse) -> int:
     """Columns of the map that a layer stores."""
     return (layer.shape.width + 1) // 2 if layer.pool else layer.shape.width
+
+
+def runs(tile: Tile, pitch: int) -> Iterator[tuple[int, int]]:
+    """Ranges (first, end) of a tile's stored positions that lie one behind the other, in a map of ``pitch`` columns."""
+    if not tile.columns:
+        yield tile.first, tile.end
+        return
+    for first in range(tile.first, tile.end, pitch):
+        yield first, first + tile.columns
 
 
 def unit_layer(chip: ChipParams, planes: int = 0, reduce: bool = False) -> IntSynapse:

@@ -17,6 +17,8 @@ from mapping.integer_nodes import IntTokenNeuron
 from mapping.partition import words
 from mapping.place import collected, require
 from mapping.quantise import IntSynapse
+from mapping.reduction import StreamSums
+from mapping.spill import Spill
 from mapping.tile import Piece, unit_layer
 from mapping.unit_sums import EMPTY, NOTHING, UnitSums
 
@@ -24,62 +26,95 @@ from mapping.unit_sums import EMPTY, NOTHING, UnitSums
 class TokenScheduler:
     """Emits what makes spikes of the sums over tokens, step by step."""
 
-    def __init__(self, context: Context, classifier: ClassifierScheduler) -> None:
-        self.context, self.chip, self.classifier = context, context.chip, classifier
+    def __init__(self, context: Context, classifier: ClassifierScheduler, spill: Spill) -> None:
+        self.context, self.chip, self.classifier, self.spill = context, context.chip, classifier, spill
 
     def fire(self, layer: IntTokenNeuron) -> None:
-        """Sums over tokens of each step, and the neurons on them in core 0."""
+        """Sums over tokens of each step, and the neurons on them in core 0, as many words and steps at a time as have room."""
         context, chip, steps = self.context, self.chip, self.context.network.timesteps
         source = next(x for x in context.synapses() if x.name == layer.source)
-        count = words(chip, source)
-        zeros = np.zeros(layer.shape.channels, np.int64)
-        fires = replace(unit_layer(chip), bias=zeros, threshold=layer.threshold, shift=zeros)
-        params = np.concatenate([param_rows(chip, fires, word) for word in range(count)])
-        self.units = UnitSums(context, layer.name, (1 << chip.cores) - 1, params)
-        require(count * steps * chip.blocks, chip.residual_rows, layer.name, "residual", chip)
-        for step in range(steps):
-            self._sums(layer, source, step)
-        self._collect(layer, count)
+        count, parts = words(chip, source), context.regions[collected(layer)]
+        gangs = len(context.partitions[source.name].ranges)
+        at_once = min(count, chip.param_rows // chip.blocks - 1)  # words whose thresholds have room
+        require(2 * chip.blocks, chip.param_rows, layer.name, "param", chip)
+        self._load(layer, range(at_once))
+        self.base = self._base(source, count, whole=parts.words == count and parts.positions == steps * gangs)
+        sums = StreamSums(context, self.spill, self.units, source, chip.residual_rows - self.base)
+        for first in range(0, count, parts.words):
+            group = range(first, min(first + parts.words, count))
+            for step in range(0, steps, parts.positions // gangs):
+                part = range(step, min(step + parts.positions // gangs, steps))
+                for number in part:
+                    self._sums(layer, source, sums, number, group, part.start)
+                self._collect(layer, group, part, gangs)
         for word in range(count):
-            self._fire(layer, word)
+            if word and word % at_once == 0:
+                self._load(layer, range(word, min(word + at_once, count)))
+            self._fire(layer, word, word % at_once)
 
-    def _sums(self, layer: IntTokenNeuron, source: IntSynapse, step: int) -> None:
-        """The stream of one step, added up over each core's positions, as bit planes to core 0."""
+    def _load(self, layer: IntTokenNeuron, group: range) -> None:
+        """Load unit weights, and the thresholds of some words."""
+        zeros = np.zeros(layer.shape.channels, np.int64)
+        fires = replace(unit_layer(self.chip), bias=zeros, threshold=layer.threshold, shift=zeros)
+        params = np.concatenate([param_rows(self.chip, fires, word) for word in group])
+        self.units = UnitSums(self.context, layer.name, (1 << self.chip.cores) - 1, params)
+
+    def _base(self, source: IntSynapse, count: int, whole: bool) -> int:
+        """First row of core 0's residual bank for the sums of all parts: over what has been read of the stream, if it can be."""
         context, chip = self.context, self.chip
-        partition, parts = context.partitions[source.name], context.regions[collected(layer)]
-        longest = max(end - first for first, end in partition.ranges)
-        position, unit = context.network.timesteps * chip.blocks, unit_layer(chip, reduce=True)
-        for index, (first, end) in enumerate(partition.ranges):
-            for word in range(words(chip, source)):
-                group, member = divmod(word, partition.gang)
-                fields = {
-                    "residual_in": 1, "residual_in_base": group * longest * position + step * chip.blocks,
-                    "residual_position": position, "reduce_base": group * chip.blocks,
-                }  # fmt: skip
-                core, place = index * partition.gang + member, step * len(partition.ranges) + index
-                self.units.emit(core, unit, end - first, EMPTY, NOTHING | fields, {})
-                self.classifier.planes_of(core, group, parts.slices, 0, 1, parts, place, word, collected(layer))
+        rows, share = count * context.network.timesteps * chip.blocks, context.share_rows(source)
+        if context.spilled(source):
+            require(rows + context.network.timesteps * chip.blocks, chip.residual_rows, source.name, "residual", chip)
+            return chip.residual_rows - rows
+        # A row of step s of the sums lies on step s of the stream of the same word or an earlier one; not so in gangs.
+        base = 0 if whole or context.partitions[source.name].gang == 1 else share
+        require(base + rows, chip.residual_rows, source.name, "residual", chip)
+        return base
 
-    def _collect(self, layer: IntTokenNeuron, count: int) -> None:
-        """Add up the parts of every step: one position a step, into the residual bank of core 0."""
+    def _sums(
+        self, layer: IntTokenNeuron, source: IntSynapse, sums: StreamSums, step: int, group: range, first: int
+    ) -> None:
+        """Some words of the stream of one step, added up over each core's positions, as bit planes to core 0.
+
+        ``first``: step that core 0 holds first at this time.
+        """
+        context = self.context
+        partition, parts = context.partitions[source.name], context.regions[collected(layer)]
+        gangs = len(partition.ranges)
+        for index in range(gangs):
+            for word in group:
+                row, member = word // partition.gang % (self.chip.reduce_rows // self.chip.blocks), word % partition.gang
+                sums.emit(index, word, row, step)
+                core, place = index * partition.gang + member, step * gangs + index
+                held = first * gangs, group.start
+                self.classifier.planes_of(core, row, parts.slices, 0, 1, parts, place, word, collected(layer), held)
+
+    def _collect(self, layer: IntTokenNeuron, group: range, part: range, gangs: int) -> None:
+        """Add up the parts of some steps and words: one position a step, into the residual bank of core 0."""
         steps, blocks = self.context.network.timesteps, self.chip.blocks
         parts = self.context.regions[collected(layer)]
-        gangs, unit = parts.positions // steps, unit_layer(self.chip, parts.slices)
-        for word in range(count):
-            piece = Piece(replace(parts, base=parts.base + word, positions=gangs), 0, 0, steps, gangs)
-            fields = {"residual_out": 1, "residual_out_base": word * steps * blocks, "residual_position": blocks}
-            self.units.emit(0, unit, steps, piece, fields, {})
+        unit = unit_layer(self.chip, parts.slices)
+        for word in group:
+            piece = Piece(
+                replace(parts, base=parts.base + word - group.start, positions=gangs), 0, 0, len(part), gangs
+            )
+            base = self.base + (word * steps + part.start) * blocks
+            fields = {"residual_out": 1, "residual_out_base": base, "residual_position": blocks}
+            self.units.emit(0, unit, len(part), piece, fields, {})
 
-    def _fire(self, layer: IntTokenNeuron, word: int) -> None:
-        """The neurons of one word; every step is a row of one lane, so that the classifier can add the steps up."""
+    def _fire(self, layer: IntTokenNeuron, word: int, loaded: int) -> None:
+        """The neurons of one word, number ``loaded`` of those whose thresholds are there.
+
+        Every step is a row of one lane, so that the classifier can add the steps up.
+        """
         context, chip, steps = self.context, self.chip, self.context.network.timesteps
         bank = context.out_bank[0]
         context.out_bank[0] ^= 1
         require(steps, chip.spike_out_rows, layer.name, "spike_out", chip)
         fields = {
             "slices": chip.slices(steps), "steps": chip.lanes_used(steps), "neuron": neuron.LIF, "spike_out": 1,
-            "residual_in": 1, "residual_in_base": word * steps * chip.blocks, "residual_step": chip.blocks,
-            "param_base": (1 + word) * chip.blocks, "out_bank": bank, "out_position": steps, "out_slice": 1, "lanes": 1,
+            "residual_in": 1, "residual_in_base": self.base + word * steps * chip.blocks, "residual_step": chip.blocks,
+            "param_base": (1 + loaded) * chip.blocks, "out_bank": bank, "out_position": steps, "out_slice": 1, "lanes": 1,
         }  # fmt: skip
         note = {
             "tensor": layer.spikes, "position": 0, "positions": 1, "word": word, "words": 1, "recording": layer.name,

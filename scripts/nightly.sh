@@ -21,10 +21,11 @@ declare -A COMMANDS=(
     [cosim-sample-128]="$BIN/archsim cosim $PUBLISHED --chip adders_128 --sample 200 --seed 1"
     [cosim-sample-512]="$BIN/archsim cosim $PUBLISHED --chip adders_512 --sample 200 --seed 1"
     [published]="$BIN/python -m scripts.published"
+    [chains]="$BIN/python -m scripts.chains --size 15M"
     [compare]="$BIN/python -m scripts.compare --rates 0.05 0.15 --figure docs/spikformer.svg"
     [bandwidth]="$BIN/python -m scripts.bandwidth $PUBLISHED"
 )
-ORDER=(cosim-units formal cosim cosim-pool cosim-sample-128 cosim-sample-512 published compare bandwidth synthesis place-and-route mutation)
+ORDER=(cosim-units formal cosim cosim-pool cosim-sample-128 cosim-sample-512 published chains compare bandwidth synthesis place-and-route mutation)
 
 failed=()
 for stage in "${@:-${ORDER[@]}}"; do

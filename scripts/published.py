@@ -1,10 +1,11 @@
 """Map and run every published size on every preset: cycles, images a second, seconds taken and peak memory, or why it is refused.
 
-    python -m scripts.published [--chip CHIP] [--family FAMILY] [--size SIZE] [--rate RATE] [--map]
+    python -m scripts.published [--chip CHIP] [--family FAMILY] [--size SIZE] [--rate RATE] [--map | --sample N]
 
 Spikes are SYNTHETIC: drawn at published firing rates where they are published (Spikingformer-8-512 and -8-768), else all at one
 ASSUMED rate. Weights are random. Each size on each chip is a process of its own, so that the peak of memory is its own; one that
-needs more than the limit ends and says so. What no chip runs is refused once, by layer and operator.
+needs more than the limit ends and says so. What no chip runs is refused once, by layer and operator. With ``--sample`` that many
+instructions of the program are compared with the Verilog, each alone, as ``archsim cosim --sample`` does (seed 1).
 """
 
 import argparse
@@ -33,6 +34,9 @@ from mapping.operators import require_mapped
 RATES = Path(__file__).parents[1] / "workloads/rates"
 """Published firing rates, a file a family."""
 
+SEED = 1
+"""Of samples."""
+
 HEAD_BITS, WIDE_HEAD_BITS = 10, 9
 """Bits of the classifier's operand, and of that of 768 channels: with 12 its sums could pass the 24 bits of the accumulators."""
 
@@ -58,8 +62,11 @@ def workload(folder: Path, family: str, size: str, given: dict[str, float], more
     return path
 
 
-def measure(family: str, size: str, chip: str, rate: float, only_map: bool) -> dict[str, Any]:
-    """What a size does on a chip, or ``refused``; times in seconds, memory in GB: of this process."""
+def measure(family: str, size: str, chip: str, rate: float, only_map: bool, sampled: int | None = None) -> dict[str, Any]:
+    """What a size does on a chip, or ``refused``; times in seconds, memory in GB: of this process.
+
+    ``sampled``: instructions to compare with the Verilog, in place of a run.
+    """
     given, source = rates(family, size, rate)
     row: dict[str, Any] = {"rates": source}
     start = time.monotonic()
@@ -69,6 +76,11 @@ def measure(family: str, size: str, chip: str, rate: float, only_map: bool) -> d
             if only_map:
                 mapped = simulate.load(path, chip)
                 row["instructions"] = sum(map(len, mapped.program.queues.values()))
+            elif sampled:
+                from cosim.sample import sample  # it needs the tools of the extra `sim`
+
+                comparison = sample(simulate.load(path, chip), sampled, SEED).comparison
+                row |= {key: sum(getattr(comparison, key).values()) for key in ("compared", "differing")}
             else:
                 summary = summarise(simulate.run(path, chip))
                 row |= {key: summary[key] for key in ("cycles", "images_per_s", "utilization")}
@@ -97,6 +109,7 @@ def rows(arguments: argparse.Namespace) -> Iterator[tuple[str, str, str, dict[st
 def _in_a_process(family: str, size: str, chip: str, arguments: argparse.Namespace) -> dict[str, Any]:
     command = [sys.executable, "-m", "scripts.published", "--one", "--family", family, "--size", size, "--chip", chip]
     command += ["--rate", str(arguments.rate), "--limit", str(arguments.limit), *["--map"] * arguments.map]
+    command += ["--sample", str(arguments.sample)] if arguments.sample else []
     try:
         done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=60 * arguments.minutes)
     except subprocess.TimeoutExpired:
@@ -115,6 +128,8 @@ def text(family: str, size: str, chip: str, row: dict[str, Any]) -> str:
         return f"{start}{taken}refused: {row['refused']}"
     if "instructions" in row:
         return f"{start}{taken}maps: {row['instructions']:,} instructions"
+    if "compared" in row:
+        return f"{start}{taken}sampled: {row['compared']:,} values compared with the Verilog, {row['differing']:,} differ"
     figures = (
         f"{row['cycles']:>14,} {row['images_per_s']:>10,.3f} {row['utilization']:>6.1%} {row['energy_uj'] / 1000:>9.3f}"
     )
@@ -129,13 +144,16 @@ def main() -> None:
     parser.add_argument("--size", help="one size (with --family)")
     parser.add_argument("--rate", type=float, default=0.1, help="rate 0..1 that is assumed where none is published")
     parser.add_argument("--map", action="store_true", help="only map, do not run")
+    parser.add_argument("--sample", type=int, help="compare this many instructions with the Verilog, do not run")
     parser.add_argument("--limit", type=float, default=8, help="GB of memory of a process")
     parser.add_argument("--minutes", type=float, default=30, help="minutes of a process")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         resource.setrlimit(resource.RLIMIT_DATA, (int(arguments.limit * 1e9),) * 2)
-        found = measure(arguments.family, arguments.size, arguments.chip, arguments.rate, arguments.map)
+        found = measure(
+            arguments.family, arguments.size, arguments.chip, arguments.rate, arguments.map, arguments.sample
+        )
         print(json.dumps(found))
         return
     print("SYNTHETIC spikes and random weights; one image")
@@ -143,8 +161,12 @@ def main() -> None:
         f"{'family':<25} {'size':<22} {'chip':<16} {'seconds':>8} {'GB':>6} {'cycles':>14} {'images/s':>10} {'used':>6} "
         f"{'mJ':>9}  rates"
     )
+    differing = 0
     for row in rows(arguments):
         print(text(*row), flush=True)
+        differing += row[3].get("differing", 0)
+    if differing:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -149,8 +149,9 @@ def same_rate(definition: Definition, rate: float) -> dict[str, float]:
 
 
 def spike_maps(network: Network) -> list[str]:
-    """The spike maps of a network."""
-    return [spikes for layer in network.layers if (spikes := written(layer))]
+    """The spike maps of a network, that of neurons before the classifier too."""
+    fired = [layer.spikes for layer in network.layers if isinstance(layer, Classifier) and layer.spikes]
+    return [spikes for layer in network.layers if (spikes := written(layer))] + fired
 
 
 def _row(layer: Layer, source: Operand, dense: int, rates: Mapping[str, float]) -> Row:

@@ -2,12 +2,16 @@
 
 import argparse
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from archsim import simulate
+from archsim import simulate, workload
+from archsim.config import load_chip
+from archsim.contracts.common.errors import ArchsimError
 from archsim.workload import SIZES
+from cosim import sample
 from mapping.ir import Map
 from mapping.networks import spikformer, spikingformer
 from scripts import bandwidth, compare, published
@@ -43,6 +47,32 @@ def test_published_rates_are_taken_where_there_are_some():
 def test_a_size_that_only_maps():
     row = published.measure("spikformer", "tiny", "small", 0.1, True)
     assert "maps: " in published.text("spikformer", "tiny", "small", row) and row["instructions"] > 100
+
+
+def test_a_size_of_which_instructions_are_sampled(monkeypatch):
+    """The comparison itself is that of `archsim cosim --sample`; here its sums are told."""
+    comparison = SimpleNamespace(compared={"starts": 5, "rows": 37}, differing={"starts": 0, "rows": 2})
+    given = []
+    monkeypatch.setattr(sample, "sample", lambda *values: given.append(values) or SimpleNamespace(comparison=comparison))
+    row = published.measure("spikformer", "tiny", "small", 0.1, False, 7)
+    assert given[0][1:] == (7, 1) and given[0][0].config.name == "spikformer_tiny"
+    assert published.text("spikformer", "tiny", "small", row).endswith("sampled: 42 values compared with the Verilog, 2 differ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "refused"),
+    [
+        ({"spike_in_rows": 60}, "layer 'patch_embed.block0_conv': not even one position"),
+        ({"spike_in_rows": 300, "reduce_rows": 3}, "layer 'block.0.mlp.mlp2_conv': needs 4 rows of reduce"),
+        ({"spike_in_rows": 300, "attention_rows": 15}, "layer 'block.0.attn': needs .* rows of attention"),
+    ],
+)
+def test_what_has_no_room_is_refused_before_weights_are_drawn(tmp_path, monkeypatch, changes, refused):
+    monkeypatch.setattr(workload, "RandomWeights", lambda seed: pytest.fail("drawn"))
+    given, _ = published.rates("spikingformer", "tiny", 0.1)
+    path = published.workload(tmp_path, "spikingformer", "tiny", given)
+    with pytest.raises(ArchsimError, match=refused):
+        simulate.load(path, load_chip("small").replace(**changes))
 
 
 def test_what_no_chip_runs_is_refused_once_by_layer_and_operator():

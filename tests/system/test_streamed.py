@@ -12,7 +12,7 @@ from archsim import simulate
 from archsim.config import load_chip
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.dma import PROGRAM, RESIDUAL, SPIKE_OUT
-from archsim.contracts.sequencer import DMA, LOAD, STORE
+from archsim.contracts.sequencer import CORE0, DMA, LOAD, PLANES, STORE
 from tests.system.test_stepped import same
 
 WORKLOADS = Path(__file__).parents[2] / "workloads"
@@ -39,9 +39,9 @@ def workload(request, workload_file):
     return simulate.load(workload_file, load_chip(preset).replace(**changes, queue_rows=64))
 
 
-def equals_the_reference(workload, images):
+def equals_the_reference(workload, images, streamed=True):
     """Every spike, membrane and logit of a streamed program's first images."""
-    assert workload.program.notes["streamed"]
+    assert workload.program.notes["streamed"] == streamed
     pixels = workload.trained.normalised()
     for number in range(images):
         image, capture = simulate.run_image(workload, pixels[number], number, record=True)
@@ -107,13 +107,57 @@ def test_sums_of_spike_maps_go_through_dram(preset, changes):
     same(workload, 0)
 
 
-def test_counts_of_a_sum_without_room_are_refused_by_name():
-    """64 channels need 4 words x 4 blocks."""
-    chip = load_chip("small").replace(spike_in_rows=300, reduce_rows=15)
+PARTS = [0, 4, 0, 4, 0, 4, 0, 4]
+"""Rows of core 0's PLANES of two words at a time: of its parts, of all parts, and again for the other two words."""
+
+REDUCED = {
+    "counts": ("spikformer.yaml", {"spike_in_rows": 300, "reduce_rows": 11}, PARTS),
+    "a stream in the banks": ("spikingformer.yaml", {"spike_in_rows": 300, "reduce_rows": 11}, PARTS),
+    "a stream in DRAM": ("spikingformer.yaml", {"spike_in_rows": 300, "residual_rows": 100, "reduce_rows": 11}, PARTS),
+    "maps in the banks": ("spikingformer.yaml", {"reduce_rows": 7}, [0, 0]),  # a gang of two cores: two words each
+}
+
+
+@pytest.mark.parametrize("case", REDUCED)
+def test_a_reduction_without_room_is_made_some_words_at_a_time(case):
+    """64 channels need 4 words x 4 blocks; 11 rows hold two words, 7 one."""
+    name, changes, planes = REDUCED[case]
+    workload = simulate.load(WORKLOADS / name, load_chip("small").replace(**changes))
+    equals_the_reference(workload, 1, "spike_in_rows" in changes)
+    assert [head["reduce_base"] for head in workload.queues[CORE0] if head["opcode"] == PLANES] == planes
+
+
+def test_parts_without_room_come_some_words_at_a_time():
+    """A word of the sums of eight cores needs 8 rows for each of at most 24 bits; the bank has room for two of four words."""
+    chip = load_chip("small").replace(cores=8, spike_in_rows=400)
+    workload = simulate.load(WORKLOADS / "spikingformer.yaml", chip)
+    bits = workload.network.bounds["block.1.mlp.mlp2_conv"]
+    assert workload.program.notes["buffers"]["head.input parts"]["rows"] == 2 * 8 * bits
+    equals_the_reference(workload, 1)
+
+
+def test_a_reduction_of_not_even_one_word_is_refused_by_name():
+    chip = load_chip("small").replace(spike_in_rows=300, reduce_rows=3)
     with pytest.raises(
-        ArchsimError, match=r"layer 'block\.1\.mlp\.sum': needs 16 rows of reduce, but chip 'small' has 15"
+        ArchsimError, match=r"layer 'block\.1\.mlp\.sum': needs 4 rows of reduce, but chip 'small' has 3"
     ):
         simulate.load(WORKLOADS / "spikformer.yaml", chip)
+
+
+STAGES = {
+    "streams in the banks": ("small", {"spike_in_rows": 500}),
+    "streams in DRAM, one core": ("small", {"cores": 1, "spike_in_rows": 400, "residual_rows": 150, "reduce_rows": 4}),
+    "streams in DRAM, lanes": ("small_t4", {"spike_in_rows": 500, "residual_rows": 64}),
+    "sums over tokens of one step at a time": ("adders_512_half", {"spike_in_rows": 500}),
+}
+
+
+@pytest.mark.parametrize("case", STAGES)
+def test_stages_of_convolutions_and_neurons_on_the_mean_go_through_dram(case):
+    """Meta-SpikeFormer: streams that open anew, 7x7 windows, q, k, v and projection of 3x3, a neuron before the classifier."""
+    preset, changes = STAGES[case]
+    workload = simulate.load(WORKLOADS / "meta_spikeformer.yaml", load_chip(preset).replace(**changes, queue_rows=64))
+    equals_the_reference(workload, 1)
 
 
 def test_a_relay_without_room_is_refused_by_name(workload_file):
