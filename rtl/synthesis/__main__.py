@@ -25,15 +25,8 @@ from archsim.contracts.common.errors import ArchsimError
 from rtl.build import UNITS, chosen, ports, verilog
 from rtl.chip import Chip
 from rtl.synthesis import cells, ecp5, tools
-<<<<<<< HEAD
-from rtl.synthesis.report import TOP, report
-=======
 from rtl.synthesis.library import LIBERTY, Library
-from rtl.synthesis.report import report
-
-TOP = "chip"
-"""Name of the whole chip among the units."""
->>>>>>> energy
+from rtl.synthesis.report import TOP, report
 
 
 def designs(chip: str | None, units: Sequence[str], top: bool) -> dict[str, Any]:
