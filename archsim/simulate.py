@@ -144,7 +144,7 @@ def run_image(
     ``record`` keeps membranes; ``trace`` (words by map, as a capture holds them) replaces the recording.
     """  # fmt: skip
     program, chip = mapped.program, mapped.program.chip
-    memories = Memories.empty(chip, mapped.dram(), copy=False)
+    memories = Memories.empty(chip, program.dram)
     write_image(mapped, memories.dram, pixels)
     if mode == "trace" and trace is None:
         trace = mapped.words(number)

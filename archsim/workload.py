@@ -1,12 +1,7 @@
 """Workloads as a run needs them: a network in integers, its program, its images, and recorded or drawn spikes."""
 
-import mmap
-import os
-import tempfile
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -63,22 +58,6 @@ TUNING_IMAGES = 4
 """Recorded images by which a mapping is chosen."""
 
 
-class Contents:
-    """Bytes (uint8) in a temporary file, of which many can have a private copy."""
-
-    def __init__(self, data: NDArray[np.uint8]) -> None:
-        self.size = len(data)
-        self.file, name = tempfile.mkstemp()
-        os.unlink(name)
-        with open(self.file, "wb", closefd=False) as file:
-            file.write(data)
-        weakref.finalize(self, os.close, self.file)  # private copies stay
-
-    def private(self) -> NDArray[np.uint8]:
-        """A copy, page by page as they are written."""
-        return np.frombuffer(mmap.mmap(self.file, self.size, access=mmap.ACCESS_COPY), np.uint8)
-
-
 @dataclass
 class Workload:
     """A workload, mapped: everything that a run of its images needs.
@@ -106,14 +85,6 @@ class Workload:
         """Decode the program and prove its rules."""
         self.queues = decode(self.program)
         prove(self.program.chip, self.queues, len(self.program.dram))
-
-    def dram(self) -> NDArray[np.uint8]:
-        """DRAM with the program's contents, to be written: only the pages that a run writes are copied."""
-        return self._contents.private()
-
-    @cached_property
-    def _contents(self) -> "Contents":
-        return Contents(self.program.dram)
 
     def images(self, count: int) -> list[NDArray[np.float64]]:
         """The first images, normalised. Raises ArchsimError when there are not so many."""

@@ -128,7 +128,7 @@ def images(counts: Sequence[int]) -> Iterator[Entry]:
 
         def run(count: int = count) -> None:
             for _ in range(count):
-                memories = Memories.empty(chip, workload.dram(), copy=False)
+                memories = Memories.empty(chip, program.dram)
                 simulate.write_image(workload, memories.dram, pixels)
                 simulate.Simulation(chip, workload.queues, memories, Capture(chip, program.notes, words)).run()
 

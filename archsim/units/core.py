@@ -1,4 +1,4 @@
-"""Core, fast: a SYNAPSE instruction in one pass over its words, arithmetic and time together; and PLANES."""
+"""Core, fast: a SYNAPSE instruction slice by slice, arithmetic and time together; and PLANES."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

@@ -121,11 +121,11 @@ class Memories:
     experts: ExpertsMemory
 
     @classmethod
-    def empty(cls, chip: ChipParams, dram: NDArray[np.uint8], copy: bool = True) -> "Memories":
-        """Memories of ``chip``, all 0, with a copy of ``dram``, or ``dram`` itself."""
+    def empty(cls, chip: ChipParams, dram: NDArray[np.uint8]) -> "Memories":
+        """Memories of ``chip``, all 0, with a copy of ``dram``."""
         cores = (np.zeros((chip.cores, *array.shape), array.dtype) for array in vars(CoreMemory.empty(chip)).values())
         attention = vars(AttentionMemory.empty(chip)).values()
-        return cls(Stack(*cores, *attention, dram.copy() if copy else dram), ExpertsMemory.empty(chip))
+        return cls(Stack(*cores, *attention, dram.copy()), ExpertsMemory.empty(chip))
 
     @property
     def cores(self) -> list[CoreMemory]:
