@@ -180,8 +180,8 @@ def run_synapse(f, bits, banks, scratch, compute, trace, leads, counts):
 
 @kernel
 def replay_tile(f, trace, neurons, bank, counts):
-    """Store the rows of a trace, uint64 [positions x slices, L], in place of computed ones."""
-    slices, width = f.steps // f.lanes if f.planes else f.slices, f.blocks * neurons
+    """Store the rows of a trace, uint64 [positions x rows of a position, L], in place of computed ones."""
+    slices, width = f.steps * (1 if f.planes else f.slices) // f.lanes, f.blocks * neurons
     ones = np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(64 - width)
     for number in range(len(trace)):
         row = f.out_base + number // slices * f.out_position + number % slices * f.out_slice

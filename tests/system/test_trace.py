@@ -1,11 +1,15 @@
 """Do trace and execute agree? The spikes of a run, replayed, take the same cycles and count the same events."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 import archsim
 from archsim import simulate
 from archsim.contracts.common.errors import ArchsimError
+
+WORKLOADS = Path(__file__).parents[2] / "workloads"
 
 
 @pytest.mark.parametrize("chip", ["small", "small_t4", "adders_128", "adders_512"])
@@ -19,6 +23,19 @@ def test_replayed_spikes_take_the_same_cycles(mapped, chip):
             assert np.array_equal(executed.records[name], replayed.records[name]), name
         for name, words in capture.words.items():
             assert np.array_equal(words, again.words[name]), name
+
+
+@pytest.mark.parametrize("chip", ["small", "small_t4"])
+@pytest.mark.parametrize("name", ["spikformer", "meta_spikeformer", "spike_driven_transformer"])
+def test_replayed_spikes_of_the_other_families(name, chip):
+    workload = simulate.load(WORKLOADS / f"{name}.yaml", chip)
+    pixels = workload.trained.normalised()[0]
+    executed, capture = simulate.run_image(workload, pixels, 0)
+    replayed, again = simulate.run_image(workload, pixels, 0, "trace", trace=capture.words)
+    for field in executed.records.dtype.names:
+        assert np.array_equal(executed.records[field], replayed.records[field]), field
+    for map_name, words in capture.words.items():
+        assert np.array_equal(words, again.words[map_name]), map_name
 
 
 def test_recorded_spikes_drive_the_time(workload_file):
