@@ -7,6 +7,7 @@ from itertools import product
 from archsim.contracts.common.errors import ArchsimError
 from mapping.context import Context
 from mapping.partition import Chunk, tiles
+from mapping.place import require
 from mapping.quantise import IntSynapse
 from mapping.stream import read_by
 from mapping.stream_costs import Cut, cycles
@@ -41,8 +42,8 @@ class Room:
     moves: bool
 
 
-def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
-    """Whether a tile has room in the banks."""
+def needed(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> dict[str, tuple[int, int]]:
+    """Rows that a tile needs of each bank, and rows that there are."""
     chip = context.chip
     if is_pointwise(layer):
         inputs = tile.end - tile.first
@@ -50,12 +51,18 @@ def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
         _, _, height, width = read_by(layer, context.network.maps[layer.source], tile)
         inputs = height * width
     stored = tile.stored(stored_width(layer))
-    pool = not layer.pool or (tile.width // 2 + 1) * context.network.timesteps <= chip.pool_rows
-    return (
-        inputs * room.slices * room.words * room.maps <= chip.spike_in_rows and stored * room.stored <= chip.spike_out_rows
-        and tile.height * tile.width * room.sums <= room.sum_rows and pool
-        and stored * room.residual <= chip.residual_rows
-    )  # fmt: skip
+    return {
+        "spike_in": (inputs * room.slices * room.words * room.maps, chip.spike_in_rows),
+        "spike_out": (stored * room.stored, chip.spike_out_rows),
+        "partial sums": (tile.height * tile.width * room.sums, room.sum_rows),
+        "pool lines": ((tile.width // 2 + 1) * context.network.timesteps if layer.pool else 0, chip.pool_rows),
+        "residual": (stored * room.residual, chip.residual_rows),
+    }
+
+
+def fits(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> bool:
+    """Whether a tile has room in the banks."""
+    return all(rows <= there for rows, there in needed(context, layer, tile, room).values())
 
 
 def rounds(
@@ -65,7 +72,7 @@ def rounds(
 
     All words of the input are there at once if a single position has room for them, else those of a chunk. Once a residual stream
     has ``opened`` tiles are chosen by an estimate of cycles, of what is there at a time too; before, by their additions.
-    Raises ArchsimError when not even one position fits.
+    Raises ArchsimError, with what a single position needs, when not even one fits.
     """
     chip, steps = context.chip, context.network.timesteps
     count = -(-context.network.maps[layer.source].channels // chip.columns)
@@ -93,10 +100,17 @@ def rounds(
                 break
     if best:
         return best[1:]
+    for memory, (rows, there) in needed(context, layer, _single(layer), room).items():
+        require(rows, there, layer.name, memory, chip)
     raise ArchsimError(
-        f"layer '{layer.name}': not even one position has its input, sums and output in the banks of chip '{chip.name}'; "
-        "use a chip with larger spike_in, spike_out, residual or psum memories"
+        f"layer '{layer.name}': no division of its map fits the banks of chip '{chip.name}'; use a chip with larger banks"
     )
+
+
+def _single(layer: IntSynapse) -> Tile:
+    """A single stored position, not at a border if that can be."""
+    height = (layer.shape.height + 1) // 2 if layer.pool else layer.shape.height
+    return rectangle(layer, 0, min(1, height - 1), min(1, stored_width(layer) - 1), 1, 1)
 
 
 def _cut(context: Context, layer: IntSynapse, room: Room, parts: list[Chunk]) -> Iterator[Round]:

@@ -69,7 +69,8 @@ BUFFERS = [
     # Maps that do not fit pass through DRAM; what the classifier reads does not.
     ("spike_in", {"spike_in_bank_kib": 0.05}, "head",
      "its input map 'head.input' needs 48 rows of one spike_in bank, but a bank of chip 'small' has 25"),
-    ("spike_in parts", {"spike_in_bank_kib": 0.2}, "head.planes", "needs 168 rows of spike_in, but chip 'small' has 102"),
+    # A pooled position reads 5 x 5 pixels of 8 planes.
+    ("spike_in image", {"spike_in_bank_kib": 0.2}, "patch_embed.proj_conv", "needs 200 rows of spike_in, but chip 'small' has 102"),
     # A row of 4 pooled positions x 4 steps of a word; 20 bytes are 10 rows of 16 spikes.
     ("spike_out", {"spike_out_bank_kib": 0.02}, "patch_embed.proj_conv", "rows of spike_out, but chip 'small' has 10"),
     # 16 tokens x 4 steps x 64 channels / 4 per row = 1024 rows in one core, 512 in each of two.

@@ -62,7 +62,7 @@ def test_a_size_of_which_instructions_are_sampled(monkeypatch):
 @pytest.mark.parametrize(
     ("changes", "refused"),
     [
-        ({"spike_in_rows": 60}, "layer 'patch_embed.block0_conv': not even one position"),
+        ({"spike_in_rows": 60}, "layer 'patch_embed.block0_conv': needs 72 rows of spike_in"),
         ({"spike_in_rows": 300, "reduce_rows": 3}, "layer 'block.0.mlp.mlp2_conv': needs 4 rows of reduce"),
         ({"spike_in_rows": 300, "attention_rows": 15}, "layer 'block.0.attn': needs .* rows of attention"),
     ],
