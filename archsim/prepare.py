@@ -49,7 +49,9 @@ class Prepared:
         order: a serial order, numbers of instructions int64.
         identity: int64 [instructions, 5]: the fields IDENTITY of their records.
         compiled: whether the driver knows all opcodes.
-        maps: shape of each map, and its first row.
+        maps: first row of each map among those of all.
+        static, counters: int64 [instructions, COUNTERS], if compiled: what follows from the fields, and room for what a run counts
+            beside; like the threads' scratch it is written by each run, so one run at a time.
     """
 
     def __init__(
