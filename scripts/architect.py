@@ -26,7 +26,7 @@ from archsim.energy.model import energy_pj
 from archsim.energy.ranges import energy_range_pj, warnings
 from mapping.importers import artefact
 
-PARTS = ("weight_memory", "synapse_adders", "accumulator_registers", "logic_leakage")
+PARTS = ("weight_memory", "synapse_adders", "accumulator_registers", "logic_leakage", "memory_leakage")
 """Components of which an addition has a share."""
 
 COLUMNS, LANES, BITS, KIB = (8, 16, 32, 64), (1, 2, 4, 8), (2, 4, 8), (4, 8, 32, 128)

@@ -33,7 +33,7 @@ GROUPS = {
     "neurons": ("neuron_units",),
     "spike maps": ("spike_memory", "pool_memory"),
     "programs and tables": ("program_memory", "route_memory"),
-    "leakage": ("logic_leakage",),
+    "leakage": ("logic_leakage", "memory_leakage"),
     "DRAM": ("dram",),
 }
 """Components of the chip's energy by what a formula may count; additions are those of all layers, bit planes included."""

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from archsim.contracts.common.chip import ChipParams
-from archsim.energy.coefficients import Reading, by_capacity, by_width, single
-from archsim.energy.memories import memories
-from archsim.energy.sram import interpolated
+from archsim.energy.coefficients import Reading, by_width, single
+from archsim.energy.memories import Memory, memories
+from archsim.energy.sram import bank
 
 COMPONENTS = {
     "weight_memory": ("weight memory", "indicative"),
@@ -28,16 +28,16 @@ COMPONENTS = {
     "transposer": ("bit transposer, registers of V", "indicative"),
     "neuron_units": ("neuron units", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
+    "memory_leakage": ("memory leakage", "indicative"),
     "dram": ("DRAM", "indicative"),
 }
 """Components of the reports: label, and the least confidence of what its figures rest on."""
 
 ASSUMPTIONS = (
-    "memory access energy: CACTI points for 64-bit reads at 45 nm, interpolated on logarithmic axes over the "
-    "capacity of the bank (extrapolated below 8 KB and above 1 MB), times the bits of the access / 64: too much for wide rows, "
-    "CACTI gives 40 pJ where this gives 136 for 512 bits of 32 KB; the low end of the range has its figure",
-    "a memory write costs as much as a read of the same bits",
-    "memory area: the same points; row width and ports do not change it",
+    "memories: energy of a read and of a write, leakage and area of a bank by runs of CACTI at 45 nm (sram.csv), interpolated on "
+    "logarithmic axes over width and capacity; an access of fewer than 8 bits costs as much as one of 8",
+    "memory cells and their periphery are those of low standby power: of other devices leakage is 250 to 25,000 times as much",
+    "one port that reads or writes; the second port of a bank changes neither energy nor area",
     "adders: Aladdin at 45 nm, by width; Horowitz's figures (0.4 to 0.5 of these) are not used",
     "an addition writes one accumulator register (Aladdin, 40 nm, unscaled); doubling and hand-over all",
     "a neuron update costs four adders of the membrane's width (three additions, one comparison)",
@@ -54,7 +54,7 @@ NOT_MODELLED = (
     "router, packet readers and crossbars of the expert engine (its tables are modelled)",
     "multicast wires, DMA engine, DRAM interface and DRAM background power",
     "rows that STORE reads",
-    "clock tree, and leakage of memories",
+    "clock tree",
     "pipeline registers other than the accumulators",
 )
 """What has no figure, by name; nothing of it is in any total."""
@@ -72,6 +72,9 @@ UNCOSTED = {
 ATTENTION = "attention."
 """Prefix of counters of the attention unit, where its banks differ from the cores'."""
 
+
+WRITES = {"copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows"}
+"""Counters of accesses that write a row, beside those that end in ``_writes``."""
 
 CYCLES = "cycles"
 """Name by which terms count the cycles of a run."""
@@ -137,16 +140,9 @@ def _memory_terms(chip: ChipParams) -> list[Term]:
     for counter, name in (granule | rows).items():
         memory = banks[name]
         bits = chip.neurons if counter in granule else memory.bank.row_bits
-        factor = bits / 64, f"{bits} bits of an access to {name}, by the 64 of the points"
-        terms.append(Term(memory.component, counter, (factor,), (_access(memory.bank_bytes, bits),)))
+        access = bank("write" if counter in WRITES or counter.endswith("_writes") else "read", memory.bank_bytes, bits)
+        terms.append(Term(memory.component, counter, (), (access,)))
     return [*terms, Term("dram", "dram_bytes", ((8, "bits of a byte"),), (single("dram_bit"),))]
-
-
-def _access(bank_bytes: float, bits: int) -> Reading:
-    """An access of 64 bits, its range as wide as CACTI says of one of ``bits`` bits, to be multiplied by bits / 64."""
-    reading, alike = by_capacity("sram_read", bank_bytes), interpolated(bank_bytes, bits) * 64 / bits
-    law = f"{reading.law}; {alike:.3g} pJ in proportion by CACTI's own rows of {bits} bits (sram.csv)"
-    return replace(reading, law=law, low=min(reading.low, alike), high=max(reading.high, alike))
 
 
 def _logic_terms(chip: ChipParams) -> list[Term]:
@@ -177,7 +173,7 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
 
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
-    """Leakage of adders and accumulator registers in a cycle (mW x ns); memories are not modelled."""
+    """Leakage of adders, accumulator registers and memories in a cycle (mW x ns)."""
     adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns
     register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip)
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
@@ -186,7 +182,17 @@ def _leakage_terms(chip: ChipParams) -> list[Term]:
     return [
         Term("logic_leakage", CYCLES, (adders, cycle), (single("adder_leakage"),)),
         Term("logic_leakage", CYCLES, (registers, cycle), (single("register_leakage"),)),
+        *(
+            Term("memory_leakage", CYCLES, ((memory.count, f"banks {name}"), cycle), (_of_bank("leakage", memory),))
+            for name, memory in memories(chip).items()
+            if memory.count
+        ),
     ]
+
+
+def _of_bank(figure: str, memory: Memory) -> Reading:
+    """Leakage or area of one bank."""
+    return bank(figure, memory.bank_bytes, memory.bank.row_bits)
 
 
 def energy_pj(chip: ChipParams, counters: Mapping[str, int], cycles: int) -> dict[str, float]:
@@ -217,7 +223,7 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
             memory.component,
             f"banks {name}",
             ((memory.count, "banks"),),
-            (by_capacity("sram_area", memory.bank_bytes),),
+            (_of_bank("area", memory),),
         )
         for name, memory in memories(chip).items()
         if memory.count
