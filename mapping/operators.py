@@ -10,7 +10,6 @@ from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
 NODES = {
     Chain: "a chain of convolutions without a neuron between them; merge it into one",
     Norm: "a norm that folds into no weight",
-    WindowAttention: "attention within windows, with softmax",
 }
 """Layers that are refused whatever they hold."""
 
@@ -43,6 +42,8 @@ def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
         )
     if type(layer) in NODES:
         return NODES[type(layer)]
+    if isinstance(layer, WindowAttention):
+        return None if layer.unit else "attention within windows of spikes as high as their thresholds"
     if isinstance(layer, Sum) and maps[layer.name].kind != INTEGERS:
         return "a sum of maps other than spikes of height 1"
     if any(_is_beside(maps[name]) for name in sources(layer)):

@@ -16,10 +16,14 @@ from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
 from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
-from mapping.ir import GATE, IMAGE, LIF, PRODUCT, Attention, Classifier, Map, Network, Synapse, output_shape
-from mapping.nodes import Concat, Experts, Sum
+from mapping.ir import (
+    GATE, IF_HALF_ONE, IMAGE, LIF, PRODUCT, Attention, Classifier, Map, Network, Synapse, output_shape,
+)  # fmt: skip
+from mapping.nodes import Concat, Experts, Sum, WindowAttention
 from mapping.operators import require_mapped
 from mapping.scales import image_scale, integers, powers, stream_exponent
+from mapping.spike_heights import lowered
+from mapping.window_attention import IntWindowAttention, quantise_window
 
 THRESHOLD_LIMIT = 1 << 15
 """Greatest threshold of a channel in raw units: caps the scale of channels with nearly no weight, whose threshold explodes."""
@@ -115,7 +119,7 @@ class IntPlanes:
     exponent: int
 
 
-IntLayer = IntSynapse | IntAttention | IntPlanes | IntSum | IntTokenNeuron
+IntLayer = IntSynapse | IntAttention | IntWindowAttention | IntPlanes | IntSum | IntTokenNeuron
 
 
 @dataclass(frozen=True)
@@ -175,7 +179,7 @@ def quantise(network: Network, precision: Precision) -> IntNetwork:
     A reduction over many positions and time steps makes the stream's units coarser until no sum can overflow.
     Raises ArchsimError when a sum or membrane could overflow, or an operator has no integer form on the chip.
     """
-    require_mapped(network)
+    require_mapped(network := lowered(network))
     exponent = stream_exponent(network, precision)
     while True:
         try:
@@ -235,6 +239,9 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
             beside[layer.name] = len(layer.sources)
         elif isinstance(layer, Attention):
             layers.append(quantise_attention(layer))
+        elif isinstance(layer, WindowAttention):
+            number = sum(isinstance(x, IntWindowAttention) for x in layers)
+            layers.append(quantise_window(layer, maps[layer.q], number))
         elif isinstance(layer, Experts):
             from mapping.experts import quantise_experts  # its layers are this module's
 
@@ -264,7 +271,7 @@ def quantise_attention(layer: Attention) -> IntAttention:
 
 def neuron_kind(name: str | None) -> int:
     """Kind of the contract of a neuron, or of none."""
-    return neuron.NONE if name is None else neuron.LIF if name == LIF else neuron.IF_ZERO
+    return neuron.NONE if name is None else {LIF: neuron.LIF, IF_HALF_ONE: neuron.IF_HALF}.get(name, neuron.IF_ZERO)
 
 
 def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precision: Precision) -> IntSynapse:
