@@ -99,7 +99,8 @@ def rows_of(maps: Iterable[NDArray[np.bool_]]) -> float:
     return union / spikes
 
 
-HEAD = f"{'':<30}{'row':>8}{'adder':>8}{'accum.':>8}{'leakage':>8}{'pJ':>8}   low .. high"
+# The fourth column leaks in the logic, the fifth in the memories.
+HEAD = f"{'':<30}{'row':>8}{'adder':>8}{'accum.':>8}{'leakage':>8}{'memory':>8}{'pJ':>8}   low .. high"
 
 
 def line(label: str, cost: Cost) -> str:
