@@ -16,6 +16,7 @@ from mapping.ir import Attention, Layer, Map
 from mapping.place import collected
 from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse, quantise_attention
 from mapping.reference import gate
+from mapping.window_attention import IntWindowAttention
 
 
 def trace_words(
@@ -34,6 +35,8 @@ def trace_words(
             words |= _operand(chip, network, notes, layer, recording, image)
         elif layer.spikes:
             spikes = recorded(recording, layer, layer.spikes, image)
+            if isinstance(layer, IntWindowAttention):
+                spikes = spikes[:, layer.order]
             if isinstance(layer, IntSynapse) and layer.pool:
                 spikes = pooled(layer.spikes, spikes, layer.shape)
             shape = notes["tensors"][layer.spikes]

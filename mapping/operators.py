@@ -1,11 +1,13 @@
 """What the mapper refuses, by name: operators of :mod:`mapping.ir` that have no integer form or no instruction yet."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import CHANNELS, IF_HALF, Chain, Classifier, Layer, Network, Synapse, sources
-from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
+from mapping.nodes import LAYER, Concat, Experts, Norm, Sum, WindowAttention
 from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
+from mapping.spike_heights import LAYER_NORM, has_heights, lowered
 
 NODES = {
     Chain: "a chain of convolutions without a neuron between them; merge it into one",
@@ -16,12 +18,27 @@ NODES = {
 
 def require_mapped(network: Network) -> None:
     """Raise ArchsimError with the first layer of a network that cannot be mapped, and why; or that does not fit its map."""
+    network = lowered(network)
     network.maps()
     maps = operands(network)
     for layer in network.layers:
         reason = refusal(layer, maps)
         if reason:
             raise ArchsimError(f"layer '{layer.name}': not mapped yet: {reason}")
+
+
+def refusals(network: Network) -> dict[str, str | None]:
+    """Why each layer of a network cannot be mapped, or None; of one with spikes of other heights than 1, once it is lowered."""
+    maps = operands(network)
+    if not has_heights(network):
+        return {layer.name: refusal(layer, maps) for layer in network.layers}
+    return {layer.name: _lowered_refusal(layer) for layer in network.layers}
+
+
+def _lowered_refusal(layer: Layer) -> str | None:
+    if isinstance(layer, Synapse):
+        return _synapse(replace(layer, neuron=None), Operand(SPIKES))
+    return LAYER_NORM if isinstance(layer, Norm) and layer.kind == LAYER else None
 
 
 def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:

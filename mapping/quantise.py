@@ -179,7 +179,8 @@ def quantise(network: Network, precision: Precision) -> IntNetwork:
     A reduction over many positions and time steps makes the stream's units coarser until no sum can overflow.
     Raises ArchsimError when a sum or membrane could overflow, or an operator has no integer form on the chip.
     """
-    require_mapped(network := lowered(network))
+    require_mapped(network)
+    network = lowered(network)
     exponent = stream_exponent(network, precision)
     while True:
         try:

@@ -25,8 +25,13 @@ from mapping.route import ExpertsScheduler
 from mapping.spill import Spill
 from mapping.tile import SUMS_ONLY, Tile, is_pointwise, output_tile, source_fields, synapse_fields, whole_map
 from mapping.tokens import TokenScheduler
+from mapping.window_attention import IntWindowAttention
+from mapping.windows import WindowScheduler
 
-RESIDENT: dict[type, str] = {IntExperts: "experts, whose tokens wait in the banks", IntConcat: "maps side by side"}
+RESIDENT: dict[type, str] = {
+    IntExperts: "experts, whose tokens wait in the banks", IntConcat: "maps side by side",
+    IntWindowAttention: "attention within windows",
+}  # fmt: skip
 """Layers that want every map in the input banks."""
 
 
@@ -85,6 +90,7 @@ class Scheduler:
         self.context, self.chip, self.network = context, context.chip, context.network
         self.loads, self.classifier, self.spill = Loads(context), ClassifierScheduler(context), Spill(context)
         self.attention, self.experts = AttentionScheduler(context, products), ExpertsScheduler(self)
+        self.windows = WindowScheduler(context)
 
     def run(self) -> Program:
         """Emit every layer and assemble the program."""
@@ -119,6 +125,8 @@ class Scheduler:
             self._synapse(layer)
         elif isinstance(layer, IntAttention):
             self.attention.finish(layer)
+        elif isinstance(layer, IntWindowAttention):
+            self.windows.attend(layer)
         elif isinstance(layer, IntPlanes):
             self.classifier.planes(layer, self._reduce)
         elif isinstance(layer, IntTokenNeuron):
@@ -265,3 +273,4 @@ class Scheduler:
             self.context.copy_to_cores(layer.spikes or "", tile.first, tile.end, word, source)
             sources.append((word, source))
         self.attention.receive(layer, tile, sources)
+        self.windows.receive(layer, tile, sources)

@@ -23,6 +23,9 @@ from mapping.nodes import BATCH, LAYER, Concat, Norm, Sum, WindowAttention
 
 Values = NDArray[np.float64]
 
+LAYER_NORM = "a layer norm, which divides by the deviation of each token"
+"""Why it is refused."""
+
 
 @dataclass(frozen=True)
 class Combination:
@@ -120,19 +123,21 @@ class _Lowering:
         self._fires(layer.spikes, layer.threshold, len(value.constant))
 
 
+def has_heights(network: Network) -> bool:
+    """Whether spikes of a network are as high as their thresholds."""
+    return any(getattr(layer, "neuron", None) == IF_HALF for layer in network.layers)
+
+
 def lowered(network: Network) -> Network:
     """The same network with spikes of height 1; itself if they are.
 
     Raises ArchsimError with the layer that has no such form: a layer norm, which divides by a root of squares of each token.
     """
-    if not any(getattr(layer, "neuron", None) == IF_HALF for layer in network.layers):
+    if not has_heights(network):
         return network
     for layer in network.layers:
         if isinstance(layer, Norm) and layer.kind == LAYER:
-            raise ArchsimError(
-                f"layer '{layer.name}': not mapped yet: a layer norm, which divides by the deviation of each token; "
-                f"train with a {BATCH} in its place"
-            )
+            raise ArchsimError(f"layer '{layer.name}': not mapped yet: {LAYER_NORM}; train with a {BATCH} in its place")
     lowering = _Lowering()
     layers = tuple(piece for layer in network.layers for piece in lowering.layer(layer))
     return replace(network, layers=layers)
