@@ -7,13 +7,14 @@ Departures, beside the sizes for 8x8 images:
 
 - the norm before the classifier is a batch norm; published is a layer norm, which needs the statistics of each token;
 - heads of 16 channels, patches of 2x2 pixels, windows of 2x2 tokens;
-- when it runs, every image sees the same masks, drawn from a generator with a fixed seed; published are new ones each time.
+- when it runs, every image sees the same masks, drawn from generators with fixed seeds; published are new ones each time.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -59,8 +60,8 @@ class Masker(nn.Module):
             return x
         if self.training:
             return x * (torch.rand_like(x) >= self.masked)
-        generator = torch.Generator().manual_seed(self.seed)
-        return x * (torch.rand((len(x), 1, *x.shape[2:]), generator=generator) >= self.masked)
+        drawn = np.random.RandomState(self.seed).random_sample((len(x), 1, *x.shape[2:]))  # its stream is frozen
+        return x * torch.from_numpy(drawn >= self.masked)
 
 
 def norm(module: nn.Module, x: Tensor) -> Tensor:
