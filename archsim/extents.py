@@ -42,6 +42,8 @@ def _transfer_extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int
         raise ArchsimError(
             f"program: LOAD of the program memory of engine {head['cores']}: required one of {sequencer.engines(chip)}"
         )
+    if memory == "table" and head["cores"]:
+        raise ArchsimError(f"program: LOAD of the table of the attention unit: cores must be 0, given {head['cores']:#x}")
     special = {"program": chip.queue_rows // 2, "table": SoftmaxParams(chip).table.rows}
     rows = special[memory] if memory in special else getattr(chip, f"{memory}_rows")
     return [

@@ -182,12 +182,6 @@ def softmax_cycles(tokens: int, groups: int, blocks: int, fraction: int) -> tupl
     return taken + core.drain(0), handover - FIRST_SOFTMAX - groups * tokens
 
 
-def score_step(v: int, count: int, shift: int, threshold: int, bits: int) -> tuple[int, int]:
-    """Spike and membrane of a pair's neuron after a time step, from its membrane before and the common spikes."""
-    h = neuron.potential(v, count << shift, neuron.IF_HALF, bits)
-    return 1 if h >= threshold else 0, neuron.reset(h, threshold, neuron.IF_HALF, bits)
-
-
 def division_step(remainder: int, quotient: int, total: int, first: int) -> tuple[int, int]:
     """Remainder and quotient after one bit; before the ``first`` they are the sum and 0. A total of 0 gives 0."""
     remainder = remainder if first else 2 * remainder
@@ -214,7 +208,7 @@ def reference_softmax(
     head = sum(1 << (channel + number) for number in range(fields["segment"]))
     pairs = fields["tile"] * steps * tokens
     draws, _ = masker.reference([[1]] * pairs, [1] + [0] * (pairs - 1), fields["seed"], fields["keep"], 1)
-    results = []
+    results: list[list[list[int]]] = []
     for i in range(fields["tile"]):
         spikes = [
             neuron.reference(

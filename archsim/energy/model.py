@@ -19,6 +19,7 @@ COMPONENTS = {
     "reduction_memory": ("reduction memory", "indicative"),
     "membrane_memory": ("membrane memory", "indicative"),
     "count_memory": ("count memory", "indicative"),
+    "softmax_memory": ("softmax score and table memories", "indicative"),
     "pool_memory": ("pool memories", "indicative"),
     "route_memory": ("route and reply tables", "indicative"),
     "program_memory": ("program memory", "indicative"),
@@ -26,6 +27,7 @@ COMPONENTS = {
     "accumulator_registers": ("accumulator registers", "indicative"),
     "attention_adders": ("attention adders", "assumed"),
     "transposer": ("bit transposer, registers of V", "indicative"),
+    "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
     "memory_leakage": ("memory leakage", "indicative"),
@@ -43,6 +45,7 @@ ASSUMPTIONS = (
     "a neuron update costs four adders of the membrane's width (three additions, one comparison)",
     "attention: a row of adders of the membrane's width; an AND-popcount or AND costs an adder bit a column",
     "a word that leaves the bit transposer moves all its bits; its share of the words that come, of K and of V, is a word each",
+    "a score of a softmax costs a neuron update, an addition to its total and a step of the masker, whether it spikes or not",
     "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
     "DRAM: LPDDR4, 8 pJ per bit moved",
 )
@@ -129,7 +132,8 @@ def _memory_terms(chip: ChipParams) -> list[Term]:
         "instructions": "program", "loaded_program_rows": "program", "spike_reads": "spike_in",
         ATTENTION + "spike_reads": "attention", "copied_rows": "spike_out", "copied_row_writes": "spike_in",
         "loaded_weight_rows": "weight", "loaded_param_rows": "param", "loaded_spike_rows": "spike_in",
-        "stored_spike_rows": "spike_out", "weight_reads": "weight", "param_reads": "param",
+        "stored_spike_rows": "spike_out", "weight_reads": "weight", "param_reads": "param", "loaded_table_rows": "table",
+        ATTENTION + "table_reads": "table", ATTENTION + "score_reads": "scores", ATTENTION + "score_writes": "scores",
     }  # fmt: skip
     named = {"route": "route", "reply": "reply", "pool_column": "pool_columns", "pool_line": "pool_lines"}
     named |= {ATTENTION + "mark": "count_cleared"}
@@ -167,8 +171,22 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
         ("accumulator_registers", "groups", (array, width)), ("accumulator_registers", ATTENTION + "groups", (columns, width)),
         ("attention_adders", ATTENTION + "additions", (width,)),
     ]  # fmt: skip
-    return terms + [
-        Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written
+    terms += [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
+    return terms + _softmax_terms(chip)
+
+
+def _softmax_terms(chip: ChipParams) -> list[Term]:
+    """A score (its neuron, the total, the masker's register and comparison), and a bit of P quotients."""
+    bits, score, register = SoftmaxParams(chip).total_bits, ATTENTION + "score_writes", single("register_energy")
+    step, neurons = ATTENTION + "division_steps", (chip.neurons, "columns of a block")
+    held = bits + QUOTIENT_BITS, "bits of a remainder and its quotient"
+    return [
+        Term("softmax_logic", score, (), (single("neuron_adders"), by_width("adder_energy", chip.membrane_bits))),
+        Term("softmax_logic", score, (), (by_width("adder_energy", bits),)),
+        Term("softmax_logic", score, (), (by_width("adder_energy", ENTRY_BITS),)),
+        Term("softmax_logic", score, ((bits + DEGREE, "bits of the total and of the masker's register"),), (register,)),
+        Term("softmax_logic", step, (neurons,), (single("division_adders"), by_width("adder_energy", bits + 1))),
+        Term("softmax_logic", step, (neurons, held), (register,)),
     ]
 
 
@@ -228,6 +246,11 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         for name, memory in memories(chip).items()
         if memory.count
     ]
+    softmax = SoftmaxParams(chip)
+    if chip.softmax_tokens:
+        adders, bits = softmax_adders(chip), softmax_registers(chip)
+        terms.append(Term("softmax_logic", "adder bits", ((adders, "bits of adders"), scale), (by_width("adder_area", 1),)))
+        terms.append(Term("softmax_logic", "registers", ((bits, "bits of registers"), scale), (register,)))
     words = chip.neurons * chip.columns, "bits that AND-popcounts take: P words of M"
     pairs = 2 * (chip.adders + chip.columns), "accumulators, two sets"
     units = (chip.cores + 1) * chip.neurons, "neurons of all neuron units"
