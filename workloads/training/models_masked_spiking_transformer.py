@@ -100,7 +100,8 @@ class WindowAttention(nn.Module):
         row, column = (axis.flatten() for axis in torch.meshgrid(row, row, indexing="ij"))
         reach = self.window - 1
         self.index = (row[:, None] - row + reach) * (2 * self.window - 1) + column[:, None] - column + reach
-        regions = self._windows(_regions(side, self.window, shift)[None, None, None].float())[0, 0, 0, :, :, 0]
+        regions = _regions(side, self.window, shift).roll((shift, shift), (0, 1))  # where its tokens are before the shift
+        regions = self._windows(regions[None, None, None])[0, 0, 0, :, :, 0]
         self.apart = torch.where(regions[:, :, None] == regions[:, None], 0.0, -100.0) if shift else torch.zeros(())
 
     def _windows(self, x: Tensor) -> Tensor:
