@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
+from archsim.contracts.attention_softmax import ENTRY_BITS, QUOTIENT_BITS, SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.masker import DEGREE
 from archsim.energy.coefficients import Reading, by_capacity, by_width, single
 from archsim.energy.memories import memories
 from archsim.energy.sram import interpolated
@@ -196,8 +198,9 @@ def _softmax_terms(chip: ChipParams) -> list[Term]:
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
     """Leakage of adders and accumulator registers in a cycle (mW x ns); memories are not modelled."""
-    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns
-    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip)
+    softmax = _softmax_bits(chip)
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + softmax[0]
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + softmax[1]
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
     adders = adder_bits / 32, "adders of 32 bits in the chip, by their bits"
     registers = register_bits, "register bits in the chip"
@@ -240,9 +243,8 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         for name, memory in memories(chip).items()
         if memory.count
     ]
-    softmax = SoftmaxParams(chip)
     if chip.softmax_tokens:
-        adders, bits = softmax_adders(chip), softmax_registers(chip)
+        adders, bits = _softmax_bits(chip)
         terms.append(Term("softmax_logic", "adder bits", ((adders, "bits of adders"), scale), (by_width("adder_area", 1),)))
         terms.append(Term("softmax_logic", "registers", ((bits, "bits of registers"), scale), (register,)))
     words = chip.neurons * chip.columns, "bits that AND-popcounts take: P words of M"
@@ -275,6 +277,16 @@ def field_energy_pj(accumulates: float, multiply_accumulates: float) -> float:
 def _transposer_bits(chip: ChipParams) -> int:
     """Registers of the AND-popcount engine: the transposer of K and as many of V."""
     return 2 * chip.columns * chip.columns
+
+
+def _softmax_bits(chip: ChipParams) -> tuple[float, int]:
+    """Bits of adders and of registers that only a softmax has: the score's neuron, total, masker, and the dividers of P columns."""
+    if not chip.softmax_tokens:
+        return 0, 0
+    bits = SoftmaxParams(chip).total_bits
+    adders = single("neuron_adders").value * chip.membrane_bits + bits + ENTRY_BITS
+    registers = 3 * bits + DEGREE + chip.neurons * (bits + QUOTIENT_BITS)  # totals: running, handed over, in the divider
+    return adders + single("division_adders").value * chip.neurons * (bits + 1), registers
 
 
 def _adder_count(chip: ChipParams) -> float:
