@@ -138,7 +138,7 @@ class Capture:
                 self._record(self._note(engine, index), recording)
 
     def _record(self, note: Mapping[str, Any], recording: Recording, channel: int = 0) -> None:
-        """Keep a recording [positions, steps, columns] of a layer, from a channel of its word on; an empty one was not asked for."""
+        """Keep a recording [positions, steps, columns] from a channel of a layer's word on; an empty one was not asked for."""
         if not self.potentials:
             return
         shape = self.notes["recordings"][note["recording"]]

@@ -59,6 +59,9 @@ SOFTMAX_FIELDS = (*ATTEND_FIELDS, *PAIR_FIELDS)
 ENTRY_BITS = 8
 """Bits of an entry of the table, unsigned."""
 
+QUOTIENT_BITS = 16
+"""Bits of a quotient, unsigned: 2^15 is the greatest, that of ``fraction`` 15."""
+
 ROW_BYTES = 2
 """Bytes of a row of the table in DRAM."""
 

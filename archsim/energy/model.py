@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
+from archsim.contracts.attention_softmax import ENTRY_BITS, QUOTIENT_BITS, SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.masker import DEGREE
 from archsim.energy.coefficients import Reading, by_width, single
@@ -80,7 +81,8 @@ ATTENTION = "attention."
 """Prefix of counters of the attention unit, where its banks differ from the cores'."""
 
 
-WRITES = {"copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows"}
+WRITES = {"copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows",
+          "loaded_table_rows"}  # fmt: skip
 """Counters of accesses that write a row, beside those that end in ``_writes``."""
 
 BYTE = 8
@@ -204,8 +206,10 @@ def _softmax_terms(chip: ChipParams) -> list[Term]:
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
     """Leakage of adders, accumulator registers and memories in a cycle (mW x ns)."""
-    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + _masker_adders(chip) * BYTE
-    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + _masker_bits(chip)
+    softmax, masked = _softmax_bits(chip), _masker_adders(chip) * BYTE
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + masked + softmax[0]
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip)
+    register_bits += _masker_bits(chip) + softmax[1]
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
     adders = adder_bits / 32, "adders of 32 bits in the chip, by their bits"
     registers = register_bits, "register bits in the chip"
@@ -258,9 +262,8 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         for name, memory in memories(chip).items()
         if memory.count
     ]
-    softmax = SoftmaxParams(chip)
     if chip.softmax_tokens:
-        adders, bits = softmax_adders(chip), softmax_registers(chip)
+        adders, bits = _softmax_bits(chip)
         terms.append(Term("softmax_logic", "adder bits", ((adders, "bits of adders"), scale), (by_width("adder_area", 1),)))
         terms.append(Term("softmax_logic", "registers", ((bits, "bits of registers"), scale), (register,)))
     words = chip.neurons * chip.columns, "bits that AND-popcounts take: P words of M"
@@ -317,6 +320,16 @@ def _masker_bits(chip: ChipParams) -> int:
 def _masker_adders(chip: ChipParams) -> int:
     """Adders of a byte that stand for the multicast's masker: a comparison and the bits of each spike."""
     return chip.masker * 2 * chip.lanes * chip.columns
+
+
+def _softmax_bits(chip: ChipParams) -> tuple[float, int]:
+    """Bits of adders and of registers that only a softmax has: the score's neuron, total, masker, and the dividers of P columns."""
+    if not chip.softmax_tokens:
+        return 0, 0
+    bits = SoftmaxParams(chip).total_bits
+    adders = single("neuron_adders").value * chip.membrane_bits + bits + ENTRY_BITS
+    registers = 3 * bits + DEGREE + chip.neurons * (bits + QUOTIENT_BITS)  # totals: running, handed over, in the divider
+    return adders + single("division_adders").value * chip.neurons * (bits + 1), registers
 
 
 def _adder_count(chip: ChipParams) -> float:

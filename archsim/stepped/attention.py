@@ -1,5 +1,4 @@
-"""Attention unit, cycle by cycle: ATTEND_KV in ``attention_counts``, what ends in the neuron unit in ``attention_sums``, and
-``attention_softmax``."""
+"""Attention unit, cycle by cycle: ``attention_counts`` (ATTEND_KV), ``attention_softmax``, ``attention_sums`` (all others)."""
 
 from collections.abc import Mapping
 

@@ -87,7 +87,7 @@ def _choose(f, c, stage, register, table, back, written):
 
 @checked
 def _read(f, walk, answer, banks):
-    """Present the reads of a pair's words; ``answer``: their AND and V within the head, end mark, key, row of the table, first step."""
+    """Present the reads of a pair's words; ``answer``: their AND and V within the head, and the pair's marks and rows."""
     queries, keys, values = banks
     lane, head = walk[STEP] % f.lanes, ones(f.segment)
     query = queries[f.q_base + place_of(f, walk[TOKEN], walk[STEP], 0), lane]

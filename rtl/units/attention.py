@@ -9,11 +9,11 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out, connect
 
 from archsim.contracts.attention import ATTEND_FIELDS, AttentionParams
+from archsim.contracts.attention_softmax import PAIR_FIELDS
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.event_encoder import ADD
 from archsim.contracts.multicast import Q0, Q1, K, V
-from archsim.contracts.attention_softmax import PAIR_FIELDS
 from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_SOFTMAX, CORE0, HEADER
 from archsim.contracts.spike_fetch import FIFO_DEPTH
 from rtl.fifo import Fifo
@@ -277,7 +277,7 @@ class AttentionEngine(Component):
         self.chip, self.sequencer = chip, Sequencer(chip.queue_rows, CORE0 + chip.cores)
         self.unit = unit(chip)
         names = ("program", "posted", "post", "ready", "go", "halted", "start")
-        memories = ("write_spikes", "write_out", "read_out", "write_counts", "read_counts", "done")
+        memories = ["write_spikes", "write_out", "read_out", "write_counts", "read_counts", "done"]
         memories += SOFTMAX_PORTS if self.unit.softmax else ()
         self.ports: dict[str, tuple[Component, str]] = {
             **{name: (self.sequencer, name) for name in names}, **{name: (self.unit, name) for name in memories},

@@ -8,7 +8,7 @@ from amaranth.lib.data import ArrayLayout
 from amaranth.lib.wiring import Component, In, Out
 
 from archsim.contracts.attention import AttentionParams
-from archsim.contracts.attention_softmax import ENTRY_BITS, PAIR_FIELDS, SoftmaxParams
+from archsim.contracts.attention_softmax import ENTRY_BITS, PAIR_FIELDS, QUOTIENT_BITS, SoftmaxParams
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.masker import DEGREE, begin
 from archsim.contracts.spike_fetch import ADDRESS_BITS
@@ -77,7 +77,7 @@ class Scores(Component):
         }, self.start, move)  # fmt: skip
         key = nest.rows("key", Const(0, ADDRESS_BITS), {"other": 1})
         fresh, key1, fresh1, values1 = Signal(), Signal.like(key), Signal(), Signal(chip.columns)
-        count = Signal((chip.columns.bit_length() + (1 << len(self.pairs.score_shift)) - 1))
+        count = Signal(chip.columns.bit_length() + (1 << len(self.pairs.score_shift)) - 1)
         m.d.comb += fresh.eq(nest.left["step"] == self.attend.steps - 1)
         m.d.sync += counted.eq(move | (counted & ~taken))
         with m.If(move):
@@ -223,7 +223,7 @@ class Divider(Component):
             m.d.sync += [first.eq(0), left.eq(left - 1), works.eq(left != 0), offers.eq(left == 0)]
         with m.Elif(self.o.ready):
             m.d.sync += offers.eq(0)
-        bits = min(1 << len(self.fraction), self.params.chip.membrane_bits - 1)
+        bits = min(QUOTIENT_BITS, self.params.chip.membrane_bits - 1)
         sums, results = (elements(port.payload, self.layout, "sums") for port in (self.i, self.o))
         for number, (value, result) in enumerate(zip(sums, results, strict=True)):
             remainder, quotient = (Signal(self.bits, name=f"remainder_{number}"), Signal(bits, name=f"quotient_{number}"))

@@ -11,14 +11,19 @@ from archsim.contracts import dma, neuron, sequencer
 from archsim.contracts.attention_softmax import reference_softmax, softmax_cycles, softmax_group_end
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.sequencer import ATTEND_SOFTMAX, ATTENTION, DMA
-from archsim.ownership import prove
+from archsim.kernel import Simulation, decode
+from archsim.ownership import check_intervals, prove
 from archsim.results import COUNT
 from archsim.stepped import attention as stepped
 from archsim.stepped import dma as stepped_dma
+from archsim.stepped import sequencer as stepped_sequencer
+from archsim.tensors import Capture
 from archsim.units import attention as fast
 from archsim.units import dma as fast_dma
 from archsim.units.sram import AttentionMemory, Memories
+from tests.archsim.softmax_program import ROWS, SECOND, softmax_program
 from tests.archsim.softmax_windows import CHIPS, filled, random_window, reference_out, window, words_of
+from tests.system.test_stepped import same_memories
 
 USUAL = CHIPS[0]
 IDS = {"argvalues": CHIPS, "ids": lambda chip: chip.name}
@@ -119,7 +124,8 @@ def test_a_second_group_waits_for_the_divider():
 
 def test_a_bank_that_is_not_free_holds_the_sums():
     # 4 blocks with a bit of fraction (3 cycles each): group 0 into the divider in 9, 12, 15, 18, its last taken in 21. Group 1 is
-    # complete in 11 and handed over in 18; blocks in 21, 24, 27, 30; group 2 is handed over in 30; blocks in 33 .. 42, taken 45, end 49.
+    # complete in 11 and handed over in 18; blocks in 21, 24, 27, 30; group 2 is handed over in 30; blocks in 33 .. 42, the
+    # last taken in 45, end 49.
     fields = {"tokens": 3, "steps": 3, "tile": 1, "fraction": 1, "segment": 16}
     assert cycles_of(**fields) == 49
     assert softmax_cycles(3, 3, 4, 1) == (49, 30 - 14)
@@ -185,11 +191,14 @@ def test_a_trace_takes_the_same_time_and_counts_the_same(chip):
     fields, memory = random_window(chip, rng), filled(chip, rng, 0.4)
     computed = deepcopy(memory)
     cycles, counts, _ = fast.attend(ATTEND_SOFTMAX, fields, chip, computed)
-    rows = [
-        computed.out[fields["out_bank"], fields["out_base"] + fields["first_word"] + token * fields["out_token_rows"] + index * fields["out_words"]]
-        for token in range(fields["tile"]) for index in range(fields["steps"] // fields["lanes"])
-    ]  # fmt: skip
-    replayed = fast.attend(ATTEND_SOFTMAX, fields, chip, memory, np.array(rows))
+    first, slices = fields["out_base"] + fields["first_word"], fields["steps"] // fields["lanes"]
+    places = [
+        first + token * fields["out_token_rows"] + index * fields["out_words"]
+        for token in range(fields["tile"])
+        for index in range(slices)
+    ]
+    rows = computed.out[fields["out_bank"], places]
+    replayed = fast.attend(ATTEND_SOFTMAX, fields, chip, memory, rows)
     assert replayed[0] == cycles
     assert np.array_equal(replayed[1], counts)
     assert np.array_equal(memory.out, computed.out)
@@ -299,3 +308,27 @@ def test_softmax_waits_for_its_table():
 def test_the_neuron_of_the_head_may_be_any():
     for kind in (neuron.NONE, neuron.LIF, neuron.IF_ZERO):
         proven(USUAL, neuron=kind)
+
+
+# ------------------------------------------------------------------------------ a whole program
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_whole_program_takes_the_same_cycles_and_leaves_the_same_memories_stepped(seed):
+    program = softmax_program(seed)
+    queues = decode(program)
+    prove(program.chip, queues, len(program.dram))
+    found, other = (Memories.empty(program.chip, program.dram) for _ in range(2))
+    records = Simulation(program.chip, queues, found, Capture(program.chip, program.notes)).run()
+    check_intervals(program.chip, queues, records)
+    timeline = stepped_sequencer.run(program, other)
+    for engine, times in timeline.instructions.items():
+        own = records[records["engine"] == engine]
+        assert np.array_equal(times, np.stack([own["start"], own["end"]], axis=1)), engine
+    same_memories(found, other)
+    # Of the two heads and of the whole word, by the references; the second table stands.
+    rows, attention = found.cores[1].spike_in[0, : 2 * ROWS, 0], found.attention
+    fields = queues[ATTENTION][2]
+    assert np.array_equal(rows[ROWS:], reference_out(program.chip, fields, attention)[ROWS:, 0])
+    assert len(set(rows.tolist())) > 3
+    assert attention.table.tolist() == program.dram[SECOND : SECOND + 128].reshape(16, 8)[:, :2].tolist()

@@ -111,6 +111,30 @@ def test_units_of_the_multicast_by_hand():
     assert leaks == pytest.approx(10 * (registers * 0.000074 + adders * 0.00225 / 32))  # 10 ns a cycle
 
 
+def test_softmax_by_hand(chip):
+    # 64 tokens: totals of 14 bits. A score: four additions of a neuron (24 bits), one to the total, a comparison of 8 bits, and the
+    # registers of total and masker; a bit of 32 quotients: a subtraction of 15 bits, registers of 14 + 16 bits each.
+    soft = chip.replace(softmax_tokens=64)
+    adder = 0.060 / 8
+    energy = energy_pj(soft, {"attention.score_writes": 1}, 0)
+    wanted = 4 * by_width("adder_energy", 24).value + by_width("adder_energy", 14).value + 8 * adder + (14 + 61) * 0.0090
+    assert energy["softmax_logic"] == pytest.approx(wanted)
+    energy = energy_pj(soft, {"attention.division_steps": 1}, 0)
+    quotient = by_width("adder_energy", 15).value + (14 + 16) * 0.0090
+    assert energy["softmax_logic"] == pytest.approx(chip.neurons * quotient)
+    with_table = energy_pj(soft, {"attention.table_reads": 3, "loaded_table_rows": 1}, 0)["softmax_memory"]
+    size = 64 * 64 * 2
+    assert with_table == pytest.approx(3 * bank("read", size, 16).value + bank("write", size, 16).value)
+
+
+def test_a_softmax_takes_area_only_where_it_is(chip):
+    softmax = ("softmax_memory", "softmax_logic")
+    assert not set(softmax) & set(area_mm2(chip))
+    soft = area_mm2(chip.replace(softmax_tokens=16))
+    assert all(soft[name] > 0 for name in softmax)
+    assert energy_pj(chip.replace(softmax_tokens=16), {}, 1)["logic_leakage"] > energy_pj(chip, {}, 1)["logic_leakage"]
+
+
 def test_energy_is_linear(chip):
     counters = {counter.name: 7 for counter in COUNTERS}
     once, twice = energy_pj(chip, counters, 10), energy_pj(chip, dict.fromkeys(counters, 14), 20)
