@@ -54,17 +54,14 @@ def test_the_float_network_is_accurate(trained):
 
 
 def test_weights_make_the_recorded_spikes(trained):
-    """In float64 a near-tie of float32 may turn out otherwise, and what follows from it: one spike in 2000 at most."""
+    """All of them, in float64: no membrane of these images is so near its threshold that float32 decided otherwise."""
     network = read(trained)
     masks = trained_masks(network, trained.manifest["hyperparameters"]["masked"])
     run = Floats(network, trained.normalised()[:IMAGES, :, :, None], masks)
     spikes = [layer.spikes for layer in network.layers if getattr(layer, "spikes", None)]
     assert len(spikes) == 1 + 2 * 9 + 1 + 2 * 9
-    differing = total = 0
     for name in spikes:
         recorded = np.stack([trained.spikes(name, image) for image in range(IMAGES)])
-        fired = run.maps[name].reshape(recorded.shape) > 0
-        differing, total = differing + np.count_nonzero(fired != recorded), total + recorded.size
+        assert np.array_equal(run.maps[name].reshape(recorded.shape) > 0, recorded), name
         assert 0.02 < recorded.mean() < 0.8, name
-    assert differing <= total / 2000
-    np.testing.assert_allclose(run.logits, trained.values("logits", 10)[:IMAGES], rtol=0, atol=0.05)
+    np.testing.assert_allclose(run.logits, trained.values("logits", 10)[:IMAGES], rtol=0, atol=1e-4)
