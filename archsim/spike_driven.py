@@ -120,7 +120,8 @@ def _judge(layer: Layer, maps: Mapping[str, Operand]) -> tuple[str, str, str]:
     if isinstance(layer, Attention):
         return _attention(layer)
     if isinstance(layer, WindowAttention):
-        return NOT, "softmax: exponentials and a division; its real result is multiplied with v", "attention unit, by table and division"
+        reason = "softmax: exponentials and a division; its real result is multiplied with v"
+        return NOT, reason, "attention unit, by table and division"
     if isinstance(layer, Sum):
         return ADDITION, f"adds {_of(maps[layer.name])} position by position", "multicast"
     if isinstance(layer, Concat):

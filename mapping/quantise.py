@@ -17,7 +17,17 @@ from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
 from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
 from mapping.ir import (
-    GATE, IF_HALF_ONE, IMAGE, LIF, PRODUCT, Attention, Classifier, Map, Network, Synapse, output_shape,
+    GATE,
+    IF_HALF_ONE,
+    IMAGE,
+    LIF,
+    PRODUCT,
+    Attention,
+    Classifier,
+    Map,
+    Network,
+    Synapse,
+    output_shape,
 )  # fmt: skip
 from mapping.nodes import Concat, Experts, Sum, WindowAttention
 from mapping.operators import require_mapped

@@ -25,7 +25,7 @@ def home(network: IntNetwork, name: str) -> str:
 
 
 def places(network: IntNetwork, spikes: str) -> list[tuple[str, int]]:
-    """Regions that hold a spike map, each with its number among the maps there: its own, and those of sums and maps side by side."""
+    """Regions that hold a spike map, each with its number among the maps there: its own, those of sums and maps side by side."""
     homes = {home(network, layer.name) for layer in network.layers if isinstance(layer, IntSum)}
     read = any(isinstance(x, IntSynapse) and x.source == spikes for x in network.layers)
     alone = [(spikes, 0)] if read and home(network, spikes) == spikes else []

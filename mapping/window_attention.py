@@ -110,7 +110,7 @@ class IntWindowAttention:
 def kept(seed: int, keep: int, words: int, lanes: int, columns: int) -> NDArray[np.bool_]:
     """Which spikes of the words of a sequence stay, bool [words, lanes, columns]: by the masker's contract, bit by bit."""
     full = [[(1 << columns) - 1] * lanes for _ in range(words)]
-    left, _ = masker.reference(full, [True] + [False] * (words - 1), seed, keep, columns)
+    left, _ = masker.reference(full, [1] + [0] * (words - 1), seed, keep, columns)
     return (np.array(left, np.uint64)[..., None] >> np.arange(columns, dtype=np.uint64) & np.uint64(1)).astype(np.bool_)
 
 
@@ -150,6 +150,9 @@ def quantise_window(layer: WindowAttention, shape: Map, number: int) -> IntWindo
 
 def on_chip(network: "IntNetwork", chip: ChipParams) -> "IntNetwork":
     """The network with the masks of a chip."""
-    words = {"lanes": chip.lanes, "lanes_used": chip.lanes_used(network.timesteps), "columns": chip.columns}
-    layers = (replace(x, **words) if isinstance(x, IntWindowAttention) else x for x in network.layers)
+    used = chip.lanes_used(network.timesteps)
+    layers = (
+        replace(x, lanes=chip.lanes, lanes_used=used, columns=chip.columns) if isinstance(x, IntWindowAttention) else x
+        for x in network.layers
+    )
     return replace(network, layers=tuple(layers))

@@ -2,8 +2,9 @@
 
     python -m scripts.masking [WORKLOAD] [--shares SHARE ...] [--images N]
 
-The workload's trained network runs once for each share; q, k and scores are masked, as in the published code. The formula is that of
-`archsim account`, at the rates of the recorded images (of the share that the network was trained with); energies are modelled at 45 nm.
+The workload's trained network runs once for each share; q, k and scores are masked, as in the published code. The formula is that
+of `archsim account`, at the rates of the recorded images (of the share that the network was trained with); energies are modelled at
+45 nm.
 """
 
 import argparse
@@ -61,7 +62,8 @@ def table(rows: list[Row], images: int) -> str:
     """The rows as a table, changes against the first in parentheses."""
     lines = ["share   right      cycles          operations          formula, uJ         chip, uJ            without DRAM, uJ"]
     for row in rows:
-        pairs = [(getattr(row, name), getattr(rows[0], name)) for name in Row.__dataclass_fields__ if name not in ("share", "right")]
+        names = [name for name in Row.__dataclass_fields__ if name not in ("share", "right")]
+        pairs = [(getattr(row, name), getattr(rows[0], name)) for name in names]
         cells = [
             f"{value:,.{0 if value > 1e4 else 3}f} ({100 * (value / first - 1):+.2f} %)".ljust(20) for value, first in pairs
         ]

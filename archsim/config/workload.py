@@ -26,7 +26,7 @@ class NetworkConfig(Strict):
     seed: Annotated[int, Field(ge=0)] = 0
     """seed of random weights, images and spikes"""
     masked: Annotated[float, Field(ge=0, le=1)] | None = None
-    """share of the spikes of q, k and the scores that a trained masked spiking transformer drops; without it that of its artefact"""
+    """share of the spikes of q, k and scores that a trained masked spiking transformer drops; without it that of its artefact"""
 
 
 class OperandBits(Strict):

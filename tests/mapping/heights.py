@@ -10,7 +10,7 @@ from mapping.nodes import Concat, Norm, Sum, WindowAttention
 class Floats:
     """Maps [images, T, H, W, C] by name and logits [images, classes], of images [images, H, W, C].
 
-    ``masks``: by layer of attention, what keeps spikes of q and k [T, H, W, C] and of the scores [T, windows, heads, tokens, tokens].
+    ``masks``: by layer of attention, which spikes of q, k [T, H, W, C] and the scores [T, windows, heads, tokens, tokens] stay.
     """
 
     def __init__(self, network, images, masks):
@@ -59,7 +59,8 @@ class Floats:
             found = np.stack(found, 2).reshape(*x.shape[:2], count[0] * count[1], size**2, layer.heads, -1)
             return found.swapaxes(3, 4)
 
-        q, k, v = windows(self.maps[layer.q] * keep_q), windows(self.maps[layer.k] * keep_k), windows(self.maps[layer.v])
+        q, k = windows(self.maps[layer.q] * keep_q), windows(self.maps[layer.k] * keep_k)
+        v = windows(self.maps[layer.v])
         scores = fire(q @ k.swapaxes(-1, -2) * layer.scale, layer.score_threshold) * layer.height
         scores = scores * keep_scores + layer.bias
         rows, columns = ([0] * (side - size) + [1] * (size - shift) + [2] * shift for side in (height, width))

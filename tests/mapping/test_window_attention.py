@@ -85,8 +85,9 @@ def test_the_reference_is_the_units(keep, shift):
     for window, head in np.ndindex(4, HEADS):
         tokens = found.order[4 * window : 4 * window + 4]
         fields = {
-            "tokens": 4, "tile": 4, "steps": STEPS, "channel": 4 * head, "segment": 4, "score_threshold": found.score_threshold, "score_shift": 8,
-            "seed": found.seed(SCORES, window * HEADS + head), "keep": found.keep, "fraction": 8, "table_base": 0,
+            "tokens": 4, "tile": 4, "steps": STEPS, "channel": 4 * head, "segment": 4, "score_shift": 8, "keep": found.keep,
+            "score_threshold": found.score_threshold, "seed": found.seed(SCORES, window * HEADS + head), "fraction": 8,
+            "table_base": 0,
         }  # fmt: skip
         table = [tuple(map(int, row)) for row in found.table[head, found.classes[window]]]
         queries, keys, values = ([words[name][token] for token in tokens] for name in "qkv")

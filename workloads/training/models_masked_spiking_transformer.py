@@ -1,7 +1,7 @@
 """A small Masked Spiking Transformer in PyTorch with the module names, and so the checkpoint keys, of the published one.
 
-bic-L/Masked-Spiking-Transformer, ``models/mst.py`` (ICCV 2023): a Swin transformer with batch norms. It is trained without time, its
-activations quantised (see :mod:`workloads.training.qcfs`), and runs for ``timesteps`` steps of integrate and fire neurons.
+bic-L/Masked-Spiking-Transformer, ``models/mst.py`` (ICCV 2023): a Swin transformer with batch norms. It is trained without time,
+its activations quantised (see :mod:`workloads.training.qcfs`), and runs for ``timesteps`` steps of integrate and fire neurons.
 
 Departures, beside the sizes for 8x8 images:
 

@@ -4,7 +4,7 @@ Training sees QCFS (Bu et al., ICLR 2022; ``MyFloor`` of bic-L/Masked-Spiking-Tr
 
     y = threshold * clamp(floor(levels * x / threshold + 1/2) / levels, 0, 1)
 
-whose floor passes gradients on unchanged. Running sees, step by step, what has the same mean over time up to the order of its spikes:
+whose floor passes gradients on unchanged. Running sees, step by step, what has the same mean over time but for the order of spikes:
 
     v[-1] = threshold / 2;  h = v[t-1] + x[t];  s[t] = 1 if h >= threshold else 0;  v[t] = h - threshold * s[t]
 
