@@ -39,8 +39,9 @@ from mapping.networks.weights import Synthetic as RandomWeights
 from mapping.operators import require_mapped
 from mapping.pad import padded
 from mapping.product import FirstProduct
-from mapping.quantise import IntNetwork, Precision, quantise, skeleton
+from mapping.quantise import IntNetwork, Precision, quantise
 from mapping.schedule import require_room
+from mapping.skeleton import skeleton
 from mapping.window_attention import on_chip
 
 FAMILIES = {

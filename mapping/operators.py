@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import CHANNELS, IF_HALF, Chain, Classifier, Layer, Network, Synapse, sources
+from mapping.ir import CHANNELS, Chain, Classifier, Layer, Network, Synapse, sources
 from mapping.nodes import LAYER, Concat, Experts, Norm, Sum, WindowAttention
 from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
 from mapping.spike_heights import LAYER_NORM, has_heights, lowered
@@ -97,7 +97,6 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
         "a stream that keeps its value while another takes the sum": layer.into is not None,
         "a norm by position behind the sums": layer.token_norm is not None,
         f"a time constant of {layer.tau:g} steps; the neuron unit has 2": layer.tau != 2.0,
-        "integrate and fire from half the threshold": layer.neuron == IF_HALF,
         f"a layer on a map of {source.kind}": source.kind == REAL,
         f"a {size} kernel of stride {layer.stride} on a sum of spike maps; put a neuron in between": source.kind
         == INTEGERS

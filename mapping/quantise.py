@@ -179,10 +179,6 @@ class IntNetwork:
         return np.clip(np.rint(channels * self.image_scale), -half, half - 1).astype(np.int64)
 
 
-SKELETON_BITS = 58
-"""Bits of the sums of weights that are 0: their scale is as fine as it can be, and so are biases and thresholds."""
-
-
 def quantise(network: Network, precision: Precision) -> IntNetwork:
     """Integers for a network.
 
@@ -199,23 +195,6 @@ def quantise(network: Network, precision: Precision) -> IntNetwork:
             if exponent - overflow.excess < LEAST_EXPONENT:
                 raise
             exponent -= overflow.excess
-
-
-def skeleton(network: Network, precision: Precision) -> IntNetwork:
-    """The integers of a network of which only the shapes are known: all of them 0, and sums that need no more than a bit.
-
-    What has no room on a chip with these has none with any weights.
-    """
-    bare = quantise(network, replace(precision, membrane_bits=SKELETON_BITS))
-    layers = []
-    for layer in bare.layers:
-        if isinstance(layer, IntSynapse):
-            zeros = np.zeros_like(layer.bias)
-            layer = replace(layer, bias=zeros, threshold=zeros, shift=zeros)
-        elif isinstance(layer, IntTokenNeuron):
-            layer = replace(layer, threshold=np.zeros_like(layer.threshold))
-        layers.append(layer)
-    return replace(bare, layers=tuple(layers), precision=precision, bounds=dict.fromkeys(bare.bounds, 1))
 
 
 def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwork:

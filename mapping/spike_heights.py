@@ -68,7 +68,8 @@ class _Lowering:
             yield from self._norm(layer)
         elif isinstance(layer, WindowAttention):
             q, k, v = (self._height(name) for name in (layer.q, layer.k, layer.v))
-            self._fires(layer.spikes, layer.threshold, len(self.streams[layer.q].constant))
+            height = 1.0 if layer.unit else layer.threshold
+            self._fires(layer.spikes, height, len(self.streams[layer.q].constant))
             yield replace(layer, scale=layer.scale * q * k, threshold=layer.threshold / v, score_height=layer.height, unit=True)
         else:
             yield layer
@@ -76,15 +77,15 @@ class _Lowering:
     def _height(self, name: str) -> float:
         return float(self.streams[name].factors[0][0])
 
-    def _fires(self, spikes: str | None, threshold: float, channels: int) -> None:
+    def _fires(self, spikes: str | None, height: float, channels: int) -> None:
         if spikes:
-            height = np.broadcast_to(np.float64(threshold), (channels,))
-            self.streams[spikes] = Combination((spikes,), (height,), np.zeros(channels))
+            heights = np.broadcast_to(np.float64(height), (channels,))
+            self.streams[spikes] = Combination((spikes,), (heights,), np.zeros(channels))
 
     def _synapse(self, layer: Synapse) -> Iterator[Layer]:
         channels = len(layer.weight)
         if layer.source == IMAGE:
-            yield replace(layer, neuron=IF_HALF_ONE)
+            yield replace(layer, neuron=_unit(layer))
         else:
             read = self.streams[layer.source]
             if layer.padding and np.any(read.constant):
@@ -94,13 +95,13 @@ class _Lowering:
                 )
             bias = layer.bias + layer.weight.sum((2, 3)) @ read.constant
             yield from self._pieces(replace(layer, bias=bias), read)
-        self._fires(layer.spikes, layer.threshold, channels)
+        self._fires(layer.spikes, _height(layer), channels)
 
     def _pieces(self, layer: Synapse, read: Combination) -> Iterator[Layer]:
         """A layer on each of the maps that a stream is made of."""
         last = len(read.maps) - 1
         for number, (source, factor) in enumerate(zip(read.maps, read.factors, strict=True)):
-            piece = replace(layer, source=source, weight=layer.weight * factor[:, None, None], neuron=IF_HALF_ONE)
+            piece = replace(layer, source=source, weight=layer.weight * factor[:, None, None], neuron=_unit(layer))
             if last:
                 name, bias = f"{layer.name}.{number}", layer.bias if number == 0 else np.zeros_like(layer.bias)
                 piece = replace(piece, name=name, bias=bias, stream=layer.name, opens=number == 0)
@@ -115,17 +116,27 @@ class _Lowering:
             if len(value.maps) > 1:
                 yield Concat(f"{layer.name}.maps", value.maps)
         weight = np.concatenate([np.diag(factor) for factor in value.factors], 1)[:, :, None, None]
-        neuron = IF_HALF_ONE if layer.spikes else None
         yield Synapse(
             layer.name, self.beside[value.maps], weight, value.constant, stream=layer.name if layer.reduce else None,
-            opens=layer.reduce, neuron=neuron, threshold=layer.threshold, spikes=layer.spikes, reduce=layer.reduce,
+            opens=layer.reduce, neuron=_unit(layer), threshold=layer.threshold, spikes=layer.spikes, reduce=layer.reduce,
         )  # fmt: skip
-        self._fires(layer.spikes, layer.threshold, len(value.constant))
+        self._fires(layer.spikes, _height(layer), len(value.constant))
+
+
+def _height(layer: Synapse | Norm) -> float:
+    """Of a layer's spikes."""
+    return layer.threshold if layer.neuron == IF_HALF else 1.0
+
+
+def _unit(layer: Synapse | Norm) -> str | None:
+    """The neuron of a layer, its spikes of height 1."""
+    return IF_HALF_ONE if layer.neuron == IF_HALF else layer.neuron
 
 
 def has_heights(network: Network) -> bool:
     """Whether spikes of a network are as high as their thresholds."""
-    return any(getattr(layer, "neuron", None) == IF_HALF for layer in network.layers)
+    windows = any(isinstance(layer, WindowAttention) and not layer.unit for layer in network.layers)
+    return windows or any(getattr(layer, "neuron", None) == IF_HALF for layer in network.layers)
 
 
 def lowered(network: Network) -> Network:

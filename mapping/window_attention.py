@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from archsim.contracts import masker
 from archsim.contracts.attention_softmax import ENTRY_BITS
 from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import Map
 from mapping.nodes import WindowAttention
 
@@ -134,7 +135,15 @@ def apart(shape: Map, window: int, shift: int) -> NDArray[np.bool_]:
 
 
 def quantise_window(layer: WindowAttention, shape: Map, number: int) -> IntWindowAttention:
-    """A layer, whose spikes are 1, in integers; ``number``: of the layer among those of its kind."""
+    """A layer, whose spikes are 1, in integers; ``number``: of the layer among those of its kind.
+
+    Raises ArchsimError for windows that do not divide the map.
+    """
+    if shape.height % layer.window or shape.width % layer.window:
+        raise ArchsimError(
+            f"layer '{layer.name}': not mapped yet: windows of {layer.window}x{layer.window} tokens that do not divide a map of "
+            f"{shape.height}x{shape.width}"
+        )
     masks = apart(shape, layer.window, layer.shift)
     kinds, classes = np.unique(masks, axis=0, return_inverse=True)
     exponents = np.stack([layer.bias, layer.bias + layer.height], -1)[:, None]  # [heads, 1, tokens, tokens, 2]
