@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts import sequencer
-from archsim.energy.model import ATTENTION
+from archsim.energy.terms import ATTENTION
 from archsim.results import COUNTERS, RunResult
 
 LEADER_ONLY = ("words", "empty_words", "events", "shifts", "lane_events", "spike_reads")

@@ -1,16 +1,24 @@
 """Energy per counted event and area per component, from memory sizes and the cited coefficients."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
-from archsim.contracts.attention_softmax import ENTRY_BITS, QUOTIENT_BITS, SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.masker import DEGREE
 from archsim.energy.coefficients import Reading, by_capacity, by_width, single
 from archsim.energy.memories import memories
+from archsim.energy.optional import (
+    BYTE,
+    masker_adders,
+    masker_area,
+    masker_bits,
+    softmax_area,
+    softmax_bits,
+    softmax_terms,
+)
 from archsim.energy.sram import interpolated
+from archsim.energy.terms import ATTENTION, CYCLES, Term
 
 COMPONENTS = {
     "weight_memory": ("weight memory", "indicative"),
@@ -28,8 +36,9 @@ COMPONENTS = {
     "synapse_adders": ("synapse adders", "indicative"),
     "accumulator_registers": ("accumulator registers", "indicative"),
     "attention_adders": ("attention adders", "assumed"),
-    "transposer": ("bit transposer, registers of V", "indicative"),
+    "transposer": ("bit transposers, registers of V", "indicative"),
     "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
+    "masker": ("masker", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
     "dram": ("DRAM", "indicative"),
@@ -46,7 +55,9 @@ ASSUMPTIONS = (
     "an addition writes one accumulator register (Aladdin, 40 nm, unscaled); doubling and hand-over all",
     "a neuron update costs four adders of the membrane's width (three additions, one comparison)",
     "attention: a row of adders of the membrane's width; an AND-popcount or AND costs an adder bit a column",
-    "a word that leaves the bit transposer moves all its bits; its share of the words that come, of K and of V, is a word each",
+    "a word that leaves a bit transposer moves all its bits; its share of the words that come is a word (in the attention unit one "
+    "of K and one of V)",
+    "a byte that the masker draws costs two adders of 8 bits: its comparison, and its bits of three XORs each",
     "a score of a softmax costs a neuron update, an addition to its total and a step of the masker, whether it spikes or not",
     "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
     "DRAM: LPDDR4, 8 pJ per bit moved",
@@ -73,44 +84,6 @@ UNCOSTED = {
     "flit_stalls": "time only",
 }  # fmt: skip
 """Counters that carry no energy of their own, and why."""
-
-ATTENTION = "attention."
-"""Prefix of counters of the attention unit, where its banks differ from the cores'."""
-
-
-CYCLES = "cycles"
-"""Name by which terms count the cycles of a run."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """One product of the model: a count times factors times figures of the table.
-
-    Attributes:
-        component: entry of the reports that it belongs to.
-        counter: what is counted: a counter, `CYCLES`, or for an area what the chip has of it.
-        factors: numbers, each with what it is.
-        readings: figures from the table.
-    """
-
-    component: str
-    counter: str
-    factors: tuple[tuple[float, str], ...]
-    readings: tuple[Reading, ...]
-
-    @property
-    def value(self) -> float:
-        """Energy of one count in pJ, or area in the unit of the readings."""
-        return math.prod([factor for factor, _ in self.factors] + [reading.value for reading in self.readings])
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The least and the most that it may be, by the ranges of its figures; counts and factors are exact."""
-        exact = math.prod(factor for factor, _ in self.factors)
-        return (
-            exact * math.prod(reading.low for reading in self.readings),
-            exact * math.prod(reading.high for reading in self.readings),
-        )
 
 
 @cache
@@ -162,10 +135,15 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
     neuron = "neuron_units", ((chip.neurons, "neurons of a granule"),), (single("neuron_adders"), adder)
     word = "attention_adders", (columns,), (bit,)
     moved = chip.columns * (chip.columns + 2), "bits: columns x columns that shift, a word of K and one of V"
+    turned = chip.columns * (chip.columns + 1), "bits: columns x columns that shift, a word that comes"
+    held = chip.columns + DEGREE / chip.lanes, "bits: what is left of the word, its share of the shift register"
     terms = [
         Term("synapse_adders", "additions", (), (adder,)),
         Term("attention_adders", ATTENTION + "additions", (), (adder,)),
         Term("transposer", ATTENTION + "transposed", (moved,), (single("register_energy"),)),
+        Term("transposer", "transposed", (turned,), (single("register_energy"),)),
+        Term("masker", "masked", (columns, (2, "adders of a byte")), (by_width("adder_energy", BYTE),)),
+        Term("masker", "masked", (held,), (single("register_energy"),)),
     ]
     for counter, (component, factors, readings) in {"granules": neuron, "popcounts": word, "gates": word}.items():
         terms += [Term(component, prefix + counter, factors, readings) for prefix in ("", ATTENTION)]
@@ -178,29 +156,14 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
         ("attention_adders", ATTENTION + "additions", (width,)),
     ]  # fmt: skip
     terms += [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
-    return terms + _softmax_terms(chip)
-
-
-def _softmax_terms(chip: ChipParams) -> list[Term]:
-    """A score (its neuron, the total, the masker's register and comparison), and a bit of P quotients."""
-    bits, score, register = SoftmaxParams(chip).total_bits, ATTENTION + "score_writes", single("register_energy")
-    step, neurons = ATTENTION + "division_steps", (chip.neurons, "columns of a block")
-    held = bits + QUOTIENT_BITS, "bits of a remainder and its quotient"
-    return [
-        Term("softmax_logic", score, (), (single("neuron_adders"), by_width("adder_energy", chip.membrane_bits))),
-        Term("softmax_logic", score, (), (by_width("adder_energy", bits),)),
-        Term("softmax_logic", score, (), (by_width("adder_energy", ENTRY_BITS),)),
-        Term("softmax_logic", score, ((bits + DEGREE, "bits of the total and of the masker's register"),), (register,)),
-        Term("softmax_logic", step, (neurons,), (single("division_adders"), by_width("adder_energy", bits + 1))),
-        Term("softmax_logic", step, (neurons, held), (register,)),
-    ]
+    return terms + softmax_terms(chip)
 
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
     """Leakage of adders and accumulator registers in a cycle (mW x ns); memories are not modelled."""
-    softmax = _softmax_bits(chip)
-    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + softmax[0]
-    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + softmax[1]
+    softmax = softmax_bits(chip)
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + masker_adders(chip) * BYTE + softmax[0]
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + masker_bits(chip) + softmax[1]
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
     adders = adder_bits / 32, "adders of 32 bits in the chip, by their bits"
     registers = register_bits, "register bits in the chip"
@@ -243,10 +206,6 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         for name, memory in memories(chip).items()
         if memory.count
     ]
-    if chip.softmax_tokens:
-        adders, bits = _softmax_bits(chip)
-        terms.append(Term("softmax_logic", "adder bits", ((adders, "bits of adders"), scale), (by_width("adder_area", 1),)))
-        terms.append(Term("softmax_logic", "registers", ((bits, "bits of registers"), scale), (register,)))
     words = chip.neurons * chip.columns, "bits that AND-popcounts take: P words of M"
     pairs = 2 * (chip.adders + chip.columns), "accumulators, two sets"
     units = (chip.cores + 1) * chip.neurons, "neurons of all neuron units"
@@ -256,8 +215,10 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         Term("accumulator_registers", "accumulators", (pairs, width, scale), (register,)),
         Term("attention_adders", "adders", ((chip.columns, "columns"), scale), (adder,)),
         Term("attention_adders", "popcounts", (words, scale), (by_width("adder_area", 1),)),
-        Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V"), scale), (register,)),
+        Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V, and of blocks"), scale), (register,)),
         Term("neuron_units", "neurons", (units, scale), (single("neuron_adders"), adder)),
+        *masker_area(chip),
+        *softmax_area(chip),
     )
 
 
@@ -275,18 +236,8 @@ def field_energy_pj(accumulates: float, multiply_accumulates: float) -> float:
 
 
 def _transposer_bits(chip: ChipParams) -> int:
-    """Registers of the AND-popcount engine: the transposer of K and as many of V."""
-    return 2 * chip.columns * chip.columns
-
-
-def _softmax_bits(chip: ChipParams) -> tuple[float, int]:
-    """Bits of adders and of registers that only a softmax has: the score's neuron, total, masker, and the dividers of P columns."""
-    if not chip.softmax_tokens:
-        return 0, 0
-    bits = SoftmaxParams(chip).total_bits
-    adders = single("neuron_adders").value * chip.membrane_bits + bits + ENTRY_BITS
-    registers = 3 * bits + DEGREE + chip.neurons * (bits + QUOTIENT_BITS)  # totals: running, handed over, in the divider
-    return adders + single("division_adders").value * chip.neurons * (bits + 1), registers
+    """Registers of the AND-popcount engine, the transposer of K and as many of V, and of the multicast's transposers."""
+    return (2 + chip.transposer * chip.lanes) * chip.columns * chip.columns
 
 
 def _adder_count(chip: ChipParams) -> float:

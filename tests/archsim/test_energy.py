@@ -8,9 +8,10 @@ from archsim.config import chip_names, load_chip
 from archsim.energy import NOT_MODELLED, Coefficient, area_mm2, coefficients, energy_pj, energy_terms, field_energy_pj
 from archsim.energy.coefficients import by_capacity, by_width
 from archsim.energy.memories import memories
-from archsim.energy.model import ATTENTION, COMPONENTS, CYCLES, UNCOSTED, _access
+from archsim.energy.model import COMPONENTS, UNCOSTED, _access
 from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings, widest
 from archsim.energy.sram import interpolated, runs
+from archsim.energy.terms import ATTENTION, CYCLES
 from archsim.results import COUNTERS
 
 
@@ -93,12 +94,11 @@ def test_transposed_words_by_hand(chip):
 
 
 def test_softmax_by_hand(chip):
-    # 64 tokens: totals of 14 bits. A score: four additions of a neuron (24 bits), one to the total, a comparison of 8 bits, and the
+    # 64 tokens: totals of 14 bits. A score: four additions of a neuron (24 bits), one to the total, a byte of the masker, and the
     # registers of total and masker; a bit of 32 quotients: a subtraction of 15 bits, registers of 14 + 16 bits each.
     soft = chip.replace(softmax_tokens=64)
-    adder = 0.060 / 8
     energy = energy_pj(soft, {"attention.score_writes": 1}, 0)
-    wanted = 4 * by_width("adder_energy", 24).value + by_width("adder_energy", 14).value + 8 * adder + (14 + 61) * 0.0090
+    wanted = 4 * by_width("adder_energy", 24).value + by_width("adder_energy", 14).value + 2 * 0.060 + (14 + 61) * 0.0090
     assert energy["softmax_logic"] == pytest.approx(wanted)
     energy = energy_pj(soft, {"attention.division_steps": 1}, 0)
     quotient = by_width("adder_energy", 15).value + (14 + 16) * 0.0090
@@ -113,6 +113,23 @@ def test_a_softmax_takes_area_only_where_it_is(chip):
     soft = area_mm2(chip.replace(softmax_tokens=16))
     assert all(soft[name] > 0 for name in softmax)
     assert energy_pj(chip.replace(softmax_tokens=16), {}, 1)["logic_leakage"] > energy_pj(chip, {}, 1)["logic_leakage"]
+
+
+def test_units_of_the_multicast_by_hand():
+    # 16 columns, 4 lanes. A column moves 16 x 16 bits, and a word of 16 comes for it. A masked word compares and draws 16 bytes,
+    # holds 16 bits, and a quarter of the 61 of the shift register.
+    chip = load_chip("small_t4").replace(transposer=1, masker=1)
+    plain = load_chip("small_t4")
+    energy = energy_pj(chip, {"transposed": 1, "masked": 10}, 0)
+    assert energy["transposer"] == pytest.approx((16 * 16 + 16) * 0.0090)
+    assert energy["masker"] == pytest.approx(10 * (16 * 2 * 0.060 + (16 + 61 / 4) * 0.0090))
+    areas = [area_mm2(chip), area_mm2(plain)]
+    assert areas[0]["transposer"] - areas[1]["transposer"] == pytest.approx(4 * 16 * 16 * 5.98e-6)
+    assert areas[0]["masker"] == pytest.approx(4 * 16 * 2 * 102e-6 + (61 + 4 * 16) * 5.98e-6)
+    assert "masker" not in areas[1]
+    leaks = energy_pj(chip, {}, 1)["logic_leakage"] - energy_pj(plain, {}, 1)["logic_leakage"]
+    registers, adders = 4 * 16 * 16 + 61 + 4 * 16, 4 * 16 * 2 * 8
+    assert leaks == pytest.approx(10 * (registers * 0.000074 + adders * 0.00225 / 32))  # 10 ns a cycle
 
 
 def test_energy_is_linear(chip):
