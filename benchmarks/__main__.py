@@ -145,8 +145,22 @@ def images(counts: Sequence[int]) -> Iterator[Entry]:
         times = [seconds(run) / count for _ in range(REPEATS)]
         spread = min(times), max(times)
         yield Entry(f"trace mode, batch of {count}, an image", float(np.median(times)), spread=spread, versions=OURS)
+    yield side_by_side()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     yield Entry("memory of all that, at most", peak, unit="GB", versions=OURS)
+
+
+def side_by_side() -> Entry:
+    """Images in parallel against the same ones one after the other on one thread; an efficiency of 1 is 1 / processors."""
+    workload, processors = simulate.load(LARGE), len(os.sched_getaffinity(0))
+    pixels = workload.images(2 * processors)
+
+    def apart() -> None:
+        for number, image in enumerate(pixels):
+            simulate.run_image(workload, image, number, threads=1)
+
+    name = f"{len(pixels)} images side by side on {processors} processors, execute mode, against one thread"
+    return pair(name, lambda: list(simulate.each(workload, pixels, "execute", False)), apart, OURS)
 
 
 def line(entry: Entry) -> str:
@@ -154,7 +168,7 @@ def line(entry: Entry) -> str:
     theirs = "" if entry.theirs is None else f"{entry.theirs:.3g}"
     ratio = "" if entry.ratio is None else f"{entry.ratio:.3g}"
     spread = f"{entry.spread[0]:.3g} .. {entry.spread[1]:.3g}"
-    return f"{entry.name:62s} {entry.ours:>9.3g} {theirs:>9s} {entry.unit:4s} {ratio:>8s}  {spread}"
+    return f"{entry.name:78s} {entry.ours:>9.3g} {theirs:>9s} {entry.unit:4s} {ratio:>8s}  {spread}"
 
 
 def main() -> None:
@@ -170,7 +184,7 @@ def main() -> None:
         "forward": lambda: forward(options.threads, options.repeats), "verilog": lambda: verilog(options.digits),
         "mapping": lambda: mapping(options.repeats), "images": lambda: images((1, 8)),
     }  # fmt: skip
-    print(f"{'':62s} {'ours':>9s} {'theirs':>9s} {'':4s} {'ratio':>8s}  spread")
+    print(f"{'':78s} {'ours':>9s} {'theirs':>9s} {'':4s} {'ratio':>8s}  spread")
     entries = []
     for name in options.only or parts:
         for entry in parts[name]():
