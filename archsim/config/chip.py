@@ -89,6 +89,8 @@ class ChipConfig(Strict):
     """flits of a queue in the crossbars of the expert engine; 0: the chip has no expert engine"""
     route_rows: Annotated[int, Field(ge=1, le=1 << 16)] = ROUTE_ROWS
     """rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back"""
+    clock_gating: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: registers of an engine that has no instruction are not clocked; 0: all are, in every cycle"""
     dram: DramConfig
     """the external memory"""
 
@@ -128,6 +130,7 @@ class ChipConfig(Strict):
             dram_latency_cycles=self.dram.latency_cycles, dram_burst_bytes=self.dram.burst_bytes,
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
+            clock_gating=self.clock_gating,
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine

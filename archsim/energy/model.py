@@ -1,14 +1,14 @@
 """Energy per counted event and area per component, from memory sizes and the cited coefficients."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
 from archsim.contracts.common.chip import ChipParams
+from archsim.energy.clock import clock_terms
 from archsim.energy.coefficients import Reading, by_width, single
 from archsim.energy.memories import Memory, memories
 from archsim.energy.sram import bank
+from archsim.energy.term import ATTENTION, CYCLES, Term
 
 COMPONENTS = {
     "weight_memory": ("weight memory", "indicative"),
@@ -27,6 +27,7 @@ COMPONENTS = {
     "attention_adders": ("attention adders", "assumed"),
     "transposer": ("bit transposer, registers of V", "indicative"),
     "neuron_units": ("neuron units", "assumed"),
+    "clock": ("clock of the registers", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
     "memory_leakage": ("memory leakage", "indicative"),
     "dram": ("DRAM", "indicative"),
@@ -44,6 +45,8 @@ ASSUMPTIONS = (
     "attention: a row of adders of the membrane's width; an AND-popcount or AND costs an adder bit a column",
     "a word that leaves the bit transposer moves all its bits; its share of the words that come, of K and of V, is a word each",
     "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
+    "clock: every register bit of the generated Verilog by a law of the chip's parameters, at what a flip-flop of a 180 nm library "
+    "takes in a cycle, scaled to 45 nm, and half as much again for the tree; gated where the chip says so, the gates for nothing",
     "DRAM: LPDDR4, 8 pJ per bit moved",
 )
 """What the model takes for granted, in words."""
@@ -54,8 +57,7 @@ NOT_MODELLED = (
     "router, packet readers and crossbars of the expert engine (its tables are modelled)",
     "multicast wires, DMA engine, DRAM interface and DRAM background power",
     "rows that STORE reads",
-    "clock tree",
-    "pipeline registers other than the accumulators",
+    "wires, and data that registers other than the accumulators take (their clock is modelled)",
 )
 """What has no figure, by name; nothing of it is in any total."""
 
@@ -69,46 +71,8 @@ UNCOSTED = {
 }  # fmt: skip
 """Counters that carry no energy of their own, and why."""
 
-ATTENTION = "attention."
-"""Prefix of counters of the attention unit, where its banks differ from the cores'."""
-
-
 WRITES = {"copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows"}
 """Counters of accesses that write a row, beside those that end in ``_writes``."""
-
-CYCLES = "cycles"
-"""Name by which terms count the cycles of a run."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """One product of the model: a count times factors times figures of the table.
-
-    Attributes:
-        component: entry of the reports that it belongs to.
-        counter: what is counted: a counter, `CYCLES`, or for an area what the chip has of it.
-        factors: numbers, each with what it is.
-        readings: figures from the table.
-    """
-
-    component: str
-    counter: str
-    factors: tuple[tuple[float, str], ...]
-    readings: tuple[Reading, ...]
-
-    @property
-    def value(self) -> float:
-        """Energy of one count in pJ, or area in the unit of the readings."""
-        return math.prod([factor for factor, _ in self.factors] + [reading.value for reading in self.readings])
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The least and the most that it may be, by the ranges of its figures; counts and factors are exact."""
-        exact = math.prod(factor for factor, _ in self.factors)
-        return (
-            exact * math.prod(reading.low for reading in self.readings),
-            exact * math.prod(reading.high for reading in self.readings),
-        )
 
 
 @cache
@@ -118,7 +82,7 @@ def energy_terms(chip: ChipParams) -> tuple[Term, ...]:
     Counters are named as in ``archsim.results.COUNTERS``, prefixed with ``attention.`` for the attention unit; ``instructions``
     (instructions fetched) and `CYCLES` beside them.
     """
-    return (*_memory_terms(chip), *_logic_terms(chip), *_leakage_terms(chip))
+    return (*_memory_terms(chip), *_logic_terms(chip), *_leakage_terms(chip), *clock_terms(chip))
 
 
 def _memory_terms(chip: ChipParams) -> list[Term]:
