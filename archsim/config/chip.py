@@ -93,6 +93,8 @@ class ChipConfig(Strict):
     """1: the multicast has a bit transposer in every lane; 0: it has none"""
     masker: Annotated[int, Field(ge=0, le=1)] = 0
     """1: the multicast has a masker; 0: it has none"""
+    clock_gating: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: registers of an engine that has no instruction are not clocked; 0: all are, in every cycle"""
     dram: DramConfig
     """the external memory"""
 
@@ -132,7 +134,7 @@ class ChipConfig(Strict):
             dram_latency_cycles=self.dram.latency_cycles, dram_burst_bytes=self.dram.burst_bytes,
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
-            transposer=self.transposer, masker=self.masker,
+            transposer=self.transposer, masker=self.masker, clock_gating=self.clock_gating,
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine

@@ -44,6 +44,8 @@ class ChipParams:
         route_rows: rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back.
         transposer: 1: the multicast has a bit transposer in every lane (TRANSPOSE); 0: it has none.
         masker: 1: the multicast has a masker (MASK); 0: it has none.
+        clock_gating: 1: registers of an engine without an instruction are not clocked; 0: all are. For the energy alone: there are
+            no gates in the Verilog.
 
     Raises ArchsimError when a value is out of range or two of them do not fit together.
     """
@@ -77,6 +79,7 @@ class ChipParams:
     route_rows: int = ROUTE_ROWS
     transposer: int = 0
     masker: int = 0
+    clock_gating: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges and relations."""
@@ -88,7 +91,7 @@ class ChipParams:
             "spike_out_rows": (2, 1 << 20), "residual_rows": (2, 1 << 20), "psum_rows": (2, 1 << 20),
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
             "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
-            "transposer": (0, 1), "masker": (0, 1),
+            "transposer": (0, 1), "masker": (0, 1), "clock_gating": (0, 1),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)
