@@ -33,7 +33,8 @@ GROUPS = {
     "neurons": ("neuron_units",),
     "spike maps": ("spike_memory", "pool_memory", "masker"),
     "programs and tables": ("program_memory", "route_memory"),
-    "leakage": ("logic_leakage",),
+    "clock": ("clock",),
+    "leakage": ("logic_leakage", "memory_leakage"),
     "DRAM": ("dram",),
 }
 """Components of the chip's energy by what a formula may count; additions are those of all layers, bit planes included."""
@@ -163,7 +164,7 @@ def _chip_of(summary: Mapping[str, Any] | None, refused: str | None = None) -> d
     energy = summary["energy_uj"]
     groups = {group: sum(energy[name] for name in names) * 1e-3 for group, names in GROUPS.items()}
     return {
-        "chip": summary["chip"], "chip_energy_mj": energy["total"] * 1e-3, "chip_groups": groups,
+        "chip": summary["chip"], "chip_energy_mj": energy["total"] / 1e3, "chip_groups": groups,
         "chip_operations": summary["synaptic_operations"], "chip_refused": None,
     }  # fmt: skip
 
