@@ -69,13 +69,15 @@ class Capture:
     rows: NDArray[np.uint64] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Allocate the tensors, one behind the other."""
+        """The tensors, one behind the other: those of a trace, and 0 where they will be computed."""
         sizes = {name: self._size(name) for name in self.notes["tensors"]}
         self.rows = np.zeros((sum(int(np.prod(size[:3])) for size in sizes.values()), self.chip.lanes), np.uint64)
         first = 0
         for name, size in sizes.items():
             last = first + int(np.prod(size[:3]))
             self.words[name] = self.rows[first:last].reshape(size)
+            if self.trace is not None and name in self.trace:
+                self.words[name][:] = self.trace[name]
             first = last
 
     def _size(self, name: str) -> tuple[int, int, int, int]:
@@ -84,10 +86,8 @@ class Capture:
 
     @property
     def trace_rows(self) -> NDArray[np.uint64]:
-        """The trace of all maps, one behind the other as in ``rows``; none in execute mode."""
-        if self.trace is None:
-            return self.rows[:0]
-        return np.concatenate([self.trace[name].reshape(-1, self.chip.lanes) for name in self.notes["tensors"]])
+        """The trace of all maps, one behind the other; none in execute mode."""
+        return self.rows[:0] if self.trace is None else self.rows
 
     def _note(self, engine: int, index: int) -> dict[str, Any]:
         return self.notes["instructions"][str(engine)][index]

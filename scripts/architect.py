@@ -26,7 +26,7 @@ from archsim.energy.model import energy_pj
 from archsim.energy.ranges import energy_range_pj, warnings
 from mapping.importers import artefact
 
-PARTS = ("weight_memory", "synapse_adders", "accumulator_registers", "logic_leakage", "memory_leakage")
+PARTS = ("weight_memory", "synapse_adders", "accumulator_registers", "clock", "logic_leakage", "memory_leakage")
 """Components of which an addition has a share."""
 
 COLUMNS, LANES, BITS, KIB = (8, 16, 32, 64), (1, 2, 4, 8), (2, 4, 8), (4, 8, 32, 128)
@@ -99,8 +99,8 @@ def rows_of(maps: Iterable[NDArray[np.bool_]]) -> float:
     return union / spikes
 
 
-# The fourth column leaks in the logic, the fifth in the memories.
-HEAD = f"{'':<30}{'row':>8}{'adder':>8}{'accum.':>8}{'leakage':>8}{'memory':>8}{'pJ':>8}   low .. high"
+# What leaks: the logic, and the memories.
+HEAD = f"{'':<30}{'row':>8}{'adder':>8}{'accum.':>8}{'clock':>8}{'leakage':>8}{'memory':>8}{'pJ':>8}   low .. high"
 
 
 def line(label: str, cost: Cost) -> str:

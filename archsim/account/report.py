@@ -33,6 +33,7 @@ GROUPS = {
     "neurons": ("neuron_units",),
     "spike maps": ("spike_memory", "pool_memory", "masker"),
     "programs and tables": ("program_memory", "route_memory"),
+    "clock": ("clock",),
     "leakage": ("logic_leakage", "memory_leakage"),
     "DRAM": ("dram",),
 }
@@ -163,7 +164,7 @@ def _chip_of(summary: Mapping[str, Any] | None, refused: str | None = None) -> d
     energy = summary["energy_uj"]
     groups = {group: sum(energy[name] for name in names) * 1e-3 for group, names in GROUPS.items()}
     return {
-        "chip": summary["chip"], "chip_energy_mj": energy["total"] * 1e-3, "chip_groups": groups,
+        "chip": summary["chip"], "chip_energy_mj": energy["total"] / 1e3, "chip_groups": groups,
         "chip_operations": summary["synaptic_operations"], "chip_refused": None,
     }  # fmt: skip
 

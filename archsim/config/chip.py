@@ -96,6 +96,8 @@ class ChipConfig(Strict):
     """1: the multicast has a masker; 0: it has none"""
     softmax_tokens: Annotated[int, Field(ge=0, le=64)] = 0
     """tokens of a window at most that the attention unit's softmax serves, 4..64; 0: it has no softmax"""
+    clock_gating: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: registers of an engine that has no instruction are not clocked; 0: all are, in every cycle"""
     dram: DramConfig
     """the external memory"""
 
@@ -136,6 +138,7 @@ class ChipConfig(Strict):
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
             transposer=self.transposer, masker=self.masker, softmax_tokens=self.softmax_tokens,
+            clock_gating=self.clock_gating,
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine

@@ -21,7 +21,7 @@ class Coefficient(Strict):
 
     value: Annotated[float, Field(gt=0)]
     """the figure, in ``unit``"""
-    unit: Literal["pJ", "mm2", "um2", "mW", "adders"]
+    unit: Literal["pJ", "mm2", "um2", "mW", "adders", "1"]
     """unit of the value; energies are per access or operation"""
     bytes: Annotated[int, Field(ge=1)] | None = None
     """capacity of the memory that it holds for"""

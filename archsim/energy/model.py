@@ -1,16 +1,16 @@
 """Energy per counted event and area per component, from memory sizes and the cited coefficients."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 
-from archsim.contracts.attention_softmax import ENTRY_BITS, QUOTIENT_BITS, SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.masker import DEGREE
+from archsim.energy.clock import clock_terms
 from archsim.energy.coefficients import Reading, by_width, single
 from archsim.energy.memories import Memory, memories
+from archsim.energy.softmax import softmax_area, softmax_bits, softmax_terms
 from archsim.energy.sram import bank
+from archsim.energy.term import ATTENTION, CYCLES, Term
 
 COMPONENTS = {
     "weight_memory": ("weight memory", "indicative"),
@@ -32,6 +32,7 @@ COMPONENTS = {
     "masker": ("masker", "assumed"),
     "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
+    "clock": ("clock of the registers", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
     "memory_leakage": ("memory leakage", "indicative"),
     "dram": ("DRAM", "indicative"),
@@ -52,6 +53,8 @@ ASSUMPTIONS = (
     "a byte that the masker draws costs two adders of 8 bits: its comparison, and its bits of three XORs each",
     "a score of a softmax costs a neuron update, an addition to its total and a step of the masker, whether it spikes or not",
     "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
+    "clock: every register bit of the generated Verilog by a law of the chip's parameters, at what a flip-flop of a 180 nm library "
+    "takes in a cycle, scaled to 45 nm, and half as much again for the tree; gated where the chip says so, the gates for nothing",
     "DRAM: LPDDR4, 8 pJ per bit moved",
 )
 """What the model takes for granted, in words."""
@@ -62,8 +65,7 @@ NOT_MODELLED = (
     "router, packet readers and crossbars of the expert engine (its tables are modelled)",
     "multicast wires, DMA engine, DRAM interface and DRAM background power",
     "rows that STORE reads",
-    "clock tree",
-    "pipeline registers other than the accumulators",
+    "wires, and data that registers other than the accumulators take (their clock is modelled)",
 )
 """What has no figure, by name; nothing of it is in any total."""
 
@@ -77,50 +79,13 @@ UNCOSTED = {
 }  # fmt: skip
 """Counters that carry no energy of their own, and why."""
 
-ATTENTION = "attention."
-"""Prefix of counters of the attention unit, where its banks differ from the cores'."""
-
-
-WRITES = {"copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows",
-          "loaded_table_rows"}  # fmt: skip
+WRITES = {
+    "copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows", "loaded_table_rows",
+}  # fmt: skip
 """Counters of accesses that write a row, beside those that end in ``_writes``."""
 
 BYTE = 8
 """Bits of the masker's comparison of a spike."""
-
-CYCLES = "cycles"
-"""Name by which terms count the cycles of a run."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """One product of the model: a count times factors times figures of the table.
-
-    Attributes:
-        component: entry of the reports that it belongs to.
-        counter: what is counted: a counter, `CYCLES`, or for an area what the chip has of it.
-        factors: numbers, each with what it is.
-        readings: figures from the table.
-    """
-
-    component: str
-    counter: str
-    factors: tuple[tuple[float, str], ...]
-    readings: tuple[Reading, ...]
-
-    @property
-    def value(self) -> float:
-        """Energy of one count in pJ, or area in the unit of the readings."""
-        return math.prod([factor for factor, _ in self.factors] + [reading.value for reading in self.readings])
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The least and the most that it may be, by the ranges of its figures; counts and factors are exact."""
-        exact = math.prod(factor for factor, _ in self.factors)
-        return (
-            exact * math.prod(reading.low for reading in self.readings),
-            exact * math.prod(reading.high for reading in self.readings),
-        )
 
 
 @cache
@@ -130,7 +95,7 @@ def energy_terms(chip: ChipParams) -> tuple[Term, ...]:
     Counters are named as in ``archsim.results.COUNTERS``, prefixed with ``attention.`` for the attention unit; ``instructions``
     (instructions fetched) and `CYCLES` beside them.
     """
-    return (*_memory_terms(chip), *_logic_terms(chip), *_leakage_terms(chip))
+    return (*_memory_terms(chip), *_logic_terms(chip), *_leakage_terms(chip), *clock_terms(chip))
 
 
 def _memory_terms(chip: ChipParams) -> list[Term]:
@@ -186,30 +151,14 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
         ("attention_adders", ATTENTION + "additions", (width,)),
     ]  # fmt: skip
     terms += [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
-    return terms + _softmax_terms(chip)
-
-
-def _softmax_terms(chip: ChipParams) -> list[Term]:
-    """A score (its neuron, the total, the masker's register and comparison), and a bit of P quotients."""
-    bits, score, register = SoftmaxParams(chip).total_bits, ATTENTION + "score_writes", single("register_energy")
-    step, neurons = ATTENTION + "division_steps", (chip.neurons, "columns of a block")
-    held = bits + QUOTIENT_BITS, "bits of a remainder and its quotient"
-    return [
-        Term("softmax_logic", score, (), (single("neuron_adders"), by_width("adder_energy", chip.membrane_bits))),
-        Term("softmax_logic", score, (), (by_width("adder_energy", bits),)),
-        Term("softmax_logic", score, (), (by_width("adder_energy", ENTRY_BITS),)),
-        Term("softmax_logic", score, ((bits + DEGREE, "bits of the total and of the masker's register"),), (register,)),
-        Term("softmax_logic", step, (neurons,), (single("division_adders"), by_width("adder_energy", bits + 1))),
-        Term("softmax_logic", step, (neurons, held), (register,)),
-    ]
+    return terms + softmax_terms(chip)
 
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
     """Leakage of adders, accumulator registers and memories in a cycle (mW x ns)."""
-    softmax, masked = _softmax_bits(chip), _masker_adders(chip) * BYTE
-    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + masked + softmax[0]
-    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip)
-    register_bits += _masker_bits(chip) + softmax[1]
+    optional = _masker_adders(chip) * BYTE + softmax_bits(chip)[0], _masker_bits(chip) + softmax_bits(chip)[1]
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + optional[0]
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + optional[1]
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
     adders = adder_bits / 32, "adders of 32 bits in the chip, by their bits"
     registers = register_bits, "register bits in the chip"
@@ -262,10 +211,6 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         for name, memory in memories(chip).items()
         if memory.count
     ]
-    if chip.softmax_tokens:
-        adders, bits = _softmax_bits(chip)
-        terms.append(Term("softmax_logic", "adder bits", ((adders, "bits of adders"), scale), (by_width("adder_area", 1),)))
-        terms.append(Term("softmax_logic", "registers", ((bits, "bits of registers"), scale), (register,)))
     words = chip.neurons * chip.columns, "bits that AND-popcounts take: P words of M"
     pairs = 2 * (chip.adders + chip.columns), "accumulators, two sets"
     units = (chip.cores + 1) * chip.neurons, "neurons of all neuron units"
@@ -278,6 +223,7 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V, and of blocks"), scale), (register,)),
         Term("neuron_units", "neurons", (units, scale), (single("neuron_adders"), adder)),
         *_masker_area(chip),
+        *softmax_area(chip),
     )
 
 
@@ -320,16 +266,6 @@ def _masker_bits(chip: ChipParams) -> int:
 def _masker_adders(chip: ChipParams) -> int:
     """Adders of a byte that stand for the multicast's masker: a comparison and the bits of each spike."""
     return chip.masker * 2 * chip.lanes * chip.columns
-
-
-def _softmax_bits(chip: ChipParams) -> tuple[float, int]:
-    """Bits of adders and of registers that only a softmax has: the score's neuron, total, masker, and the dividers of P columns."""
-    if not chip.softmax_tokens:
-        return 0, 0
-    bits = SoftmaxParams(chip).total_bits
-    adders = single("neuron_adders").value * chip.membrane_bits + bits + ENTRY_BITS
-    registers = 3 * bits + DEGREE + chip.neurons * (bits + QUOTIENT_BITS)  # totals: running, handed over, in the divider
-    return adders + single("division_adders").value * chip.neurons * (bits + 1), registers
 
 
 def _adder_count(chip: ChipParams) -> float:

@@ -109,20 +109,18 @@ class Attention(Component):
         # cycle 3 or later: they are added
         for column in range(params.chip.columns):
             m.d.comb += array.addends[column].eq(Mux(self.q, events[column], pairs[column]))
-        self._write(m, neuron)
         if self.softmax:
-            self._divide(m, flying, place, words, array, neuron)
-            with m.If(self.opcode == ATTEND_SOFTMAX):
-                m.d.comb += leave.eq(flying & self.softmax.i.ready)
+            self._divide(m, flying, leave, place, words, array, neuron)
         else:
             connect(m, array.o, neuron.i)
+        self._write(m, neuron)
         return m
 
     def _write(self, m, neuron):
         """Granules to the writer."""
         connect(m, neuron.o, self.writer.i)
 
-    def _divide(self, m, flying, place, words, array, neuron):
+    def _divide(self, m, flying, leave, place, words, array, neuron):
         """ATTEND_SOFTMAX: scores before the adders, the divider behind them, and the head's place in the row."""
         chosen, scores, source = self.opcode == ATTEND_SOFTMAX, self.softmax, array.o
         m.submodules.softmax, m.submodules.divider = scores, (divider := Divider(self.params))
@@ -140,7 +138,7 @@ class Attention(Component):
             m.d.comb += [
                 array.i.valid.eq(scores.o.valid), array.i.payload.mask.eq(1), array.i.payload.last.eq(scores.o.payload.last),
                 *(addend.eq(value) for addend, value in zip(array.addends, scores.addends, strict=True)),
-                self.writer.first_block.eq(scores.first_block),
+                self.writer.first_block.eq(scores.first_block), leave.eq(flying & scores.i.ready),
             ]  # fmt: skip
 
     def _banks(self, m, issue, place, lane):

@@ -1,4 +1,4 @@
-"""Test support: a whole program with ATTEND_SOFTMAX, by hand: tables and spikes from DRAM, heads of a word and a whole one, a copy."""
+"""Test support: a program with ATTEND_SOFTMAX, by hand: tables and spikes from DRAM, heads of a word and a whole one, a copy."""
 
 import numpy as np
 
