@@ -91,6 +91,10 @@ class ChipConfig(Strict):
     """rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back"""
     clock_gating: Annotated[int, Field(ge=0, le=1)] = 0
     """1: registers of an engine that has no instruction are not clocked; 0: all are, in every cycle"""
+    transposer: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: the multicast has a bit transposer in every lane; 0: it has none"""
+    masker: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: the multicast has a masker; 0: it has none"""
     dram: DramConfig
     """the external memory"""
 
@@ -131,6 +135,7 @@ class ChipConfig(Strict):
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
             clock_gating=self.clock_gating,
+            transposer=self.transposer, masker=self.masker,
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine

@@ -7,6 +7,7 @@ synthesis (flip-flops, and memories below a kilobit, which become such); tests/r
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.core import CoreParams
+from archsim.contracts.masker import DEGREE
 from archsim.contracts.sequencer import CORE0
 from archsim.contracts.sram import WRAPPED_BITS, SramParams
 from archsim.energy.coefficients import single
@@ -35,7 +36,7 @@ def registers(chip: ChipParams) -> dict[str, int]:
         + _small(core.neuron.v, core.writer.columns, core.writer.lines),
         "attention": sequencer + counting + neurons + _small(attention.neuron.v, attention.cleared),
         "dma": sequencer + 670 + round(1.15 * max(_row_bits(core))),
-        "multicast": sequencer + 156 + row,
+        "multicast": sequencer + 156 + row + chip.transposer * chip.lanes * chip.columns**2 + chip.masker * (DEGREE + row),
     }  # fmt: skip
     return found | ({"experts": sequencer + ROUTED * chip.cores**2} if chip.crossbar_depth else {})
 

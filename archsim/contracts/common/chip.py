@@ -44,6 +44,8 @@ class ChipParams:
         route_rows: rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back.
         clock_gating: 1: registers of an engine without an instruction are not clocked; 0: all are. For the energy alone: there are
             no gates in the Verilog.
+        transposer: 1: the multicast has a bit transposer in every lane (TRANSPOSE); 0: it has none.
+        masker: 1: the multicast has a masker (MASK); 0: it has none.
 
     Raises ArchsimError when a value is out of range or two of them do not fit together.
     """
@@ -76,6 +78,8 @@ class ChipParams:
     crossbar_depth: int = 0
     route_rows: int = ROUTE_ROWS
     clock_gating: int = 0
+    transposer: int = 0
+    masker: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges and relations."""
@@ -88,6 +92,7 @@ class ChipParams:
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
             "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
             "clock_gating": (0, 1),
+            "transposer": (0, 1), "masker": (0, 1),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)
