@@ -7,11 +7,11 @@ synthesis (flip-flops, and memories below a kilobit, which become such); tests/r
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.core import CoreParams
-from archsim.contracts.masker import DEGREE
 from archsim.contracts.sequencer import CORE0
 from archsim.contracts.sram import WRAPPED_BITS, SramParams
 from archsim.energy.coefficients import single
-from archsim.energy.term import CYCLES, Term
+from archsim.energy.optional import masker_bits, softmax_bits
+from archsim.energy.terms import CYCLES, Term
 
 BUSY = "busy."
 """Prefix of the cycles of instructions of an engine of a kind: ``busy.core`` counts every core of a gang."""
@@ -34,9 +34,9 @@ def registers(chip: ChipParams) -> dict[str, int]:
     found = {
         "core": 1 + sequencer + fetch + encoder + array + neurons + writer + planes
         + _small(core.neuron.v, core.writer.columns, core.writer.lines),
-        "attention": sequencer + counting + neurons + _small(attention.neuron.v, attention.cleared),
+        "attention": sequencer + counting + neurons + _small(attention.neuron.v, attention.cleared) + softmax_bits(chip)[1],
         "dma": sequencer + 670 + round(1.15 * max(_row_bits(core))),
-        "multicast": sequencer + 156 + row + chip.transposer * chip.lanes * chip.columns**2 + chip.masker * (DEGREE + row),
+        "multicast": sequencer + 156 + row + chip.transposer * chip.lanes * chip.columns**2 + masker_bits(chip),
     }  # fmt: skip
     return found | ({"experts": sequencer + ROUTED * chip.cores**2} if chip.crossbar_depth else {})
 

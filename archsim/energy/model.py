@@ -8,8 +8,17 @@ from archsim.contracts.masker import DEGREE
 from archsim.energy.clock import clock_terms
 from archsim.energy.coefficients import Reading, by_width, single
 from archsim.energy.memories import Memory, memories
+from archsim.energy.optional import (
+    BYTE,
+    masker_adders,
+    masker_area,
+    masker_bits,
+    softmax_area,
+    softmax_bits,
+    softmax_terms,
+)
 from archsim.energy.sram import bank
-from archsim.energy.term import ATTENTION, CYCLES, Term
+from archsim.energy.terms import ATTENTION, CYCLES, Term
 
 COMPONENTS = {
     "weight_memory": ("weight memory", "indicative"),
@@ -20,6 +29,7 @@ COMPONENTS = {
     "reduction_memory": ("reduction memory", "indicative"),
     "membrane_memory": ("membrane memory", "indicative"),
     "count_memory": ("count memory", "indicative"),
+    "softmax_memory": ("softmax score and table memories", "indicative"),
     "pool_memory": ("pool memories", "indicative"),
     "route_memory": ("route and reply tables", "indicative"),
     "program_memory": ("program memory", "indicative"),
@@ -27,6 +37,7 @@ COMPONENTS = {
     "accumulator_registers": ("accumulator registers", "indicative"),
     "attention_adders": ("attention adders", "assumed"),
     "transposer": ("bit transposers, registers of V", "indicative"),
+    "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
     "masker": ("masker", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
     "clock": ("clock of the registers", "assumed"),
@@ -48,6 +59,7 @@ ASSUMPTIONS = (
     "a word that leaves a bit transposer moves all its bits; its share of the words that come is a word (in the attention unit one "
     "of K and one of V)",
     "a byte that the masker draws costs two adders of 8 bits: its comparison, and its bits of three XORs each",
+    "a score of a softmax costs a neuron update, an addition to its total and a step of the masker, whether it spikes or not",
     "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
     "clock: every register bit of the generated Verilog by a law of the chip's parameters, at what a flip-flop of a 180 nm library "
     "takes in a cycle, scaled to 45 nm, and half as much again for the tree; gated where the chip says so, the gates for nothing",
@@ -78,9 +90,6 @@ UNCOSTED = {
 WRITES = {"copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows"}
 """Counters of accesses that write a row, beside those that end in ``_writes``."""
 
-BYTE = 8
-"""Bits of the masker's comparison of a spike."""
-
 
 @cache
 def energy_terms(chip: ChipParams) -> tuple[Term, ...]:
@@ -100,7 +109,8 @@ def _memory_terms(chip: ChipParams) -> list[Term]:
         "instructions": "program", "loaded_program_rows": "program", "spike_reads": "spike_in",
         ATTENTION + "spike_reads": "attention", "copied_rows": "spike_out", "copied_row_writes": "spike_in",
         "loaded_weight_rows": "weight", "loaded_param_rows": "param", "loaded_spike_rows": "spike_in",
-        "stored_spike_rows": "spike_out", "weight_reads": "weight", "param_reads": "param",
+        "stored_spike_rows": "spike_out", "weight_reads": "weight", "param_reads": "param", "loaded_table_rows": "table",
+        ATTENTION + "table_reads": "table", ATTENTION + "score_reads": "scores", ATTENTION + "score_writes": "scores",
     }  # fmt: skip
     named = {"route": "route", "reply": "reply", "pool_column": "pool_columns", "pool_line": "pool_lines"}
     named |= {ATTENTION + "mark": "count_cleared"}
@@ -143,15 +153,15 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
         ("accumulator_registers", "groups", (array, width)), ("accumulator_registers", ATTENTION + "groups", (columns, width)),
         ("attention_adders", ATTENTION + "additions", (width,)),
     ]  # fmt: skip
-    return terms + [
-        Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written
-    ]
+    terms += [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
+    return terms + softmax_terms(chip)
 
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
     """Leakage of adders, accumulator registers and memories in a cycle (mW x ns)."""
-    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + _masker_adders(chip) * BYTE
-    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + _masker_bits(chip)
+    softmax = softmax_bits(chip)
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + masker_adders(chip) * BYTE + softmax[0]
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + masker_bits(chip) + softmax[1]
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
     adders = adder_bits / 32, "adders of 32 bits in the chip, by their bits"
     registers = register_bits, "register bits in the chip"
@@ -215,21 +225,9 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         Term("attention_adders", "popcounts", (words, scale), (by_width("adder_area", 1),)),
         Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V, and of blocks"), scale), (register,)),
         Term("neuron_units", "neurons", (units, scale), (single("neuron_adders"), adder)),
-        *_masker_area(chip),
+        *masker_area(chip),
+        *softmax_area(chip),
     )
-
-
-def _masker_area(chip: ChipParams) -> list[Term]:
-    """Areas of the multicast's masker, if there is one."""
-    if not chip.masker:
-        return []
-    scale = 1e-6, "mm2 of a um2"
-    adders = _masker_adders(chip), "adders of a byte of each spike of a row"
-    bits = _masker_bits(chip), "bits of the shift register and of a row"
-    return [
-        Term("masker", "adders", (adders, scale), (by_width("adder_area", BYTE),)),
-        Term("masker", "registers", (bits, scale), (single("register_area"),)),
-    ]
 
 
 def area_mm2(chip: ChipParams) -> dict[str, float]:
@@ -248,16 +246,6 @@ def field_energy_pj(accumulates: float, multiply_accumulates: float) -> float:
 def _transposer_bits(chip: ChipParams) -> int:
     """Registers of the AND-popcount engine, the transposer of K and as many of V, and of the multicast's transposers."""
     return (2 + chip.transposer * chip.lanes) * chip.columns * chip.columns
-
-
-def _masker_bits(chip: ChipParams) -> int:
-    """Registers of the multicast's masker."""
-    return chip.masker * (DEGREE + chip.lanes * chip.columns)
-
-
-def _masker_adders(chip: ChipParams) -> int:
-    """Adders of a byte that stand for the multicast's masker: a comparison and the bits of each spike."""
-    return chip.masker * 2 * chip.lanes * chip.columns
 
 
 def _adder_count(chip: ChipParams) -> float:

@@ -12,7 +12,7 @@ from archsim.energy.memories import memories
 from archsim.energy.model import COMPONENTS, UNCOSTED
 from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings, widest
 from archsim.energy.sram import HELD, bank, interpolated, runs
-from archsim.energy.term import ATTENTION, CYCLES
+from archsim.energy.terms import ATTENTION, CYCLES
 from archsim.results import COUNTERS
 
 
@@ -94,6 +94,28 @@ def test_transposed_words_by_hand(chip):
     energy = energy_pj(chip, {"attention.transposed": 1, "attention.popcounts": 64}, 0)
     assert energy["transposer"] == pytest.approx((64 * 64 + 2 * 64) * 0.0090)
     assert energy["attention_adders"] == pytest.approx(64 * 64 * 0.060 / 8)
+
+
+def test_softmax_by_hand(chip):
+    # 64 tokens: totals of 14 bits. A score: four additions of a neuron (24 bits), one to the total, a byte of the masker, and the
+    # registers of total and masker; a bit of 32 quotients: a subtraction of 15 bits, registers of 14 + 16 bits each.
+    soft = chip.replace(softmax_tokens=64)
+    energy = energy_pj(soft, {"attention.score_writes": 1}, 0)
+    wanted = 4 * by_width("adder_energy", 24).value + by_width("adder_energy", 14).value + 2 * 0.060 + (14 + 61) * 0.0090
+    assert energy["softmax_logic"] == pytest.approx(wanted)
+    energy = energy_pj(soft, {"attention.division_steps": 1}, 0)
+    quotient = by_width("adder_energy", 15).value + (14 + 16) * 0.0090
+    assert energy["softmax_logic"] == pytest.approx(chip.neurons * quotient)
+    with_table = energy_pj(soft, {"attention.table_reads": 3, "loaded_table_rows": 1}, 0)["softmax_memory"]
+    assert with_table == pytest.approx(4 * by_capacity("sram_read", 64 * 64 * 2).value * 16 / 64)
+
+
+def test_a_softmax_takes_area_only_where_it_is(chip):
+    softmax = ("softmax_memory", "softmax_logic")
+    assert not set(softmax) & set(area_mm2(chip))
+    soft = area_mm2(chip.replace(softmax_tokens=16))
+    assert all(soft[name] > 0 for name in softmax)
+    assert energy_pj(chip.replace(softmax_tokens=16), {}, 1)["logic_leakage"] > energy_pj(chip, {}, 1)["logic_leakage"]
 
 
 def test_units_of_the_multicast_by_hand():

@@ -1,4 +1,4 @@
-"""A product of the energy model: a count, factors, figures of the table."""
+"""Products of a count, factors and figures of the table, of which the energy model is made."""
 
 import math
 from dataclasses import dataclass
