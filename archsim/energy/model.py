@@ -87,7 +87,9 @@ UNCOSTED = {
 }  # fmt: skip
 """Counters that carry no energy of their own, and why."""
 
-WRITES = {"copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows"}
+WRITES = {
+    "copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows", "loaded_table_rows",
+}  # fmt: skip
 """Counters of accesses that write a row, beside those that end in ``_writes``."""
 
 
