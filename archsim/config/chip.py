@@ -90,8 +90,9 @@ class ChipConfig(Strict):
     """flits of a queue in the crossbars of the expert engine; 0: the chip has no expert engine"""
     route_rows: Annotated[int, Field(ge=1, le=1 << 16)] = ROUTE_ROWS
     """rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back"""
-    clock_gating: Annotated[int, Field(ge=0, le=1)] = 0
-    """1: registers of an engine that has no instruction are not clocked; 0: all are, in every cycle"""
+    clock_gating: Annotated[int, Field(ge=0, le=2)] = 0
+    """0: all registers are clocked in every cycle; 1: not those of an engine without an instruction; 2: of the accumulators only
+    those that are written"""
     transposer: Annotated[int, Field(ge=0, le=1)] = 0
     """1: the multicast has a bit transposer in every lane; 0: it has none"""
     masker: Annotated[int, Field(ge=0, le=1)] = 0

@@ -11,7 +11,7 @@ from archsim.contracts.sequencer import CORE0
 from archsim.contracts.sram import WRAPPED_BITS, SramParams
 from archsim.energy.coefficients import single
 from archsim.energy.optional import masker_bits, softmax_bits
-from archsim.energy.terms import CYCLES, Term
+from archsim.energy.terms import ATTENTION, CYCLES, Term
 
 BUSY = "busy."
 """Prefix of the cycles of instructions of an engine of a kind: ``busy.core`` counts every core of a gang."""
@@ -36,7 +36,7 @@ def registers(chip: ChipParams) -> dict[str, int]:
         + _small(core.neuron.v, core.writer.columns, core.writer.lines),
         "attention": sequencer + counting + neurons + _small(attention.neuron.v, attention.cleared) + softmax_bits(chip)[1],
         "dma": sequencer + 670 + round(1.15 * max(_row_bits(core))),
-        "multicast": sequencer + 156 + row + chip.transposer * chip.lanes * chip.columns**2 + masker_bits(chip),
+        "multicast": sequencer + 156 + row + chip.transposer * row * chip.columns + masker_bits(chip),
     }  # fmt: skip
     return found | ({"experts": sequencer + ROUTED * chip.cores**2} if chip.crossbar_depth else {})
 
@@ -53,11 +53,23 @@ def _small(*memories: SramParams) -> int:
 
 
 def clock_terms(chip: ChipParams) -> list[Term]:
-    """Clock of all registers: in every cycle, or with ``clock_gating`` only while their engine works on an instruction."""
-    terms = []
+    """Clock of all registers, by ``clock_gating``.
+
+    0: in every cycle. 1: while their engine works on an instruction. 2: likewise, but the accumulators of the adders (both banks,
+    of cores and attention unit) only where they are written: by additions, shifts and hand-overs.
+    """
+    terms, figures = [], (single("register_clock"), single("clock_tree"))
+    sums = {"core": chip.lanes * chip.columns, "attention": chip.columns} if chip.clock_gating > 1 else {}
     for engine, count in registers(chip).items():
-        bits = (count, f"register bits of {'a core' if engine == 'core' else engine}")
+        named = f"register bits of {'a core' if engine == 'core' else engine}"
+        bits = count - 2 * sums.get(engine, 0) * chip.membrane_bits, named
         copies = ((chip.cores, "cores"),) if engine == "core" and not chip.clock_gating else ()
         counter = BUSY + engine if chip.clock_gating else CYCLES
-        terms.append(Term("clock", counter, (*copies, bits), (single("register_clock"), single("clock_tree"))))
+        terms.append(Term("clock", counter, (*copies, bits), figures))
+    width = chip.membrane_bits, "bits of an accumulator"
+    for engine, accumulators in sums.items():
+        prefix = ATTENTION if engine == "attention" else ""
+        written = accumulators, "accumulators of a core" if engine == "core" else "accumulators of the attention unit"
+        terms.append(Term("clock", prefix + "additions", (width,), figures))
+        terms += [Term("clock", prefix + counter, (written, width), figures) for counter in ("shifts", "groups")]
     return terms
