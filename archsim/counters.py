@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from archsim.contracts import sequencer
 from archsim.energy.clock import BUSY
-from archsim.energy.terms import ATTENTION
+from archsim.energy.term import ATTENTION
 from archsim.results import COUNTERS, RunResult
 
 LEADER_ONLY = ("words", "empty_words", "events", "shifts", "lane_events", "spike_reads")

@@ -90,15 +90,15 @@ class ChipConfig(Strict):
     """flits of a queue in the crossbars of the expert engine; 0: the chip has no expert engine"""
     route_rows: Annotated[int, Field(ge=1, le=1 << 16)] = ROUTE_ROWS
     """rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back"""
-    clock_gating: Annotated[int, Field(ge=0, le=2)] = 0
-    """0: all registers are clocked in every cycle; 1: not those of an engine without an instruction; 2: of the accumulators only
-    those that are written"""
     transposer: Annotated[int, Field(ge=0, le=1)] = 0
     """1: the multicast has a bit transposer in every lane; 0: it has none"""
     masker: Annotated[int, Field(ge=0, le=1)] = 0
     """1: the multicast has a masker; 0: it has none"""
     softmax_tokens: Annotated[int, Field(ge=0, le=64)] = 0
     """tokens of a window at most that the attention unit's softmax serves, 4..64; 0: it has no softmax"""
+    clock_gating: Annotated[int, Field(ge=0, le=2)] = 0
+    """0: all registers are clocked in every cycle; 1: not those of an engine without an instruction; 2: of the accumulators only
+    those that are written"""
     dram: DramConfig
     """the external memory"""
 
@@ -138,8 +138,8 @@ class ChipConfig(Strict):
             dram_latency_cycles=self.dram.latency_cycles, dram_burst_bytes=self.dram.burst_bytes,
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
-            clock_gating=self.clock_gating, transposer=self.transposer, masker=self.masker,
-            softmax_tokens=self.softmax_tokens,
+            transposer=self.transposer, masker=self.masker, softmax_tokens=self.softmax_tokens,
+            clock_gating=self.clock_gating,
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine

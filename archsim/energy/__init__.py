@@ -11,7 +11,7 @@ from archsim.energy.model import (
     energy_terms,
     field_energy_pj,
 )
-from archsim.energy.terms import Term
+from archsim.energy.term import Term
 
 __all__ = [
     "ASSUMPTIONS", "COMPONENTS", "Coefficient", "NOT_MODELLED", "Term", "area_mm2", "area_terms", "coefficients", "energy_pj",

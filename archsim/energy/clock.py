@@ -5,13 +5,14 @@ synthesis (flip-flops, and memories below a kilobit, which become such); tests/r
 """
 
 from archsim.contracts.attention import AttentionParams
+from archsim.contracts.attention_softmax import ENTRY_BITS, QUOTIENT_BITS, SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.core import CoreParams
+from archsim.contracts.multicast import masker_of, transposer_of
 from archsim.contracts.sequencer import CORE0
 from archsim.contracts.sram import WRAPPED_BITS, SramParams
 from archsim.energy.coefficients import single
-from archsim.energy.optional import masker_bits, softmax_bits
-from archsim.energy.terms import ATTENTION, CYCLES, Term
+from archsim.energy.term import ATTENTION, CYCLES, Term
 
 BUSY = "busy."
 """Prefix of the cycles of instructions of an engine of a kind: ``busy.core`` counts every core of a gang."""
@@ -30,15 +31,37 @@ def registers(chip: ChipParams) -> dict[str, int]:
     sequencer = 13 + 8 * (CORE0 + chip.cores)  # a semaphore for each producer
     neurons = 317 + chip.neurons * (5 * bits + 1)
     fetch, encoder, array, writer, planes = 407 + 4 * row, 13 + row, 31 + 2 * row * bits, 165 + 3 * chip.neurons, 46 + chip.neurons
-    counting = 1095 + 47 * chip.columns + 2 * (row - chip.columns) + 2 * chip.columns * (chip.columns + bits)
+    counting = _softmax(chip) + 1095 + 47 * chip.columns + 2 * (row - chip.columns) + 2 * chip.columns * (chip.columns + bits)
     found = {
         "core": 1 + sequencer + fetch + encoder + array + neurons + writer + planes
         + _small(core.neuron.v, core.writer.columns, core.writer.lines),
-        "attention": sequencer + counting + neurons + _small(attention.neuron.v, attention.cleared) + softmax_bits(chip)[1],
+        "attention": sequencer + counting + neurons + _small(attention.neuron.v, attention.cleared),
         "dma": sequencer + 670 + round(1.15 * max(_row_bits(core))),
-        "multicast": sequencer + 156 + row + chip.transposer * row * chip.columns + masker_bits(chip),
+        "multicast": sequencer + 156 + row + _way(chip),
     }  # fmt: skip
     return found | ({"experts": sequencer + ROUTED * chip.cores**2} if chip.crossbar_depth else {})
+
+
+def _way(chip: ChipParams) -> int:
+    """Register bits of what stands in the way of the multicast's rows: transposers and masker with their control."""
+    bits = 0
+    if chip.transposer:
+        bits += chip.lanes * transposer_of(chip).state.width + 2
+    if chip.masker:
+        bits += masker_of(chip).state.width + masker_of(chip).o.width + 23
+    return bits
+
+
+def _softmax(chip: ChipParams) -> int:
+    """Register bits of a softmax: stages of the scores, addends (as wide as an entry), totals, dividers of P columns."""
+    if not chip.softmax_tokens:
+        return 0
+    sizes, columns = SoftmaxParams(chip), chip.columns
+    count = max(chip.count_bits, columns.bit_length())
+    stages = 190 + 3 * columns + columns.bit_length() + 15 + chip.membrane_bits + sizes.scores.address_bits
+    addends = columns * (ENTRY_BITS + max(0, ENTRY_BITS - count))
+    quotients = chip.neurons * (sizes.total_bits + min(QUOTIENT_BITS, chip.membrane_bits - 1))
+    return stages + addends + 3 * sizes.total_bits + 24 + quotients + _small(sizes.scores, sizes.table)
 
 
 def _row_bits(core: CoreParams) -> list[int]:

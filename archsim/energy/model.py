@@ -8,17 +8,9 @@ from archsim.contracts.masker import DEGREE
 from archsim.energy.clock import clock_terms
 from archsim.energy.coefficients import Reading, by_width, single
 from archsim.energy.memories import Memory, memories
-from archsim.energy.optional import (
-    BYTE,
-    masker_adders,
-    masker_area,
-    masker_bits,
-    softmax_area,
-    softmax_bits,
-    softmax_terms,
-)
+from archsim.energy.softmax import softmax_area, softmax_bits, softmax_terms
 from archsim.energy.sram import bank
-from archsim.energy.terms import ATTENTION, CYCLES, Term
+from archsim.energy.term import ATTENTION, CYCLES, Term
 
 COMPONENTS = {
     "weight_memory": ("weight memory", "indicative"),
@@ -37,8 +29,8 @@ COMPONENTS = {
     "accumulator_registers": ("accumulator registers", "indicative"),
     "attention_adders": ("attention adders", "assumed"),
     "transposer": ("bit transposers, registers of V", "indicative"),
-    "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
     "masker": ("masker", "assumed"),
+    "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
     "clock": ("clock of the registers", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
@@ -91,6 +83,9 @@ WRITES = {
     "copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows", "loaded_table_rows",
 }  # fmt: skip
 """Counters of accesses that write a row, beside those that end in ``_writes``."""
+
+BYTE = 8
+"""Bits of the masker's comparison of a spike."""
 
 
 @cache
@@ -161,9 +156,9 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
     """Leakage of adders, accumulator registers and memories in a cycle (mW x ns)."""
-    softmax = softmax_bits(chip)
-    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + masker_adders(chip) * BYTE + softmax[0]
-    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + masker_bits(chip) + softmax[1]
+    optional = _masker_adders(chip) * BYTE + softmax_bits(chip)[0], _masker_bits(chip) + softmax_bits(chip)[1]
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + optional[0]
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + optional[1]
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
     adders = adder_bits / 32, "adders of 32 bits in the chip, by their bits"
     registers = register_bits, "register bits in the chip"
@@ -227,9 +222,22 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         Term("attention_adders", "popcounts", (words, scale), (by_width("adder_area", 1),)),
         Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V, and of blocks"), scale), (register,)),
         Term("neuron_units", "neurons", (units, scale), (single("neuron_adders"), adder)),
-        *masker_area(chip),
+        *_masker_area(chip),
         *softmax_area(chip),
     )
+
+
+def _masker_area(chip: ChipParams) -> list[Term]:
+    """Areas of the multicast's masker, if there is one."""
+    if not chip.masker:
+        return []
+    scale = 1e-6, "mm2 of a um2"
+    adders = _masker_adders(chip), "adders of a byte of each spike of a row"
+    bits = _masker_bits(chip), "bits of the shift register and of a row"
+    return [
+        Term("masker", "adders", (adders, scale), (by_width("adder_area", BYTE),)),
+        Term("masker", "registers", (bits, scale), (single("register_area"),)),
+    ]
 
 
 def area_mm2(chip: ChipParams) -> dict[str, float]:
@@ -248,6 +256,16 @@ def field_energy_pj(accumulates: float, multiply_accumulates: float) -> float:
 def _transposer_bits(chip: ChipParams) -> int:
     """Registers of the AND-popcount engine, the transposer of K and as many of V, and of the multicast's transposers."""
     return (2 + chip.transposer * chip.lanes) * chip.columns * chip.columns
+
+
+def _masker_bits(chip: ChipParams) -> int:
+    """Registers of the multicast's masker."""
+    return chip.masker * (DEGREE + chip.lanes * chip.columns)
+
+
+def _masker_adders(chip: ChipParams) -> int:
+    """Adders of a byte that stand for the multicast's masker: a comparison and the bits of each spike."""
+    return chip.masker * 2 * chip.lanes * chip.columns
 
 
 def _adder_count(chip: ChipParams) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.energy.model import COMPONENTS, area_terms, energy_terms
-from archsim.energy.terms import CYCLES, Term
+from archsim.energy.term import CYCLES, Term
 
 Range = tuple[float, float]
 """Least and most."""

@@ -12,7 +12,7 @@ from archsim.energy.memories import memories
 from archsim.energy.model import COMPONENTS, UNCOSTED
 from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings, widest
 from archsim.energy.sram import HELD, bank, interpolated, runs
-from archsim.energy.terms import ATTENTION, CYCLES
+from archsim.energy.term import ATTENTION, CYCLES
 from archsim.results import COUNTERS
 
 
@@ -107,7 +107,7 @@ def test_softmax_by_hand(chip):
     quotient = by_width("adder_energy", 15).value + (14 + 16) * 0.0090
     assert energy["softmax_logic"] == pytest.approx(chip.neurons * quotient)
     with_table = energy_pj(soft, {"attention.table_reads": 3, "loaded_table_rows": 1}, 0)["softmax_memory"]
-    assert with_table == pytest.approx(3 * bank("read", 8192, 16).value + bank("write", 8192, 16).value)
+    assert with_table == pytest.approx(3 * bank("read", 64 * 64 * 2, 16).value + bank("write", 64 * 64 * 2, 16).value)
 
 
 def test_a_softmax_takes_area_only_where_it_is(chip):

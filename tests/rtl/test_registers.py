@@ -9,6 +9,8 @@ from archsim.config import load_chip
 from archsim.contracts.sram import WRAPPED_BITS
 from archsim.energy.clock import registers
 from rtl.chip import Chip
+from rtl.units.attention import AttentionEngine
+from rtl.units.multicast import Multicast
 
 FLIP_FLOPS = ("$dff", "$dffe", "$sdff", "$sdffe", "$adff")
 
@@ -56,6 +58,21 @@ def test_the_law_holds_for_a_chip_between_those_that_it_was_read_off():
     assert law["dma"] == pytest.approx(bits["dma"] + bits["dma_queue"], rel=0.2)
     assert law["multicast"] == pytest.approx(bits["multicast"] + bits["multicast_queue"], rel=0.01)
     assert whole(chip) == pytest.approx(bits[""], rel=0.03)
+
+
+@pytest.mark.parametrize("units", [{"transposer": 1}, {"masker": 1}, {"transposer": 1, "masker": 1}], ids=" ".join)
+def test_the_law_holds_for_what_stands_in_the_way_of_a_row(units):
+    chip = load_chip("small").replace(columns=12, lanes=3)
+    more = registers(chip.replace(**units))["multicast"] - registers(chip)["multicast"]
+    assert more == counted(Multicast(chip.replace(**units)))[""] - counted(Multicast(chip))[""]
+
+
+@pytest.mark.parametrize("sizes", [{"columns": 12, "neurons": 3, "count_bits": 5}, {"membrane_bits": 13, "softmax_tokens": 4}])
+def test_the_law_holds_for_a_softmax(sizes):
+    chip = load_chip("small").replace(**{"softmax_tokens": 9} | sizes)
+    plain = chip.replace(softmax_tokens=0)
+    more = registers(chip)["attention"] - registers(plain)["attention"]
+    assert more == counted(AttentionEngine(chip))[""] - counted(AttentionEngine(plain))[""]
 
 
 @pytest.mark.parametrize("preset", COUNTED)

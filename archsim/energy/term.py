@@ -1,4 +1,4 @@
-"""Products of a count, factors and figures of the table, of which the energy model is made."""
+"""A product of the energy model: a count, factors, figures of the table."""
 
 import math
 from dataclasses import dataclass
