@@ -96,8 +96,9 @@ class ChipConfig(Strict):
     """1: the multicast has a masker; 0: it has none"""
     softmax_tokens: Annotated[int, Field(ge=0, le=64)] = 0
     """tokens of a window at most that the attention unit's softmax serves, 4..64; 0: it has no softmax"""
-    clock_gating: Annotated[int, Field(ge=0, le=1)] = 0
-    """1: registers of an engine that has no instruction are not clocked; 0: all are, in every cycle"""
+    clock_gating: Annotated[int, Field(ge=0, le=2)] = 0
+    """0: all registers are clocked in every cycle; 1: not those of an engine without an instruction; 2: of the accumulators only
+    those that are written"""
     dram: DramConfig
     """the external memory"""
 

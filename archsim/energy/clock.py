@@ -12,7 +12,7 @@ from archsim.contracts.multicast import masker_of, transposer_of
 from archsim.contracts.sequencer import CORE0
 from archsim.contracts.sram import WRAPPED_BITS, SramParams
 from archsim.energy.coefficients import single
-from archsim.energy.term import CYCLES, Term
+from archsim.energy.term import ATTENTION, CYCLES, Term
 
 BUSY = "busy."
 """Prefix of the cycles of instructions of an engine of a kind: ``busy.core`` counts every core of a gang."""
@@ -76,11 +76,23 @@ def _small(*memories: SramParams) -> int:
 
 
 def clock_terms(chip: ChipParams) -> list[Term]:
-    """Clock of all registers: in every cycle, or with ``clock_gating`` only while their engine works on an instruction."""
-    terms = []
+    """Clock of all registers, by ``clock_gating``.
+
+    0: in every cycle. 1: while their engine works on an instruction. 2: likewise, but the accumulators of the adders (both banks,
+    of cores and attention unit) only where they are written: by additions, shifts and hand-overs.
+    """
+    terms, figures = [], (single("register_clock"), single("clock_tree"))
+    sums = {"core": chip.lanes * chip.columns, "attention": chip.columns} if chip.clock_gating > 1 else {}
     for engine, count in registers(chip).items():
-        bits = (count, f"register bits of {'a core' if engine == 'core' else engine}")
+        named = f"register bits of {'a core' if engine == 'core' else engine}"
+        bits = count - 2 * sums.get(engine, 0) * chip.membrane_bits, named
         copies = ((chip.cores, "cores"),) if engine == "core" and not chip.clock_gating else ()
         counter = BUSY + engine if chip.clock_gating else CYCLES
-        terms.append(Term("clock", counter, (*copies, bits), (single("register_clock"), single("clock_tree"))))
+        terms.append(Term("clock", counter, (*copies, bits), figures))
+    width = chip.membrane_bits, "bits of an accumulator"
+    for engine, accumulators in sums.items():
+        prefix = ATTENTION if engine == "attention" else ""
+        written = accumulators, "accumulators of a core" if engine == "core" else "accumulators of the attention unit"
+        terms.append(Term("clock", prefix + "additions", (width,), figures))
+        terms += [Term("clock", prefix + counter, (written, width), figures) for counter in ("shifts", "groups")]
     return terms

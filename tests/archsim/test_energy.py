@@ -222,6 +222,20 @@ def test_gated_clocks_follow_the_engines(chip):
     assert energy_pj(chip, busy, 10)["clock"] == pytest.approx(whole)  # not gated: whatever works
 
 
+def test_accumulators_are_clocked_where_they_are_written(chip):
+    """Of a core 2 x 64 accumulators of 24 bits; an addition writes one, a shift or a hand-over 64."""
+    fine, bit = chip.replace(clock_gating=2), 0.00386 * 1.5
+    rest = registers(chip)["core"] - 2 * 64 * 24
+    assert energy_pj(fine, {BUSY + "core": 10}, 10)["clock"] == pytest.approx(10 * rest * bit)
+    assert energy_pj(fine, {"additions": 7}, 0)["clock"] == pytest.approx(7 * 24 * bit)
+    for counter in ("shifts", "groups", "attention.groups"):
+        assert energy_pj(fine, {counter: 7}, 0)["clock"] == pytest.approx(7 * 64 * 24 * bit)
+    # An array that adds in all columns in every cycle is clocked as before, but for the hand-over bank.
+    full = {BUSY + "core": 10, "additions": 640, "groups": 1}
+    coarse = energy_pj(chip.replace(clock_gating=1), full, 10)["clock"]
+    assert energy_pj(fine, full, 10)["clock"] == pytest.approx(coarse - 9 * 64 * 24 * bit)
+
+
 def test_leakage_of_memories_by_hand(chip):
     # Twice the cycles, twice the leakage; a bank of 32 KB of 64 bits leaks 0.637 nW a cycle of 1 ns.
     one, two = (energy_pj(chip, {}, cycles)["memory_leakage"] for cycles in (1, 2))

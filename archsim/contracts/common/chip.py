@@ -48,8 +48,9 @@ class ChipParams:
         transposer: 1: the multicast has a bit transposer in every lane (TRANSPOSE); 0: it has none.
         masker: 1: the multicast has a masker (MASK); 0: it has none.
         softmax_tokens: tokens of a window at most that the attention unit's softmax serves (4..64); 0: it has no softmax.
-        clock_gating: 1: registers of an engine without an instruction are not clocked; 0: all are. For the energy alone: there are
-            no gates in the Verilog.
+        clock_gating: 0: all registers are clocked; 1: not those of an engine without an instruction; 2: of the accumulators only
+            those that are written. For the energy alone: there are no gates in the Verilog.
+
 
     Raises ArchsimError when a value is out of range or two of them do not fit together.
     """
@@ -96,7 +97,7 @@ class ChipParams:
             "spike_out_rows": (2, 1 << 20), "residual_rows": (2, 1 << 20), "psum_rows": (2, 1 << 20),
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
             "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
-            "transposer": (0, 1), "masker": (0, 1), "softmax_tokens": (0, 64), "clock_gating": (0, 1),
+            "transposer": (0, 1), "masker": (0, 1), "softmax_tokens": (0, 64), "clock_gating": (0, 2),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)
