@@ -10,13 +10,15 @@ import pytest
 from archsim import simulate
 from archsim.config import load_chip, load_workload
 from archsim.contracts import sequencer
+from archsim.tensors import to_words
 from archsim.workload import Workload, trained_network
 from mapping.context import Limits
 from mapping.importers import artefact
 from mapping.networks.masked_spiking_transformer import masked
 from mapping.quantise import Precision, quantise
 from mapping.schedule import schedule
-from mapping.window_attention import on_chip
+from mapping.window_attention import IntWindowAttention, K, Q, on_chip
+from tests.mapping.heights import Floats
 from tests.system.test_stepped import same
 
 FILE = Path(__file__).parents[2] / "workloads" / "masked_spiking_transformer.yaml"
@@ -79,22 +81,40 @@ def test_replayed_spikes_take_the_same_cycles():
         assert np.array_equal(words, again.words[name]), name
 
 
-def test_the_recorded_spikes_drive_the_time():
-    """Those of the float network, whose attention is recorded in the order of positions."""
+def test_recorded_attention_is_replayed_in_the_order_of_windows():
+    """The float network's spikes, of positions; other spikes than the chip's own, so other cycles, but near."""
     whole = workload(0.5)
     whole.recording = whole.trained
-    executed, capture = simulate.run_image(whole, whole.images(1)[0], 0)
-    replayed, again = simulate.run_image(whole, whole.images(1)[0], 0, "trace")
+    words, layer = whole.words(0), next(x for x in whole.network.layers if isinstance(x, IntWindowAttention) and x.shift)
+    recorded = whole.trained.spikes(layer.spikes, 0)
+    assert np.array_equal(words[layer.spikes], to_words(CHIP, recorded[:, layer.order]))
+    executed, _ = simulate.run_image(whole, whole.images(1)[0], 0)
+    replayed, _ = simulate.run_image(whole, whole.images(1)[0], 0, "trace")
+    assert executed.cycles != replayed.cycles
     assert 0.9 < replayed.cycles / executed.cycles < 1.1
-    agree = [np.mean(capture.words[name] == again.words[name]) for name in capture.words if name.endswith("attn_v_if")]
-    assert min(agree) > 0.25
 
 
-def test_the_chip_is_as_accurate_as_the_float_network():
-    """On all 360 test images, with half of the spikes masked as in training."""
-    whole = workload(0.5)
-    pixels, labels = whole.images(360), whole.trained.labels
-    logits = [simulate.run_image(whole, image, number)[0].logits for number, image in enumerate(pixels)]
-    accuracy = np.mean(np.argmax(logits, 1) == labels)
-    assert accuracy >= 0.96
-    assert abs(accuracy - whole.trained.manifest["accuracy"]["test"]["accuracy"]) <= 0.005
+def floats(whole, share):
+    """Logits of all test images by the definition in float64, under the masks of the chip."""
+    masks = {}
+    for layer in whole.network.layers:
+        if isinstance(layer, IntWindowAttention):
+            maps = (16, layer.shape.height, layer.shape.width, layer.shape.channels)
+            masks[layer.name] = 1, 1, 1
+            if share:
+                q, k = (layer.kept(kind, 16).reshape(maps) for kind in (Q, K))
+                masks[layer.name] = q, k, layer.kept_scores(16).transpose(3, 0, 1, 2, 4)
+    network, pixels = masked(trained_network(whole.config, whole.trained), share), whole.images(360)
+    return np.concatenate([Floats(network, np.stack(pixels[i : i + 60])[..., None], masks).logits for i in range(0, 360, 60)])
+
+
+@pytest.mark.parametrize(
+    "share", [pytest.param(0.0, marks=pytest.mark.slow), 0.5, pytest.param(0.75, marks=pytest.mark.slow)]
+)
+def test_the_chip_is_as_accurate_as_the_float_network(share):
+    """On all 360 test images; the same masks in both, since other masks alone move an image or two."""
+    whole = workload(share)
+    logits = [simulate.run_image(whole, image, number)[0].logits for number, image in enumerate(whole.images(360))]
+    right, as_float = (np.mean(np.argmax(x, 1) == whole.trained.labels) for x in (logits, floats(whole, share)))
+    assert right >= 0.96
+    assert abs(right - as_float) <= 0.005
