@@ -101,7 +101,8 @@ class Context:
             if layers[0].pool:
                 shape = Map((shape.height + 1) // 2, (shape.width + 1) // 2, shape.channels)
             partition = choose(self.chip, layers, shape, layers[0].pool)
-            if any(isinstance(layer, IntExperts) for layer in layers):  # a token and all of its words have one home
+            # A token and all of its words have one home; words of a diagonal layer read different ones.
+            if any(isinstance(layer, IntExperts) or layer.diagonal for layer in layers):
                 partition = Partition(1, split(shape, self.chip.cores, layers[0].pool))
             result |= {layer.name: partition for layer in layers}
         return result
