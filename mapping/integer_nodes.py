@@ -1,4 +1,4 @@
-"""Integer layers without weights of their own: sums of spike maps, and neurons on the mean over tokens."""
+"""Integer layers without weights of their own: spike maps added or side by side, and neurons on the mean over tokens."""
 
 from dataclasses import dataclass
 
@@ -24,6 +24,11 @@ class IntSum:
     shape: Map
     reduce: bool = False
     spikes: None = None
+
+
+@dataclass(frozen=True)
+class IntConcat(IntSum):
+    """Spike maps side by side; they lie in memory as those of a sum, but who reads them has weights for each of its own."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import Any
 
 from mapping.context import Context
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
 from mapping.partition import words
 from mapping.place import collected
 from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
@@ -88,7 +88,7 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
         head = 0 if entry.gates else shape.channels // entry.heads  # a gate multiplies nothing
         macs = int(2 * shape.positions * shape.channels * head * network.timesteps * network.share(entry.q) ** 2)
     elif isinstance(entry, IntSum):
-        kind = "sum"
+        kind = "concat" if isinstance(entry, IntConcat) else "sum"
     elif isinstance(entry, IntTokenNeuron):
         kind, operand = "neuron", "planes"
     else:

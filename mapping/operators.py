@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import CHANNELS, IF_HALF, Attention, Chain, Classifier, Layer, Network, Synapse, sources
+from mapping.ir import CHANNELS, IF_HALF, Chain, Classifier, Layer, Network, Synapse, sources
 from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
-from mapping.operands import INTEGERS, REAL, Operand, operands
+from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
 
 NODES = {
     Chain: "a chain of convolutions without a neuron between them; merge it into one",
-    Concat: "maps side by side",
     Norm: "a norm that folds into no weight",
     WindowAttention: "attention within windows, with softmax",
 }
@@ -33,6 +32,8 @@ def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
     """
     if isinstance(layer, Synapse):
         return _synapse(layer, maps[layer.source])
+    if isinstance(layer, Concat):
+        return _concat(layer, maps)
     if isinstance(layer, Classifier):
         is_mean_of_map = layer.source in maps and maps[layer.source].kind != INTEGERS
         return (
@@ -40,14 +41,33 @@ def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
             if is_mean_of_map
             else None
         )
+    if type(layer) in NODES:
+        return NODES[type(layer)]
+    if isinstance(layer, Sum) and maps[layer.name].kind != INTEGERS:
+        return "a sum of maps other than spikes of height 1"
+    if any(_is_beside(maps[name]) for name in sources(layer)):
+        return "maps side by side, which only a layer with weights for each can read"
     if isinstance(layer, Experts):
         return _experts(layer)
     if isinstance(layer, Sum):
-        return None if maps[layer.name].kind == INTEGERS else "a sum of maps other than spikes of height 1"
-    if isinstance(layer, Attention):
-        kinds = (maps[name].kind for name in sources(layer))
-        return next((f"attention on a map of {kind}" for kind in kinds if kind in (INTEGERS, REAL)), None)
-    return NODES[type(layer)]
+        return None
+    kinds = (maps[name].kind for name in sources(layer))
+    return next((f"attention on a map of {kind}" for kind in kinds if kind in (INTEGERS, REAL)), None)
+
+
+def _is_beside(source: Operand) -> bool:
+    """Whether a map is several spike maps side by side."""
+    return source.kind == SPIKES and len(source.spikes) > 1
+
+
+def _concat(layer: Concat, maps: Mapping[str, Operand]) -> str | None:
+    kinds = {maps[name].kind for name in layer.sources} - {SPIKES}
+    reasons = {
+        "streams side by side": bool(layer.streams),
+        f"maps of {', '.join(sorted(kinds))} side by side": bool(kinds),
+        "maps side by side beside others; name them all in one": any(_is_beside(maps[x]) for x in layer.sources),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 def _synapse(layer: Synapse, source: Operand) -> str | None:
@@ -65,6 +85,8 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
         == INTEGERS
         and (size != "1x1" or layer.stride > 1 or layer.padding > 0),
         "a pool of spikes on a sum of spike maps": source.kind == INTEGERS and layer.pool,
+        f"a {size} kernel of stride {layer.stride} on maps side by side": _is_beside(source)
+        and (size != "1x1" or layer.stride > 1 or layer.padding > 0 or layer.pool),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 

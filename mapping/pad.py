@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim.contracts.common.errors import ArchsimError
+from mapping.integer_nodes import IntConcat
 from mapping.ir import Map
 from mapping.quantise import IntAttention, IntNetwork, IntSynapse
 
@@ -32,6 +34,12 @@ def _width(size: int, columns: int) -> int:
 
 def _pad(network: IntNetwork, attention: IntAttention, size: int, width: int) -> IntNetwork:
     names = attention.q, attention.k, attention.v, attention.spikes
+    for layer in network.layers:
+        if isinstance(layer, IntConcat) and set(names) & set(layer.sources):
+            raise ArchsimError(
+                f"layer '{layer.name}': a map of attention layer '{attention.name}', whose heads of {size} channels are padded "
+                "to words, cannot lie beside others; use a chip whose words the heads fill"
+            )
     layers = list(network.layers)
     for number, layer in enumerate(layers):
         if isinstance(layer, IntSynapse) and layer.spikes in names:

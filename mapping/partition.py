@@ -1,7 +1,7 @@
 """Partition: which cores compute which positions and which channel words of a layer, and in which pieces."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
@@ -73,7 +73,10 @@ def words(chip: ChipParams, layer: IntSynapse | IntSum) -> int:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a layer's inputs whose weight rows fit in one bank: kernel rows and channels (whole words)."""
+    """A part of a layer's inputs whose weight rows fit in one bank: kernel rows and channels (whole words).
+
+    Of maps side by side, whose channels count through all of them: whole maps, or whole words of one.
+    """
 
     kernel_first: int
     kernel_rows: int
@@ -86,6 +89,8 @@ def chunks(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:
 
     Raises ArchsimError when even one kernel row of one channel word does not fit.
     """
+    if layer.beside > 1:
+        return _beside(chip, layer, limit)
     _, channels, height, width = layer.weight.shape
     rows = limit // (width * channels)
     if rows:
@@ -104,6 +109,20 @@ def chunks(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:
     return [
         Chunk(row, 1, first, end - first)
         for row in range(height) for first, end in zip(edges[:-1], edges[1:], strict=True)
+    ]  # fmt: skip
+
+
+def _beside(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:
+    """Chunks of a layer on maps side by side."""
+    size = layer.weight.shape[1] // layer.beside
+    if limit >= size:
+        count = -(-layer.beside // (limit // size))
+        edges = [layer.beside * part // count * size for part in range(count + 1)]
+        return [Chunk(0, 1, first, end - first) for first, end in zip(edges[:-1], edges[1:], strict=True)]
+    one = chunks(chip, replace(layer, weight=layer.weight[:, :size], beside=1), limit)
+    return [
+        replace(chunk, channel_first=number * size + chunk.channel_first)
+        for number in range(layer.beside) for chunk in one
     ]  # fmt: skip
 
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
-from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
 from mapping.ir import GATE, IMAGE, LIF, PRODUCT, Attention, Classifier, Map, Network, Synapse, output_shape
-from mapping.nodes import Experts, Sum
+from mapping.nodes import Concat, Experts, Sum
 from mapping.operators import require_mapped
 from mapping.scales import image_scale, integers, powers, stream_exponent
 
@@ -53,6 +53,7 @@ class IntSynapse:
         kind: neuron kind of the contract.
         planes: bits of the operand when it is made of bit planes (two's complement), 0 for spikes.
         shape: of the sums, before any pool.
+        beside: maps side by side that it reads, whose channels follow each other in its weights.
     """
 
     name: str
@@ -71,6 +72,7 @@ class IntSynapse:
     pool: bool = False
     reduce: bool = False
     planes: int = 0
+    beside: int = 1
 
     @property
     def classifies(self) -> bool:
@@ -122,7 +124,7 @@ class IntNetwork:
 
     Attributes:
         name, timesteps: as in the float network.
-        maps: shapes of the spike maps; the image's and the classifier operand's too.
+        maps: shapes of the spike maps; the image's and the classifier operand's too; of maps side by side, that of each.
         layers: in order; the last is the classifier.
         image_scale: normalised pixels are multiplied by it and rounded to ``precision.image_bits``.
         exponent: the residual stream counts in units of ``2 ** -exponent``.
@@ -153,7 +155,7 @@ class IntNetwork:
         return Fraction(*self.padding.get(name or "", (1, 1)))
 
     def addends(self, name: str) -> tuple[str, ...]:
-        """Spike maps whose sum is the map ``name``: itself, or those of a sum."""
+        """Spike maps that the map ``name`` is made of: itself, or those that are added or lie side by side."""
         return next((x.sources for x in self.layers if isinstance(x, IntSum) and x.name == name), (name,))
 
     def quantise_image(self, image: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -209,12 +211,14 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
     steps = 1 if any(isinstance(x, Classifier) and x.neuron for x in network.layers) else network.timesteps
     layers: list[IntLayer] = []
     sums: dict[str, IntSum] = {}
+    beside: dict[str, int] = {}
     for layer in network.layers:
         if isinstance(layer, Synapse):
             shape = output_shape(layer, maps[layer.source])
             scale = pixel if layer.source == IMAGE else 1.0
             integer = quantise_synapse(layer, shape, scale, exponent, precision)
             addends = len(sums[layer.source].sources) if layer.source in sums else 1
+            integer = replace(integer, beside=beside.get(layer.source, 1))
             bounds.synapse(integer, shape.positions * steps, addends)
             layers.append(integer)
         elif isinstance(layer, Sum):
@@ -222,6 +226,13 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
             sums[layer.name] = IntSum(layer.name, sources, maps[layer.name], layer.reduce)
             layers.append(sums[layer.name])
             bounds.count(layer.name, len(sources) * maps[layer.name].positions * network.timesteps)
+        elif isinstance(layer, Concat):
+            if len({maps[name] for name in layer.sources}) > 1:
+                raise ArchsimError(
+                    f"layer '{layer.name}': required maps of one shape side by side, given {[maps[name] for name in layer.sources]}"
+                )
+            layers.append(IntConcat(layer.name, layer.sources, maps[layer.sources[0]]))
+            beside[layer.name] = len(layer.sources)
         elif isinstance(layer, Attention):
             layers.append(quantise_attention(layer))
         elif isinstance(layer, Experts):
@@ -234,6 +245,7 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
 
             layers += quantise_head(layer, network, layers.pop(), exponent, precision, bounds)
             maps[layers[-2].spikes or ""] = Map(1, 1, layer.weight.shape[1])
+    maps |= {layer.name: layer.shape for layer in layers if isinstance(layer, IntConcat)}
     return IntNetwork(network.name, network.timesteps, maps, tuple(layers), pixel, exponent, precision, bounds.layers)
 
 

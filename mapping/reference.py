@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from archsim.contracts import neuron
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
 from mapping.ir import IMAGE, Map
 from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
 
@@ -78,9 +78,10 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
 
 
 def _operand(network: IntNetwork, result: ReferenceRun, name: str) -> NDArray[np.int64]:
-    """Integers [T, positions, channels] of a spike map or of a sum of them."""
-    maps = np.stack([result.spikes[source] for source in network.addends(name)]).astype(np.int64)
-    total: NDArray[np.int64] = maps.sum(axis=0)
+    """Integers [T, positions, channels] of a spike map, of a sum of them, or of some side by side."""
+    maps = [result.spikes[source].astype(np.int64) for source in network.addends(name)]
+    beside = any(isinstance(layer, IntConcat) and layer.name == name for layer in network.layers)
+    total: NDArray[np.int64] = np.concatenate(maps, axis=2) if beside else np.stack(maps).sum(axis=0)
     return total
 
 
@@ -88,7 +89,7 @@ def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: N
     """Scaled sums [T, positions, Cout] of a layer: one matrix product per time step over unfolded windows."""
     source = network.maps[layer.source]
     operand = image[None] if layer.source == IMAGE else _operand(network, result, layer.source)
-    maps = operand.reshape(len(operand), source.height, source.width, source.channels)
+    maps = operand.reshape(len(operand), source.height, source.width, -1)
     pad = layer.padding
     padded = np.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     windows = sliding_window_view(padded, layer.weight.shape[2:], axis=(1, 2))

@@ -14,7 +14,7 @@ from mapping.attend import AttentionScheduler
 from mapping.classify import ClassifierScheduler
 from mapping.context import NOWHERE, Context, Limits, Placement
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
 from mapping.loads import Loads
 from mapping.partition import chunks, tiles, words
 from mapping.place import require
@@ -26,7 +26,7 @@ from mapping.spill import Spill
 from mapping.tile import SUMS_ONLY, Tile, is_pointwise, output_tile, source_fields, synapse_fields, whole_map
 from mapping.tokens import TokenScheduler
 
-RESIDENT: dict[type, str] = {IntExperts: "experts, whose tokens wait in the banks"}
+RESIDENT: dict[type, str] = {IntExperts: "experts, whose tokens wait in the banks", IntConcat: "maps side by side"}
 """Layers that want every map in the input banks."""
 
 

@@ -1,5 +1,7 @@
 """Sums of spike maps in the input banks: the maps one behind the other in one region, so that one set of weights serves all.
 
+Maps side by side lie there likewise; who reads them has weights for each.
+
 The stream of a network that adds spikes grows map by map: every sum is the beginning of the next, and lies in the same rows.
 """
 

@@ -154,28 +154,32 @@ def synapse_fields(
     if classifier and not layer.planes:  # on spikes: the time steps are parts of its operand, a row each
         region = replace(region, positions=region.slices, slices=1)
     steps = network.timesteps
+    channels = layer.weight.shape[1] // layer.beside  # of one map
+    number, channel = divmod(chunk.channel_first, channels)
+    taken = min(chunk.channels, channels)
     x_stride = region.slices * region.words
     y_stride = piece.width * x_stride
     in_y = tile.y * layer.stride - layer.padding + chunk.kernel_first - piece.y
     in_x = tile.x * layer.stride - layer.padding - piece.x
-    origin = region.base + in_y * y_stride + in_x * x_stride + chunk.channel_first // chip.columns - piece.word
+    origin = region.base + in_y * y_stride + in_x * x_stride + channel // chip.columns - piece.word
+    origin += number * region.spacing
     height, width = piece.height, piece.width
     fields = {
         "in_bank": region.bank, "in_origin": origin % (1 << ADDRESS_BITS), "in_y": in_y, "in_x": in_x,
         "in_height": height, "in_width": width, "y_stride": y_stride, "x_stride": x_stride,
-        "slice_stride": region.words, "slices": region.slices, "words": -(-chunk.channels // chip.columns),
+        "slice_stride": region.words, "slices": region.slices, "words": -(-taken // chip.columns),
         "planes": int(bool(layer.planes)), "signed": int(bool(layer.planes)), "kernel_height": chunk.kernel_rows,
         "kernel_width": layer.weight.shape[3], "stride": layer.stride, "out_height": tile.height,
-        "out_width": tile.width, "weight_base": 0, "tap_rows": chunk.channels,
+        "out_width": tile.width, "weight_base": 0, "tap_rows": taken,
     }  # fmt: skip
     if classifier:
         # The parts of the operand lie side by side; every part meets the same weights.
         fields |= {"in_width": region.positions, "kernel_width": region.positions, "tap_rows": 0}
     if region.addends > 1:
         # So do the maps of a sum: they are the columns of a window, as far apart as a map is long.
-        fields |= {
-            "in_width": region.addends, "kernel_width": region.addends, "x_stride": region.spacing, "tap_rows": 0,
-        }  # fmt: skip
+        # Those side by side have weights of their own.
+        count, rows = (chunk.channels // taken, taken) if layer.beside > 1 else (region.addends, 0)
+        fields |= {"in_width": count, "kernel_width": count, "x_stride": region.spacing, "tap_rows": rows}
     replay = bool(layer.planes) and not classifier
     total = 1 if classifier else steps
     slices = chip.slices(steps)

@@ -28,7 +28,11 @@ REFUSED = {
     "a time constant of 1.5 steps; the neuron unit has 2": replace(LAYER, tau=1.5),
     "integrate and fire from half the threshold": replace(LAYER, neuron=IF_HALF),
     "a chain of convolutions without a neuron between them; merge it into one": CHAIN,
-    "maps side by side": Concat("l", ("s", "s")),
+    "streams side by side": Concat("l", ("s", "s"), ("x", "y")),
+    "maps of image side by side": Concat("l", (IMAGE, IMAGE)),
+    "maps side by side, which only a layer with weights for each can read": Attention(
+        "l", "both", "both", "both", "t", 1, 1.0, 0.5
+    ),
     "a norm that folds into no weight": Norm("l", "s", BATCH, ONE, ONE),
     "attention within windows, with softmax": WINDOWS,
     "experts whose results a softmax weighs": replace(MOE, softmax=True),
@@ -41,8 +45,9 @@ REFUSED = {
 def test_the_quantiser_refuses_by_name(make_network, reason):
     first = Synapse("stem", IMAGE, np.ones((1, 1, 1, 1)), ONE, spikes="s")
     second = Synapse("pairs", "s", np.ones((2, 1, 1, 1)), np.ones(2), spikes="pair")
+    both = Concat("both", ("s", "s"))
     with pytest.raises(ArchsimError) as error:
-        quantise(make_network(first, second, REFUSED[reason]), Precision())
+        quantise(make_network(first, second, both, REFUSED[reason]), Precision())
     assert str(error.value) == f"layer 'l': not mapped yet: {reason}"
 
 

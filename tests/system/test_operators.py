@@ -15,7 +15,7 @@ from archsim.ownership import prove
 from archsim.tensors import Capture
 from archsim.units.sram import Memories
 from mapping.ir import GATE, IMAGE, PRODUCT, Attention, Classifier, Map, Network, Synapse
-from mapping.nodes import Sum
+from mapping.nodes import Concat, Sum
 from mapping.quantise import Precision, quantise
 from mapping.schedule import schedule
 
@@ -113,6 +113,18 @@ def summed():
     return net
 
 
+def beside(maps=3):
+    """Maps side by side, of which the first are side by side too; one of them is read alone as well."""
+    net = Net()
+    names = [net.first()]
+    for number in range(1, maps):
+        names.append(net.conv(names[-1], f"map.{number}", 32, 32, 1))
+        net.layers.append(Concat(f"beside.{number}", tuple(names)))
+        names.append(net.conv(f"beside.{number}", f"mixed.{number}", 32, 32 * len(names), 1))
+    net.layers.append(Concat("all", tuple(names)))
+    return net.end("all", 32 * len(names))
+
+
 def token_neuron(steps=4):
     net = Net(steps=steps)
     net.end(net.first(), 32)
@@ -133,7 +145,8 @@ def reopened(stride):
 
 
 RUNS = {
-    "sums of spikes": (summed,), "neuron before the classifier": (token_neuron,), "and six steps": (token_neuron, 6),
+    "maps side by side": (beside,), "sums of spikes": (summed,), "neuron before the classifier": (token_neuron,),
+    "and six steps": (token_neuron, 6),
     "a stream from the image": (image_stream,), "a stream opened again": (reopened, 2),
     "image 3x3": (image_conv, 3, 1, 1), "image 7x7 stride 2": (image_conv, 7, 2, 3), "image 4x4 stride 4": (image_conv, 4, 4, 0),
     "spikes 3x3": (spike_conv, 3, 1, 1), "spikes 3x3 stride 2": (spike_conv, 3, 2, 1), "depthwise 3x3": (depthwise, 3),
@@ -168,6 +181,14 @@ def test_the_operator_equals_the_reference(name, preset):
     assert not silent, "a map without a spike shows nothing"
 
 
+@pytest.mark.parametrize(("preset", "weight_rows"), [("small_t4", 64), ("small_t4", 16), ("adders_512", 64)])
+def test_maps_side_by_side_in_chunks_equal_the_reference(preset, weight_rows):
+    """Weights of two maps, of one word of a map, and of one map at a time."""
+    check, _, capture = run(beside(), load_chip(preset).replace(**ROOMY | {"weight_rows": weight_rows}))
+    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    assert capture.words["mixed.2"].any()
+
+
 @pytest.mark.parametrize(
     ("count_rows", "dataflow"),
     [(1 << 14, {sequencer.ATTEND_KV, sequencer.ATTEND_Q}), (2, {sequencer.ATTEND_SCORES})],
@@ -187,12 +208,34 @@ def kernel_on_a_sum():
     return net.end(net.conv("sum", "third", 32, 32, 3, 1, 1), 32)
 
 
+def kernel_on_maps_beside():
+    net = Net()
+    net.layers.append(Concat("beside", (net.first(), net.conv("first", "second", 32, 32, 3, 1, 1))))
+    return net.end(net.conv("beside", "third", 32, 64, 3, 1, 1), 32)
+
+
+def unequal_maps_beside():
+    net = Net()
+    net.layers.append(Concat("beside", (net.first(), net.conv("first", "second", 16, 32, 3, 1, 1))))
+    return net.end(net.conv("beside", "third", 32, 48, 1), 32)
+
+
+def maps_beside_beside():
+    net = Net()
+    net.layers.append(Concat("beside", (net.first(), net.conv("first", "second", 32, 32, 1))))
+    net.layers.append(Concat("more", ("beside", "first")))
+    return net.end(net.conv("more", "third", 32, 96, 1), 32)
+
+
 @pytest.mark.parametrize(
     ("build", "arguments", "message"),
     [
         (attention, (8, 384), r"layer 'attention': heads of 48 channels do not fill words of 64 columns evenly"),
         (attention, (8, 64, 0.3), r"layer 'attention': threshold / scale must be a multiple of 1/2"),
         (kernel_on_a_sum, (), r"layer 'conv.third': not mapped yet: a 3x3 kernel of stride 1 on a sum of spike maps"),
+        (kernel_on_maps_beside, (), r"layer 'conv.third': not mapped yet: a 3x3 kernel of stride 1 on maps side"),
+        (unequal_maps_beside, (), r"layer 'beside': required maps of one shape side by side"),
+        (maps_beside_beside, (), r"layer 'more': not mapped yet: maps side by side beside others"),
     ],
 )
 def test_what_cannot_run_is_refused_by_name(build, arguments, message):
