@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from archsim.contracts import dma, sequencer
+from archsim.contracts import dma, multicast, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.ownership import Bank, banks, fetched_half
@@ -188,12 +188,8 @@ def _extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int) -> list
             (memory, head["row"] + (head["rows"] - 1) * (1 + head["row_skip"]) + 1, rows),
             ("dram", head["dram_address"] + head["rows"] * stride, dram_bytes),
         ]
-    if opcode == sequencer.COPY:
-        last = _affine(head["source_base"], head["outer"], head["source_outer"], head["inner"], head["source_inner"])
-        end = _affine(head["base"], head["outer"], head["base_outer"], head["inner"], head["base_inner"])
-        source = "attention" if head["source"] == sequencer.ATTENTION else "spike_out"
-        target = "spike_in" if head["cores"] else "attention"
-        return [(name, rows, getattr(chip, f"{name}_rows")) for name, rows in ((source, last), (target, end))]
+    if opcode in sequencer.COPIES:
+        return _copy_extents(chip, head)
     if opcode == sequencer.PLANES:
         out = ("spike_out", head["out_base"] + head["planes"], chip.spike_out_rows)
         return [out, ("reduce", head["reduce_base"] + head["blocks"], chip.reduce_rows)]
@@ -202,6 +198,18 @@ def _extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int) -> list
     if opcode in (sequencer.TOPK, sequencer.DISPATCH, sequencer.COLLECT):
         return _experts_extents(chip, head)
     return _attend_extents(chip, head)
+
+
+def _copy_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    if head["opcode"] == sequencer.TRANSPOSE:
+        multicast.check_transpose(head, chip)
+    if head["opcode"] == sequencer.MASK:
+        multicast.check_mask(head, chip)
+    last = _affine(head["source_base"], head["outer"], head["source_outer"], head["inner"], head["source_inner"])
+    end = _affine(head["base"], head["outer"], head["base_outer"], multicast.written(head), head["base_inner"])
+    source = "attention" if head["source"] == sequencer.ATTENTION else "spike_out"
+    target = "spike_in" if head["cores"] else "attention"
+    return [(name, rows, getattr(chip, f"{name}_rows")) for name, rows in ((source, last), (target, end))]
 
 
 def _affine(base: int, outer: int, outer_stride: int, inner: int, inner_stride: int) -> int:

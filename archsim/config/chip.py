@@ -89,6 +89,10 @@ class ChipConfig(Strict):
     """flits of a queue in the crossbars of the expert engine; 0: the chip has no expert engine"""
     route_rows: Annotated[int, Field(ge=1, le=1 << 16)] = ROUTE_ROWS
     """rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back"""
+    transposer: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: the multicast has a bit transposer in every lane; 0: it has none"""
+    masker: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: the multicast has a masker; 0: it has none"""
     dram: DramConfig
     """the external memory"""
 
@@ -128,6 +132,7 @@ class ChipConfig(Strict):
             dram_latency_cycles=self.dram.latency_cycles, dram_burst_bytes=self.dram.burst_bytes,
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
+            transposer=self.transposer, masker=self.masker,
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine

@@ -1,9 +1,23 @@
-"""Multicast: copies rows of one output spike bank to the input banks of any set of cores, or to the attention unit.
+"""Multicast: brings rows of one output spike bank to the input banks of any set of cores, or to the attention unit.
 
 Two nested loops of affine addresses; one row a cycle to all destinations at once.
+
+* COPY moves rows as they are.
+* TRANSPOSE (chips with a ``transposer``) turns them on their way. A block is the ``inner`` rows (at most M) of one outer step; they pass
+  a bit transposer in each lane, all in lockstep, and column j of the result is written to ``base + outer * base_outer + j * base_inner``,
+  for j below ``turned`` (at most M): its bit i is bit j of row i, and 0 from bit ``inner`` on. Other columns leave the transposer unwritten.
+* MASK (chips with a ``masker``) copies rows whose spikes pass a masker: the rows of the instruction, in their order, are the words of
+  the sequence that begins with ``seed``.
 """
 
+from collections.abc import Mapping
+
+from archsim.contracts import masker, transposer
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Field
+from archsim.contracts.masker import MaskerParams
+from archsim.contracts.transposer import TransposerParams
 
 Q0, Q1, K, V = 0, 1, 2, 3
 """Input banks of the attention unit."""
@@ -22,12 +36,76 @@ MULTICAST_FIELDS = (
     Field("base_outer", 16),
     Field("base_inner", 10),
 )
-"""Fields of MULTICAST."""
+"""Fields of COPY."""
+
+TRANSPOSE_FIELDS = (
+    *MULTICAST_FIELDS,
+    Field("turned", 7),  # columns of each block that are written, 1..M
+)
+"""Fields of TRANSPOSE: ``inner`` rows make a block."""
+
+MASK_FIELDS = (
+    *MULTICAST_FIELDS,
+    Field("seed", masker.SEED_BITS),
+    Field("keep", 9),  # of 256 spikes, those that stay: 0..256
+)
+"""Fields of MASK."""
 
 OVERHEAD = 3
 """Cycles besides one per row: read, hold, write."""
 
 
 def cycles(rows: int) -> int:
-    """Law: duration in cycles."""
+    """Law: duration of a COPY in cycles."""
     return rows + OVERHEAD
+
+
+def mask_cycles(rows: int) -> int:
+    """Law: duration of a MASK in cycles; the masker takes a row a cycle and is one more stage."""
+    return cycles(rows) + masker.LATENCY
+
+
+def transpose_cycles(blocks: int, rows: int, word_bits: int) -> int:
+    """Law: duration of a TRANSPOSE of ``blocks`` blocks of ``rows`` rows; a block begins when the one before has left whole."""
+    return blocks * transposer.block_cycles(rows, word_bits) + OVERHEAD
+
+
+def written(fields: Mapping[str, int]) -> int:
+    """Rows that one outer step writes: as many as it reads, or the columns of a TRANSPOSE (which alone has ``turned``)."""
+    return fields.get("turned", fields["inner"])
+
+
+def transposer_of(chip: ChipParams) -> TransposerParams:
+    """The transposer of one lane; raises ArchsimError for a chip without any."""
+    if not chip.transposer:
+        raise ArchsimError(
+            f"multicast: TRANSPOSE needs a chip with a transposer, given chip '{chip.name}' with transposer 0; "
+            "set 'transposer: 1' in its file and map the network again"
+        )
+    return TransposerParams(chip.columns)
+
+
+def masker_of(chip: ChipParams) -> MaskerParams:
+    """The masker of all lanes; raises ArchsimError for a chip without one."""
+    if not chip.masker:
+        raise ArchsimError(
+            f"multicast: MASK needs a chip with a masker, given chip '{chip.name}' with masker 0; "
+            "set 'masker: 1' in its file and map the network again"
+        )
+    return MaskerParams(chip.lanes, chip.columns)
+
+
+def check_transpose(fields: Mapping[str, int], chip: ChipParams) -> None:
+    """Raise ArchsimError unless the chip can do this TRANSPOSE: ``inner`` and ``turned`` in 1..M."""
+    most = transposer_of(chip).word_bits
+    for name in ("inner", "turned"):
+        if not 1 <= fields[name] <= most:
+            raise ArchsimError(
+                f"multicast: {name} of TRANSPOSE must be in 1..{most} (columns of chip '{chip.name}'), given {fields[name]}"
+            )
+
+
+def check_mask(fields: Mapping[str, int], chip: ChipParams) -> None:
+    """Raise ArchsimError unless the chip can do this MASK: ``keep`` in 0..256."""
+    masker_of(chip)
+    masker.check(fields["seed"], fields["keep"])

@@ -37,11 +37,15 @@ HEADER = (Field("opcode", 4), Field("wait", MAX_ENGINES), Field("post", MAX_ENGI
 
 HALT, LOAD, STORE, COPY, SYNAPSE, PLANES, ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE = range(10)
 TOPK, DISPATCH, COLLECT = range(10, 13)
-"""Opcodes; COPY is the multicast instruction. 0 (an empty program row) ends the queue."""
+TRANSPOSE, MASK = range(13, 15)
+"""Opcodes; COPY, TRANSPOSE and MASK are the multicast's. 0 (an empty program row) ends the queue."""
+
+COPIES = (COPY, TRANSPOSE, MASK)
+"""Instructions of the multicast: rows of an output bank on their way to input banks."""
 
 OPCODES = (
     "HALT", "LOAD", "STORE", "COPY", "SYNAPSE", "PLANES", "ATTEND_KV", "ATTEND_Q", "ATTEND_SCORES", "ATTEND_GATE",
-    "TOPK", "DISPATCH", "COLLECT",
+    "TOPK", "DISPATCH", "COLLECT", "TRANSPOSE", "MASK",
 )  # fmt: skip
 """Names of the opcodes, by number."""
 
@@ -50,6 +54,7 @@ _FIELDS: dict[int, tuple[Field, ...]] = {
     SYNAPSE: core.SYNAPSE_FIELDS, PLANES: core.PLANES_FIELDS, ATTEND_KV: attention.ATTEND_FIELDS,
     ATTEND_Q: attention.ATTEND_FIELDS, ATTEND_SCORES: attention.ATTEND_FIELDS, ATTEND_GATE: attention.ATTEND_FIELDS,
     TOPK: experts.TOPK_FIELDS, DISPATCH: experts.ROUTE_FIELDS, COLLECT: experts.ROUTE_FIELDS,
+    TRANSPOSE: multicast.TRANSPOSE_FIELDS, MASK: multicast.MASK_FIELDS,
 }  # fmt: skip
 
 

@@ -49,6 +49,14 @@ CASES = {
         MULTICAST, {"opcode": sequencer.COPY, "source": CORE0, "source_bank": 0, "cores": 0, "bank": multicast.V},
         {("core", 0, "spike_out", 0), ("attention", 0, "spikes", multicast.V)},
     ),
+    "transposition from a core to cores": (
+        MULTICAST, {"opcode": sequencer.TRANSPOSE, "source": CORE0, "source_bank": 0, "cores": 0b110, "bank": 1},
+        {("core", 0, "spike_out", 0), ("core", 1, "spike_in", 1), ("core", 2, "spike_in", 1)},
+    ),
+    "masked from attention to attention": (
+        MULTICAST, {"opcode": sequencer.MASK, "source": ATTENTION, "source_bank": 0, "cores": 0, "bank": multicast.Q1},
+        {("attention", 0, "out", 0), ("attention", 0, "spikes", multicast.Q1)},
+    ),
     "planes": (
         CORE0 + 1, {"opcode": sequencer.PLANES, "out_bank": 1}, {("core", 1, "reduce", 0), ("core", 1, "spike_out", 1)},
     ),

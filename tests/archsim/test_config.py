@@ -56,6 +56,7 @@ def line_of(key: str) -> int:
         ("small", 32, 100),
         ("small_t4", 128, 100),
         ("small_experts", 64, 100),
+        ("small_complete", 32, 100),
         ("adders_128", 128, 500),
         ("adders_512", 512, 500),
         ("adders_512_half", 512, 500),
@@ -69,7 +70,7 @@ def test_presets(name, adders, mhz):
 
 
 def test_every_preset_is_listed_and_every_value_is_commented():
-    assert len(chip_names()) == 8
+    assert len(chip_names()) == 9
     for name in chip_names():
         for line in files("archsim.presets").joinpath(f"{name}.yaml").read_text().splitlines():
             inside_dram = line.startswith("  ")
@@ -108,9 +109,9 @@ def test_presets_hold_the_digits_network(name):
 
 def test_what_a_chip_file_may_leave_out_is_the_same_for_files_and_parameters():
     given = {field.name: field.default for field in fields(ChipParams) if field.default is not MISSING}
-    assert given.keys() >= {"pool_steps", "pool_rows", "crossbar_depth", "route_rows"}
+    assert given.keys() >= {"pool_steps", "pool_rows", "crossbar_depth", "route_rows", "transposer", "masker"}
     assert given == {name: ChipConfig.model_fields[name].default for name in given}
-    assert given["crossbar_depth"] == 0  # no expert engine
+    assert given["crossbar_depth"] == given["transposer"] == given["masker"] == 0  # no expert engine, nothing on the way
 
 
 def test_rows_follow_from_row_widths():

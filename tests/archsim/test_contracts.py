@@ -73,6 +73,7 @@ RANGES = [
         "spike_out_rows": (2, 1 << 20), "residual_rows": (2, 1 << 20), "psum_rows": (2, 1 << 20),
         "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20), "pool_steps": (1, 255),
         "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16), "clock_mhz": (1, None),
+        "transposer": (0, 1), "masker": (0, 1),
     }.items()),
     Range(CHIP.replace(neurons=1), "columns", 2, 64), Range(CHIP.replace(columns=64, neurons=8), "neurons", 1, 64),
     Range(CHIP.replace(dram_burst_bytes=256), "dram_bus_bytes", 1, 256),
@@ -200,12 +201,15 @@ ROUTE = (
     "cores:16 entry:16 experts:5 place:64 region:64 region_shift:5 slot_shift:4 other_shift:4 expert_base:20 home_base:20 "
     "home_token:16 home_choice:16 rows:10 source_bank:1 bank:1 membranes:1"
 )
+COPY = (
+    "source:6 source_bank:1 source_base:20 source_outer:16 source_inner:10 outer:20 inner:10 cores:32 bank:2 base:20 "
+    "base_outer:16 base_inner:10"
+)
 INSTRUCTIONS = {
     "HALT": "",
     "LOAD": TRANSFER,
     "STORE": TRANSFER,
-    "COPY": "source:6 source_bank:1 source_base:20 source_outer:16 source_inner:10 outer:20 inner:10 cores:32 bank:2 base:20 "
-    "base_outer:16 base_inner:10",
+    "COPY": COPY,
     "SYNAPSE": "in_bank:1 in_origin:20 in_y:12s in_x:12s in_height:11 in_width:11 y_stride:20 x_stride:20 slice_stride:10 "
     "slices:8 words:10 planes:1 signed:1 kernel_height:4 kernel_width:9 stride:3 out_height:11 out_width:11 weight_base:14 "
     "tap_rows:14 gang:32 weight_bank:1 columns:7 blocks:7 steps:8 replay:1 neuron:2 psum_in:1 psum_out:1 residual_in:1 "
@@ -222,6 +226,8 @@ INSTRUCTIONS = {
     "entry:16",
     "DISPATCH": ROUTE,
     "COLLECT": ROUTE,
+    "TRANSPOSE": f"{COPY} turned:7",
+    "MASK": f"{COPY} seed:32 keep:9",
 }
 
 

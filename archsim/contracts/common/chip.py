@@ -42,6 +42,8 @@ class ChipParams:
         pool_rows: words of a core's line buffer: columns after a pool x time steps at most.
         crossbar_depth: flits of a queue in the crossbars of the expert engine; 0: the chip has no expert engine.
         route_rows: rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back.
+        transposer: 1: the multicast has a bit transposer in every lane (TRANSPOSE); 0: it has none.
+        masker: 1: the multicast has a masker (MASK); 0: it has none.
 
     Raises ArchsimError when a value is out of range or two of them do not fit together.
     """
@@ -73,6 +75,8 @@ class ChipParams:
     pool_rows: int = POOL_ROWS
     crossbar_depth: int = 0
     route_rows: int = ROUTE_ROWS
+    transposer: int = 0
+    masker: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges and relations."""
@@ -84,6 +88,7 @@ class ChipParams:
             "spike_out_rows": (2, 1 << 20), "residual_rows": (2, 1 << 20), "psum_rows": (2, 1 << 20),
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
             "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
+            "transposer": (0, 1), "masker": (0, 1),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)

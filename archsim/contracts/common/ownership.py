@@ -27,7 +27,7 @@ def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
             return [("queue", fields["cores"], "program", fields["bank"])]
         double = fields["memory"] in dma.BANKED
         return core_banks(fields["cores"], dma.MEMORIES[fields["memory"]], fields["bank"] if double else 0)
-    if opcode == sequencer.COPY:
+    if opcode in sequencer.COPIES:
         return _copy_banks(fields)
     if opcode in (sequencer.SYNAPSE, sequencer.PLANES):
         return _core_banks(engine - sequencer.CORE0, fields)
