@@ -15,7 +15,7 @@ from rich.table import Table
 
 from archsim.account.definition import define
 from mapping.ir import GATE, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
-from mapping.nodes import BATCH, Concat, Experts, Norm, Sum, WindowAttention
+from mapping.nodes import BATCH, Concat, Experts, Norm, Sum, Transpose, WindowAttention
 from mapping.operands import ANALOG, INTEGERS, REAL, SCALED, SPIKES, Operand, operands
 from mapping.operators import refusal
 
@@ -123,7 +123,7 @@ def _judge(layer: Layer, maps: Mapping[str, Operand]) -> tuple[str, str, str]:
         return NOT, "softmax: exponentials and a division; its real result is multiplied with v", "vector unit or host"
     if isinstance(layer, Sum):
         return ADDITION, f"adds {_of(maps[layer.name])} position by position", "multicast"
-    if isinstance(layer, Concat):
+    if isinstance(layer, Concat | Transpose):
         return ADDITION, "moves spikes only", "multicast"
     if isinstance(layer, Norm):
         return _norm(layer, maps[layer.source])

@@ -4,7 +4,7 @@ from typing import Any
 
 from mapping.context import Context
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron, IntTranspose
 from mapping.partition import words
 from mapping.place import collected
 from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
@@ -81,7 +81,8 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
     elif isinstance(entry, IntSynapse):
         steps = 1 if entry.classifies and entry.planes else network.timesteps
         share = network.share(entry.source) * network.share(entry.spikes)
-        macs, operand = int(entry.shape.positions * entry.weight.size * steps * share), "planes" if entry.planes else "spikes"
+        weights = network.joined[entry.name].weights if entry.name in network.joined else entry.weight.size
+        macs, operand = int(entry.shape.positions * weights * steps * share), "planes" if entry.planes else "spikes"
         kind = "classifier" if entry.classifies else "synapse"
     elif isinstance(entry, IntAttention):
         shape, kind = network.maps[entry.q], "attention"
@@ -89,6 +90,8 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
         macs = int(2 * shape.positions * shape.channels * head * network.timesteps * network.share(entry.q) ** 2)
     elif isinstance(entry, IntSum):
         kind = "concat" if isinstance(entry, IntConcat) else "sum"
+    elif isinstance(entry, IntTranspose):
+        kind = "transpose"
     elif isinstance(entry, IntTokenNeuron):
         kind, operand = "neuron", "planes"
     else:
