@@ -146,8 +146,9 @@ def _synapse(layer: Synapse, source: Operand) -> tuple[str, str, str]:
     if layer.token_norm is not None and layer.stream:
         return (
             NOT,
-            "its norm has a factor for each position, and its sums join a membrane: a multiplication each",
-            "vector unit",
+            "its norm has a factor for each position, and its sums join a membrane: a multiplication each; runs on copies of the "
+            "weights for a few factors",
+            "core, over copies of its weights",
         )
     if source.kind == REAL:
         return NOT, "reads real numbers: multiplies each with its weights", "vector unit or host"

@@ -18,6 +18,7 @@ from mapping.partition import Partition, choose, split, words
 from mapping.place import Region, regions
 from mapping.quantise import IntNetwork, IntSynapse
 from mapping.slots import routes, slot_regions
+from mapping.streams import is_made, require_rows
 from mapping.sums import home, places, readers
 from mapping.token_norm import IntTokenSynapse
 from mapping.turned import held
@@ -69,6 +70,7 @@ class Context:
         placement: Placement = NOWHERE,
     ) -> None:
         self.network, self.chip, self.limits, self.streamed = network, chip, limits, streamed
+        require_rows(network)
         self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
         self.dram = DramImage(chip)
         self.emitter = Emitter(chip, self.dram)
@@ -142,8 +144,7 @@ class Context:
 
     def stream_base(self, layer: IntSynapse, name: str | None) -> int:
         """First row of a stream in the residual banks: one that another goes ``into`` lies behind it."""
-        made = any(other.into == name for other in self.synapses() if other.into)
-        return self.share_rows(layer) if made else 0
+        return self.share_rows(layer) if is_made(self.network, name) else 0
 
     def spilled(self, layer: IntSynapse) -> bool:
         """Whether the layer's stream lies in DRAM (see ``mapping.spill``)."""

@@ -56,7 +56,7 @@ def _axes(layers: Iterable[Layer]) -> Iterator[Layer]:
     """Linear layers over height or width as transpositions and a layer over channels."""
     turned = set()
     for layer in layers:
-        if not isinstance(layer, Synapse) or layer.axis == CHANNELS or not layer.spikes:
+        if not isinstance(layer, Synapse) or layer.axis == CHANNELS or does_more(layer) or not layer.spikes:
             yield layer
             continue
         source, spikes = f"{layer.source} by {layer.axis}", f"{layer.spikes} by {layer.axis}"
@@ -65,6 +65,11 @@ def _axes(layers: Iterable[Layer]) -> Iterator[Layer]:
             yield Transpose(source, layer.source, TO_CHANNELS[layer.axis])
         yield replace(layer, source=source, spikes=spikes, axis=CHANNELS)
         yield Transpose(layer.spikes, spikes, BACK[layer.axis])
+
+
+def does_more(layer: Synapse) -> bool:
+    """Whether a layer joins a stream, is pooled, reduced or normed by position, or has no spikes."""
+    return bool(layer.stream or layer.pool or layer.reduce or layer.token_norm is not None or not layer.spikes)
 
 
 def _joins(layer: Synapse, concat: Concat) -> bool:
@@ -150,6 +155,6 @@ class _Chain:
 
     def _refuse(self) -> Kernel:
         raise ArchsimError(
-            f"layer '{self.concat.name}': not mapped yet: streams side by side that are no chain, in which layers of one shape open "
-            "all of them and every further layer reads what the one before it fired"
+            f"layer '{self.concat.name}': not mapped yet: streams side by side, unless layers of one shape open all of them and each further "
+            "layer reads what the one before it fired"
         )

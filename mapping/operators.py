@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import CHANNELS, IF_HALF, Chain, Classifier, Layer, Network, Synapse, sources
 from mapping.nodes import Concat, Experts, Norm, Sum, Transpose, WindowAttention
-from mapping.lower import lower
+from mapping.lower import does_more, lower
 from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
 
 NODES = {
@@ -68,7 +68,7 @@ def _transpose(source: Operand) -> str | None:
 
 def _classifier(layer: Classifier, maps: Mapping[str, Operand]) -> str | None:
     if layer.source in maps and maps[layer.source].kind not in (SPIKES, INTEGERS):
-        return "a mean over a map; the classifier reads that of a stream, of spikes or of a sum of spike maps"
+        return f"a mean over a map of {maps[layer.source].kind}; the classifier reads that of a stream, of spikes or of a sum of spike maps"
     if layer.source in maps and _is_beside(maps[layer.source]):
         return "a mean over maps side by side"
     return None
@@ -89,7 +89,7 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
     reasons = {
         f"a convolution in {layer.groups} groups": layer.groups > 1,
         f"a linear layer over the {layer.axis} of anything but a spike map, or that does more than fire": layer.axis != CHANNELS
-        and (source.kind != SPIKES or _is_beside(source) or _does_more(layer)),
+        and (source.kind != SPIKES or _is_beside(source) or does_more(layer)),
         "a maximum over sums before the neuron": layer.pool_sums,
         "a norm by position behind the sums of anything but a 1x1 kernel on a spike map": layer.token_norm is not None
         and (source.kind != SPIKES or _is_beside(source) or size != "1x1" or layer.stride > 1 or layer.padding > 0),
@@ -105,11 +105,6 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
         and (size != "1x1" or layer.stride > 1 or layer.padding > 0 or layer.pool),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
-
-
-def _does_more(layer: Synapse) -> bool:
-    """Whether a layer joins a stream, is pooled or reduced, or has no neuron."""
-    return bool(layer.stream or layer.pool or layer.reduce or layer.token_norm is not None or not layer.spikes)
 
 
 def _experts(layer: Experts) -> str | None:

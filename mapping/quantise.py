@@ -292,6 +292,6 @@ def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, 
 
 def thresholds(layer: Synapse, factor: float, least: int, precision: Precision) -> NDArray[np.int64]:
     """Thresholds [Cout] of a layer that joins a stream, in units of 1 / ``factor``; the greatest there is where none is reached."""
-    never = (1 << (precision.membrane_bits - 1)) - 1
+    never = min((1 << (precision.membrane_bits - 1)) - 1, 1 << 40)  # beyond which the proof of bounds clips everything
     values = np.rint(np.minimum(np.broadcast_to(layer.threshold, len(layer.weight)) * factor, never))
     return np.maximum(values, least).astype(np.int64)

@@ -55,6 +55,7 @@ def schedule(
             f"chip '{chip.name}': the network was quantised to {network.precision.weight_bits}-bit weights and "
             f"{network.precision.membrane_bits}-bit membranes, the chip has {chip.weight_bits} and {chip.membrane_bits}"
         )
+    transpose.require_transposer(network, chip)
     context = _context(network, chip, limits or Limits(), placement)
     if context.streamed:
         from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
@@ -77,10 +78,12 @@ def _context(network: IntNetwork, chip: ChipParams, limits: Limits, placement: P
     try:
         return Context(network, chip, limits, placement=placement)
     except ArchsimError as error:  # some map, or those that are alive at a time, have no room in the input banks
-        if resident := next((layer for layer in network.layers if type(layer) in RESIDENT), None):
-            raise ArchsimError(
-                f"{error}; maps do not pass through DRAM, since layer '{resident.name}' is {RESIDENT[type(resident)]}"
-            ) from error
+        for layer in network.layers:
+            stays = "beside a stream that stays as it is" if isinstance(layer, IntSynapse) and layer.into else None
+            if stays := RESIDENT.get(type(layer), stays):
+                raise ArchsimError(
+                    f"{error}; maps do not pass through DRAM, since layer '{layer.name}' is {stays}"
+                ) from error
         return Context(network, chip, limits, streamed=True)
 
 

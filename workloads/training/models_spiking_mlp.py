@@ -123,9 +123,12 @@ class ChannelNet(nn.Module):
 
 
 class SpikingMlp(nn.Module):
-    """The whole network: stages of mixing blocks, a norm on the last spikes, mean over tokens and steps, linear head."""
+    """The whole network: stages of mixing blocks, a norm on the last spikes, mean over tokens and steps, linear head.
 
-    HEAD = "mlp_head.1"
+    The norm is linear in the mean of spikes, which is recorded as the head's input.
+    """
+
+    HEAD = "mean"
 
     def __init__(self, config: SpikingMlpConfig) -> None:
         super().__init__()
@@ -143,6 +146,7 @@ class SpikingMlp(nn.Module):
                 self.token_mix_lif.append(Lif())
                 self.channel_mix.append(nn.Sequential(nn.Identity(), ChannelNet(dim, side * side, config.alpha)))
                 self.channel_mix_lif.append(Lif())
+        self.mean = nn.Identity()
         self.batch_norm = nn.BatchNorm2d(dim)
         self.mlp_head = nn.Sequential(nn.Identity(), nn.Linear(dim, config.classes))
 
@@ -156,4 +160,5 @@ class SpikingMlp(nn.Module):
                 x = self.token_mix_lif[number](mixed)
                 x = self.channel_mix_lif[number](mixed + self.channel_mix[number](x))
             block += depth
+        self.mean(x.flatten(3).mean(3).mean(0))
         return self.mlp_head(apply_steps(self.batch_norm, x).flatten(3).mean(3).mean(0))
