@@ -32,6 +32,10 @@ LEAST_EXPONENT = 4
 """Least exponent of a residual stream: a threshold of 1 is 16 units. At 64 the digits network loses nothing; less is untried."""
 
 
+TOKEN_CLASSES = 4
+"""Copies of the weights of a layer with a norm by token at most (see :mod:`mapping.token_norm`)."""
+
+
 @dataclass(frozen=True)
 class Precision:
     """Bits of weights, of the image's planes and of the classifier's operand, and of membranes."""
@@ -170,8 +174,8 @@ class IntNetwork:
         return np.clip(np.rint(channels * self.image_scale), -half, half - 1).astype(np.int64)
 
 
-def quantise(network: Network, precision: Precision) -> IntNetwork:
-    """Integers for a network.
+def quantise(network: Network, precision: Precision, classes: int = TOKEN_CLASSES) -> IntNetwork:
+    """Integers for a network; ``classes``: copies of weights for a norm by token at most.
 
     A reduction over many positions and time steps makes the stream's units coarser until no sum can overflow.
     Raises ArchsimError when a sum or membrane could overflow, or an operator has no integer form on the chip.
@@ -181,14 +185,14 @@ def quantise(network: Network, precision: Precision) -> IntNetwork:
     exponent = stream_exponent(network, precision)
     while True:
         try:
-            return _quantise(network, precision, exponent)
+            return _quantise(network, precision, exponent, classes)
         except ReductionOverflow as overflow:
             if exponent - overflow.excess < LEAST_EXPONENT:
                 raise
             exponent -= overflow.excess
 
 
-def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwork:
+def _quantise(network: Network, precision: Precision, exponent: int, classes: int) -> IntNetwork:
     """Integers for a network whose residual stream counts in units of ``2 ** -exponent``."""
     maps, bounds = network.maps(), Bounds(precision)
     pixel = image_scale(network, precision)
@@ -204,7 +208,7 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
             if layer.token_norm is not None:
                 from mapping.token_norm import prove, quantise_tokens  # its layers are this module's
 
-                layers.append(quantise_tokens(layer, shape, exponent, precision))
+                layers.append(quantise_tokens(layer, shape, exponent, precision, classes))
                 prove(layers[-1], bounds)
                 continue
             integer = quantise_synapse(layer, shape, scale, exponent, precision)

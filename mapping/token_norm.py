@@ -17,14 +17,11 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from mapping.data import param_rows
 from mapping.ir import Map, Synapse
-from mapping.quantise import IntSynapse, Precision, THRESHOLD_LIMIT, neuron_kind, thresholds
+from mapping.quantise import THRESHOLD_LIMIT, TOKEN_CLASSES, IntSynapse, Precision, neuron_kind, thresholds
 from mapping.scales import integers, powers
 
 if TYPE_CHECKING:
     from mapping.bounds import Bounds
-
-CLASSES = 4
-"""Copies of the weights at most. On the digits network one copy does as well as eight (docs/networks.md); scales that differ more need more."""
 
 
 HALVINGS = 40
@@ -62,7 +59,7 @@ class IntTokenSynapse(IntSynapse):
 
 
 def quantise_tokens(
-    layer: Synapse, shape: Map, exponent: int, precision: Precision, classes: int = CLASSES
+    layer: Synapse, shape: Map, exponent: int, precision: Precision, classes: int = TOKEN_CLASSES
 ) -> IntTokenSynapse:
     """Integers of a layer on spikes with a norm by token; raises ArchsimError unless all scales are positive."""
     assert layer.token_norm is not None
