@@ -21,8 +21,9 @@ from archsim.vectors import progress_of, report, yield_processor
 LOAD, STORE, COPY, SYNAPSE, PLANES = (
     sequencer.LOAD, sequencer.STORE, sequencer.COPY, sequencer.SYNAPSE, sequencer.PLANES,
 )  # fmt: skip
+TRANSPOSE, MASK = sequencer.TRANSPOSE, sequencer.MASK
 ATTEND_KV, ATTEND_Q, CORE0 = sequencer.ATTEND_KV, sequencer.ATTEND_Q, sequencer.CORE0
-move_in, move_out, move = dma.move_in, dma.move_out, multicast.move
+move_in, move_out, move, turn, mask = dma.move_in, dma.move_out, multicast.move, multicast.turn, multicast.mask
 COMPUTED = (dma.contract.WEIGHT, dma.contract.PARAM)
 """Memories that only arithmetic reads."""
 
@@ -208,6 +209,10 @@ def run_tasks(tasks, tables, run, work, thread):
             move_out(tables.transfers[entry], sizes, stack)
         elif opcode == COPY:
             move(tables.copies[entry], tasks.cores[task], stack)
+        elif opcode == TRANSPOSE:
+            turn(tables.copies[entry], tasks.cores[task], stack)
+        elif opcode == MASK:
+            mask(tables.copies[entry], tasks.cores[task], stack)
         elif opcode == PLANES:
             work_planes(tables.planes[entry], number, tasks.engine[task] - CORE0, tables, run, work)
         else:

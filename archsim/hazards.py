@@ -22,7 +22,7 @@ def touched(
         pages: list[Hashable] = list(range(fields["dram_address"] // PAGE, last // PAGE + 1))
         own: list[Hashable] = list(banks(engine, {**fields, "cores": cores}))
         return (pages, own) if opcode == sequencer.LOAD else (own, pages)
-    if opcode == sequencer.COPY:
+    if opcode in sequencer.COPIES:
         source, *targets = banks(engine, {**fields, "cores": cores})
         return [source], list(targets)
     if opcode == sequencer.SYNAPSE:

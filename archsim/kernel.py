@@ -197,7 +197,7 @@ class Simulation:
             cycles, counts = dma.load(head, chip, memories, self._latencies(head))
         elif opcode == sequencer.STORE:
             cycles, counts = dma.store(head, chip, memories)
-        elif opcode == sequencer.COPY:
+        elif opcode in sequencer.COPIES:
             cycles, counts = multicast.copy(head, chip, memories)
         elif opcode == sequencer.TOPK:
             cycles, counts = experts.topk(head, chip, memories)

@@ -201,10 +201,7 @@ def _extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int) -> list
 
 
 def _copy_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[str, int, int]]:
-    if head["opcode"] == sequencer.TRANSPOSE:
-        multicast.check_transpose(head, chip)
-    if head["opcode"] == sequencer.MASK:
-        multicast.check_mask(head, chip)
+    multicast.check(head, chip)
     last = _affine(head["source_base"], head["outer"], head["source_outer"], head["inner"], head["source_inner"])
     end = _affine(head["base"], head["outer"], head["base_outer"], multicast.written(head), head["base_inner"])
     source = "attention" if head["source"] == sequencer.ATTENTION else "spike_out"

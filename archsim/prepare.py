@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from archsim.contracts import core as core_contract
 from archsim.contracts import dma as dma_contract
-from archsim.contracts import multicast as multicast_contract
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
@@ -22,11 +21,12 @@ from archsim.units import attention, core, dma, multicast
 KINDS = {
     sequencer.LOAD: 0, sequencer.STORE: 0, sequencer.COPY: 1, sequencer.SYNAPSE: 2, sequencer.PLANES: 3,
     sequencer.ATTEND_KV: 4, sequencer.ATTEND_Q: 4, sequencer.ATTEND_SCORES: 4, sequencer.ATTEND_GATE: 4,
+    sequencer.TRANSPOSE: 1, sequencer.MASK: 1,
 }  # fmt: skip
 """Table of each opcode that the compiled driver runs."""
 
 FIELDS = (
-    dma_contract.TRANSFER_FIELDS, multicast_contract.MULTICAST_FIELDS, core_contract.SYNAPSE_FIELDS,
+    dma_contract.TRANSFER_FIELDS, multicast.FIELDS, core_contract.SYNAPSE_FIELDS,
     core_contract.PLANES_FIELDS, attention.FIELDS,
 )  # fmt: skip
 """Fields of each table."""
@@ -101,6 +101,7 @@ class Prepared:
             chosen = [number for number, other in enumerate(kinds) if other == kind]
             self.entries[chosen] = np.arange(len(chosen))
             heads = [self.places[number][2] for number in chosen]
+            heads = [multicast.completed(head) for head in heads] if kind == 1 else heads
             heads = [attention.completed(head, chip) for head in heads] if kind == 4 else heads
             names = [field.name for field in fields]
             dtype = np.dtype([(name, np.int64) for name in names])
@@ -130,7 +131,7 @@ class Prepared:
                     known[key] = dma.account(fields, self.chip)
                 cycles[number], counters[number] = known[key]
             elif kind == 1:
-                cycles[number], counters[number] = multicast.account(fields)
+                cycles[number], counters[number] = multicast.account(fields, self.chip)
             elif kind == 2:
                 counters[number] = core.account(fields)
         return cycles, counters

@@ -187,9 +187,9 @@ def _gated(fields: dict[str, int]) -> list[tuple[Access, int, int]]:
 
 
 def _moved(fields: dict[str, int], record: np.void) -> list[tuple[Access, int, int]]:
-    """Accesses of a LOAD, STORE or COPY: (memory, 0 for reads or 1 for writes, count)."""
+    """Accesses of a LOAD, a STORE or of the multicast: (memory, 0 for reads or 1 for writes, count)."""
     cores = [core for core in range(32) if fields["cores"] >> core & 1]
-    if fields["opcode"] == sequencer.COPY:
+    if fields["opcode"] in sequencer.COPIES:
         source, copied = fields["source"], int(record["copied_rows"])
         attention = source == sequencer.ATTENTION
         read: Access = ("attention", 0, "out") if attention else ("core", source - sequencer.CORE0, "spike_out")

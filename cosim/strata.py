@@ -107,9 +107,9 @@ def _names(chip: ChipParams, head: Mapping[str, int], note: Mapping[str, Any]) -
             yield f"{name}, several cores"
         if head["row_skip"]:
             yield f"{name}, rows apart"
-    elif head["opcode"] == sequencer.COPY:
+    elif head["opcode"] in sequencer.COPIES:
         source = "attention" if head["source"] == sequencer.ATTENTION else "core"
-        yield f"COPY {source} to {'cores' if head['cores'] else 'attention'}"
+        yield f"{opcode} {source} to {'cores' if head['cores'] else 'attention'}"
     elif head["opcode"] == sequencer.ATTEND_KV:
         yield f"ATTEND_KV by {'AND-popcount' if head['popcount'] else 'events'}"
     elif head["opcode"] == sequencer.SYNAPSE:

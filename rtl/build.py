@@ -29,6 +29,7 @@ from archsim.contracts.crossbar import CrossbarParams
 from archsim.contracts.event_encoder import EventEncoderParams
 from archsim.contracts.experts import ExpertsParams
 from archsim.contracts.masker import MaskerParams
+from archsim.contracts.multicast import masker_of
 from archsim.contracts.neuron import NeuronParams
 from archsim.contracts.router import RouterParams
 from archsim.contracts.sequencer import CORE0
@@ -139,7 +140,8 @@ UNITS = {
     "transposer": Unit(TransposerParams, "rtl.units.transposer:Transposer", {"word_bits": 16},
         of=lambda chip: AttentionParams(chip).transposer),
     "masker": Unit(
-        MaskerParams, "rtl.units.masker:Masker", {"lanes": 4, "word_bits": 16}, of=lambda chip: None,
+        MaskerParams, "rtl.units.masker:Masker", {"lanes": 4, "word_bits": 16},
+        of=lambda chip: masker_of(chip) if chip.masker else None,
     ),
     "vector": Unit(
         VectorParams, "rtl.units.vector:VectorUnit",

@@ -17,7 +17,7 @@ from rtl.units.core import Core
 from rtl.units.core_gangs import Gangs
 from rtl.units.dma import TRANSFER, Dma
 from rtl.units.experts import ExpertsEngine
-from rtl.units.multicast import COPY, Multicast
+from rtl.units.multicast import Multicast, decode
 from rtl.units.sequencer import Sequencer, program_bank
 
 PORTS = {"spike_in": "spikes", "spike_out": "out"}
@@ -111,12 +111,8 @@ class Chip(Component):
     def _copies(self, m):
         """Multicast with its queue."""
         multicast, queue = self.multicast, self.queues[MULTICAST]
-        fields = Signal(shape(Layout.of("copy_instruction", [*HEADER, *COPY.fields])))
-        m.d.comb += [
-            fields.eq(queue.instruction[: len(fields.as_value())]),
-            *(multicast.copy[field.name].eq(fields[field.name]) for field in COPY.fields),
-            multicast.start.eq(queue.start), queue.done.eq(multicast.done),
-        ]  # fmt: skip
+        decode(m, self.chip, multicast, queue.instruction)
+        m.d.comb += [multicast.start.eq(queue.start), queue.done.eq(multicast.done)]
 
     def _write(self, m):
         """Rows of DMA, of the multicast and of the expert engine to the banks."""

@@ -36,7 +36,7 @@ GROUPS = {
     "adders": ("synapse_adders", "accumulator_registers", "attention_adders", "transposer"),
     "weights": ("weight_memory", "parameter_memory"),
     "DRAM": ("dram",),
-    "spikes": ("spike_memory", "pool_memory", "count_memory"),
+    "spikes": ("spike_memory", "pool_memory", "count_memory", "masker"),
     "sums": ("residual_memory", "psum_memory", "reduction_memory", "membrane_memory"),
     "neurons": ("neuron_units",),
     "control": ("program_memory", "logic_leakage", "route_memory"),

@@ -162,11 +162,11 @@ def _opcodes() -> str:
 
 def _instruction_fields(module: ModuleType) -> Iterator[str]:
     imported = [member for _, member in inspect.getmembers(module, inspect.ismodule)]
-    foreign = {name: text for member in imported for name, text in comments(contract_source(member)).items()}
+    foreign = {name: text for member in (*imported, module) for name, text in comments(contract_source(member)).items()}
     for names, doc, source in documented(module):
         value = getattr(module, names[0])
         if isinstance(value, tuple) and all(isinstance(field, Field) for field in value):
-            # A field that the statement takes over from another contract is explained there.
+            # A field that the statement takes over from another statement or contract is explained there.
             notes = {field.name: foreign.get(field.name, "") for field in value if f'"{field.name}"' not in source}
             notes |= comments(source)
             rows = [

@@ -31,7 +31,7 @@ GROUPS = {
     "weight reads": ("weight_memory", "parameter_memory"),
     "membranes and partial sums": ("residual_memory", "psum_memory", "reduction_memory", "membrane_memory"),
     "neurons": ("neuron_units",),
-    "spike maps": ("spike_memory", "pool_memory"),
+    "spike maps": ("spike_memory", "pool_memory", "masker"),
     "programs and tables": ("program_memory", "route_memory"),
     "leakage": ("logic_leakage",),
     "DRAM": ("dram",),

@@ -3,11 +3,12 @@
 Two nested loops of affine addresses; one row a cycle to all destinations at once.
 
 * COPY moves rows as they are.
-* TRANSPOSE (chips with a ``transposer``) turns them on their way. A block is the ``inner`` rows (at most M) of one outer step; they pass
-  a bit transposer in each lane, all in lockstep, and column j of the result is written to ``base + outer * base_outer + j * base_inner``,
-  for j below ``turned`` (at most M): its bit i is bit j of row i, and 0 from bit ``inner`` on. Other columns leave the transposer unwritten.
-* MASK (chips with a ``masker``) copies rows whose spikes pass a masker: the rows of the instruction, in their order, are the words of
-  the sequence that begins with ``seed``.
+* TRANSPOSE (chips with a ``transposer``) turns them on their way. A block is the ``inner`` rows (at most M) of one outer step; they
+  pass a bit transposer in each lane, all in lockstep, and column j of the result, for j below ``turned`` (at most M), is written to
+  ``base + outer * base_outer + j * base_inner``: its bit i is bit j of row i, and 0 from bit ``inner`` on. The other columns leave
+  the transposer unwritten, and the next block begins when all have left.
+* MASK (chips with a ``masker``) copies rows whose spikes pass a masker: the rows of the instruction, in their order, are the words
+  of the sequence that begins with ``seed``.
 """
 
 from collections.abc import Mapping
@@ -70,8 +71,16 @@ def transpose_cycles(blocks: int, rows: int, word_bits: int) -> int:
     return blocks * transposer.block_cycles(rows, word_bits) + OVERHEAD
 
 
+def duration(fields: Mapping[str, int], chip: ChipParams) -> int:
+    """Law: cycles of an instruction, which is a TRANSPOSE if it has ``turned``, a MASK if it has ``keep``, else a COPY."""
+    outer, inner = fields["outer"], fields["inner"]
+    if "turned" in fields:
+        return transpose_cycles(outer, inner, chip.columns)
+    return mask_cycles(outer * inner) if "keep" in fields else cycles(outer * inner)
+
+
 def written(fields: Mapping[str, int]) -> int:
-    """Rows that one outer step writes: as many as it reads, or the columns of a TRANSPOSE (which alone has ``turned``)."""
+    """Rows that one outer step writes: as many as it reads, or the columns that a TRANSPOSE turns."""
     return fields.get("turned", fields["inner"])
 
 
@@ -95,17 +104,16 @@ def masker_of(chip: ChipParams) -> MaskerParams:
     return MaskerParams(chip.lanes, chip.columns)
 
 
-def check_transpose(fields: Mapping[str, int], chip: ChipParams) -> None:
-    """Raise ArchsimError unless the chip can do this TRANSPOSE: ``inner`` and ``turned`` in 1..M."""
+def check(fields: Mapping[str, int], chip: ChipParams) -> None:
+    """Raise ArchsimError unless the chip can do an instruction: ``inner`` and ``turned`` of TRANSPOSE in 1..M, ``keep`` of MASK."""
+    if "keep" in fields:
+        masker_of(chip)
+        masker.check(fields["seed"], fields["keep"])
+    if "turned" not in fields:
+        return
     most = transposer_of(chip).word_bits
     for name in ("inner", "turned"):
         if not 1 <= fields[name] <= most:
             raise ArchsimError(
                 f"multicast: {name} of TRANSPOSE must be in 1..{most} (columns of chip '{chip.name}'), given {fields[name]}"
             )
-
-
-def check_mask(fields: Mapping[str, int], chip: ChipParams) -> None:
-    """Raise ArchsimError unless the chip can do this MASK: ``keep`` in 0..256."""
-    masker_of(chip)
-    masker.check(fields["seed"], fields["keep"])

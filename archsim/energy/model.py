@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.masker import DEGREE
 from archsim.energy.coefficients import Reading, by_capacity, by_width, single
 from archsim.energy.memories import memories
 from archsim.energy.sram import interpolated
@@ -25,7 +26,8 @@ COMPONENTS = {
     "synapse_adders": ("synapse adders", "indicative"),
     "accumulator_registers": ("accumulator registers", "indicative"),
     "attention_adders": ("attention adders", "assumed"),
-    "transposer": ("bit transposer, registers of V", "indicative"),
+    "transposer": ("bit transposers, registers of V", "indicative"),
+    "masker": ("masker", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
     "dram": ("DRAM", "indicative"),
@@ -42,7 +44,9 @@ ASSUMPTIONS = (
     "an addition writes one accumulator register (Aladdin, 40 nm, unscaled); doubling and hand-over all",
     "a neuron update costs four adders of the membrane's width (three additions, one comparison)",
     "attention: a row of adders of the membrane's width; an AND-popcount or AND costs an adder bit a column",
-    "a word that leaves the bit transposer moves all its bits; its share of the words that come, of K and of V, is a word each",
+    "a word that leaves a bit transposer moves all its bits; its share of the words that come is a word (in the attention unit one "
+    "of K and one of V)",
+    "a byte that the masker draws costs two adders of 8 bits: its comparison, and its bits of three XORs each",
     "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
     "DRAM: LPDDR4, 8 pJ per bit moved",
 )
@@ -72,6 +76,9 @@ UNCOSTED = {
 ATTENTION = "attention."
 """Prefix of counters of the attention unit, where its banks differ from the cores'."""
 
+
+BYTE = 8
+"""Bits of the masker's comparison of a spike."""
 
 CYCLES = "cycles"
 """Name by which terms count the cycles of a run."""
@@ -156,10 +163,15 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
     neuron = "neuron_units", ((chip.neurons, "neurons of a granule"),), (single("neuron_adders"), adder)
     word = "attention_adders", (columns,), (bit,)
     moved = chip.columns * (chip.columns + 2), "bits: columns x columns that shift, a word of K and one of V"
+    turned = chip.columns * (chip.columns + 1), "bits: columns x columns that shift, a word that comes"
+    held = chip.columns + DEGREE / chip.lanes, "bits: what is left of the word, its share of the shift register"
     terms = [
         Term("synapse_adders", "additions", (), (adder,)),
         Term("attention_adders", ATTENTION + "additions", (), (adder,)),
         Term("transposer", ATTENTION + "transposed", (moved,), (single("register_energy"),)),
+        Term("transposer", "transposed", (turned,), (single("register_energy"),)),
+        Term("masker", "masked", (columns, (2, "adders of a byte")), (by_width("adder_energy", BYTE),)),
+        Term("masker", "masked", (held,), (single("register_energy"),)),
     ]
     for counter, (component, factors, readings) in {"granules": neuron, "popcounts": word, "gates": word}.items():
         terms += [Term(component, prefix + counter, factors, readings) for prefix in ("", ATTENTION)]
@@ -178,8 +190,8 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
     """Leakage of adders and accumulator registers in a cycle (mW x ns); memories are not modelled."""
-    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns
-    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip)
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + _masker_adders(chip) * BYTE
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + _masker_bits(chip)
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
     adders = adder_bits / 32, "adders of 32 bits in the chip, by their bits"
     registers = register_bits, "register bits in the chip"
@@ -231,9 +243,23 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         Term("accumulator_registers", "accumulators", (pairs, width, scale), (register,)),
         Term("attention_adders", "adders", ((chip.columns, "columns"), scale), (adder,)),
         Term("attention_adders", "popcounts", (words, scale), (by_width("adder_area", 1),)),
-        Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V"), scale), (register,)),
+        Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V, and of blocks"), scale), (register,)),
         Term("neuron_units", "neurons", (units, scale), (single("neuron_adders"), adder)),
+        *_masker_area(chip),
     )
+
+
+def _masker_area(chip: ChipParams) -> list[Term]:
+    """Areas of the multicast's masker, if there is one."""
+    if not chip.masker:
+        return []
+    scale = 1e-6, "mm2 of a um2"
+    adders = _masker_adders(chip), "adders of a byte of each spike of a row"
+    bits = _masker_bits(chip), "bits of the shift register and of a row"
+    return [
+        Term("masker", "adders", (adders, scale), (by_width("adder_area", BYTE),)),
+        Term("masker", "registers", (bits, scale), (single("register_area"),)),
+    ]
 
 
 def area_mm2(chip: ChipParams) -> dict[str, float]:
@@ -250,8 +276,18 @@ def field_energy_pj(accumulates: float, multiply_accumulates: float) -> float:
 
 
 def _transposer_bits(chip: ChipParams) -> int:
-    """Registers of the AND-popcount engine: the transposer of K and as many of V."""
-    return 2 * chip.columns * chip.columns
+    """Registers of the AND-popcount engine, the transposer of K and as many of V, and of the multicast's transposers."""
+    return (2 + chip.transposer * chip.lanes) * chip.columns * chip.columns
+
+
+def _masker_bits(chip: ChipParams) -> int:
+    """Registers of the multicast's masker."""
+    return chip.masker * (DEGREE + chip.lanes * chip.columns)
+
+
+def _masker_adders(chip: ChipParams) -> int:
+    """Adders of a byte that stand for the multicast's masker: a comparison and the bits of each spike."""
+    return chip.masker * 2 * chip.lanes * chip.columns
 
 
 def _adder_count(chip: ChipParams) -> float:

@@ -104,7 +104,7 @@ def _execute(members: list[int], heads: list[dict[str, int]], program: Program, 
         return dma.load(fields, chip, memories, latencies)
     if opcode == contract.STORE:
         return dma.store(fields, chip, memories)
-    if opcode == contract.COPY:
+    if opcode in contract.COPIES:
         return multicast.copy(fields, chip, memories)
     if opcode == contract.TOPK:
         return experts.topk(fields, chip, memories)

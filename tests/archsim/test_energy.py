@@ -92,6 +92,23 @@ def test_transposed_words_by_hand(chip):
     assert energy["attention_adders"] == pytest.approx(64 * 64 * 0.060 / 8)
 
 
+def test_units_of_the_multicast_by_hand():
+    # 16 columns, 4 lanes. A column moves 16 x 16 bits, and a word of 16 comes for it. A masked word compares and draws 16 bytes,
+    # holds 16 bits, and a quarter of the 61 of the shift register.
+    chip = load_chip("small_t4").replace(transposer=1, masker=1)
+    plain = load_chip("small_t4")
+    energy = energy_pj(chip, {"transposed": 1, "masked": 10}, 0)
+    assert energy["transposer"] == pytest.approx((16 * 16 + 16) * 0.0090)
+    assert energy["masker"] == pytest.approx(10 * (16 * 2 * 0.060 + (16 + 61 / 4) * 0.0090))
+    areas = [area_mm2(chip), area_mm2(plain)]
+    assert areas[0]["transposer"] - areas[1]["transposer"] == pytest.approx(4 * 16 * 16 * 5.98e-6)
+    assert areas[0]["masker"] == pytest.approx(4 * 16 * 2 * 102e-6 + (61 + 4 * 16) * 5.98e-6)
+    assert "masker" not in areas[1]
+    leaks = energy_pj(chip, {}, 1)["logic_leakage"] - energy_pj(plain, {}, 1)["logic_leakage"]
+    registers, adders = 4 * 16 * 16 + 61 + 4 * 16, 4 * 16 * 2 * 8
+    assert leaks == pytest.approx(10 * (registers * 0.000074 + adders * 0.00225 / 32))  # 10 ns a cycle
+
+
 def test_energy_is_linear(chip):
     counters = {counter.name: 7 for counter in COUNTERS}
     once, twice = energy_pj(chip, counters, 10), energy_pj(chip, dict.fromkeys(counters, 14), 20)

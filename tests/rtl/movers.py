@@ -13,13 +13,13 @@ from archsim.units.sram import CoreMemory
 from rtl.memory_model import MemoryModel
 from rtl.payload import forward, forwarded, load_port
 from rtl.units.dma import Dma, row_bits
-from rtl.units.multicast import Multicast
+from rtl.units.multicast import Multicast, ways
 from rtl.units.sram import Sram
 from tests.rtl.rows import bits, to_words
 from tests.rtl.slice import param_fields
 
 ROWS = 16
-"""Rows of every bank."""
+"""Rows of every bank, if not said otherwise."""
 
 DRAM_BEATS = 512
 
@@ -75,21 +75,23 @@ def row_of(port):
 class MulticastBench(Component):
     """Multicast engine and the banks of the attention unit (number 0) and the cores; rows {target, bank, row}.
 
-    An engine's output banks and input banks are one memory. With ``late`` the source answers a cycle late.
+    An engine's output banks and input banks are one memory; the banks of all engines have the same rows, a power of two. With
+    ``late`` the source answers a cycle late.
     """
 
     def __init__(self, chip: ChipParams, late: bool = False):
         self.chip, self.late = chip, late
         self.multicast = Multicast(chip)
-        self.bank = SramParams(8 * ROWS, chip.columns * chip.lanes)
-        self.ports = {name: (self.multicast, name) for name in ("copy", "start", "done", "write")}
+        self.bank = SramParams(8 * chip.spike_in_rows, chip.columns * chip.lanes)
+        self.ports = {name: (self.multicast, name) for name in ("copy", *ways(chip), "start", "done", "write")}
         super().__init__(forwarded(self.ports) | bank_ports(chip.cores + 1, self.bank))
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.multicast = multicast = self.multicast
         forward(m, self, self.ports)
-        write, read, valid, low = multicast.write.payload, multicast.read, multicast.write.valid, ROWS.bit_length() - 1
+        write, read, valid = multicast.write.payload, multicast.read, multicast.write.valid
+        low = self.chip.spike_in_rows.bit_length() - 1
         words = Cat(write.data)
         ports = []
         for engine in (ATTENTION, *range(CORE0, CORE0 + self.chip.cores)):

@@ -10,7 +10,6 @@ from amaranth.lib.wiring import Component, Out
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Layout
 from archsim.contracts.dma import BANKED, MEMORIES
-from archsim.contracts.sequencer import COPY as COPY_OPCODE
 from archsim.contracts.sequencer import CORE0, HEADER, LOAD, STORE
 from archsim.stepped import dma as stepped_dma
 from archsim.stepped import multicast as stepped_multicast
@@ -20,7 +19,7 @@ from archsim.units.sram import Memories
 from rtl.memory_model import LATENCIES, LATENCY
 from rtl.payload import forward, forwarded, shape
 from rtl.units.dma import TRANSFER, row_bits
-from rtl.units.multicast import COPY
+from rtl.units.multicast import decode
 from rtl.units.sequencer import Sequencer
 from tests.rtl import movers, test_dma, test_multicast
 from tests.rtl.engine import Engine
@@ -91,8 +90,7 @@ class QueuedMulticast(Queued):
         super().__init__(chip, MulticastBench(chip), ("bank_load", "bank_dump", "done"))
 
     def _instruct(self, m):
-        fields = self._fields(m, COPY)
-        m.d.comb += [self.bench.copy[field.name].eq(fields[field.name]) for field in COPY.fields]
+        decode(m, self.bench.chip, self.bench, self.sequencer.instruction)
 
 
 def latencies(fields) -> list[int]:
@@ -148,7 +146,8 @@ def dump_dma(chip: ChipParams) -> dict:
 
 def dump_multicast(chip: ChipParams) -> dict:
     """Inputs that read the banks of every engine."""
-    return {"bank_dump__en": 1, "bank_dump__row": np.arange(8 * ROWS + 1) % (8 * ROWS)}
+    rows = 8 * chip.spike_in_rows
+    return {"bank_dump__en": 1, "bank_dump__row": np.arange(rows + 1) % rows}
 
 
 def retired_dma(chip: ChipParams, memories: Memories, dump) -> Memories:
@@ -171,10 +170,11 @@ def retired_dma(chip: ChipParams, memories: Memories, dump) -> Memories:
 
 def retired_multicast(chip: ChipParams, memories: Memories, dump) -> Memories:
     """The memories after a run; ``memories`` is changed."""
-    rows = movers.dumped(dump["bank_dump__data"][1:], chip.cores + 1, 8 * ROWS, chip.columns * chip.lanes)
+    depth = chip.spike_in_rows
+    rows = movers.dumped(dump["bank_dump__data"][1:], chip.cores + 1, 8 * depth, chip.columns * chip.lanes)
     engines = [(memories.attention.out, memories.attention.spikes)]
     engines += [(core.spike_out, core.spike_in) for core in memories.cores]
-    for (out, spikes), banks in zip(engines, rows.reshape(len(engines), 8, ROWS, -1), strict=True):
+    for (out, spikes), banks in zip(engines, rows.reshape(len(engines), 8, depth, -1), strict=True):
         out[:] = _integers(banks[: len(out)], chip.columns, chip.lanes, np.uint64)
         spikes[:] = _integers(banks[4 : 4 + len(spikes)], chip.columns, chip.lanes, np.uint64)
     return memories
@@ -232,14 +232,14 @@ class DmaCases(MoverCases):
 
 
 class MulticastCases(MoverCases):
-    """COPY between any engines."""
+    """COPY between any engines; TRANSPOSE and MASK where the chip has them."""
 
     unit = "multicast"
     engine = Engine("multicast", QueuedMulticast, preload_multicast, dump_multicast, retired_multicast, contents)
-    sets = tuple(chip.replace(queue_rows=256) for chip in test_multicast.CHIPS)
+    sets = tuple(chip.replace(queue_rows=256) for chip in (*test_multicast.CHIPS, *test_multicast.COMPLETE))
 
     def instruction(self, chip, rng):
-        return test_multicast.random_copy(chip, rng) | {"opcode": COPY_OPCODE}
+        return test_multicast.random_instruction(chip, rng)
 
     def fast(self, fields, chip, memory):
         return fast_multicast.copy(fields, chip, memory)[0]
