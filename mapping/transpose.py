@@ -42,7 +42,6 @@ def deliver(
             region = replace(region, base=region.base + number * region.spacing)
             for fields in _fields(context, layer_turned, region, first, end, word, source):
                 fields["cores"] = context.readers(place)
-                multicast.check_transpose(fields, chip)
                 _require_widths(layer_turned, fields, chip)
                 context.emitter.emit([sequencer.MULTICAST], sequencer.TRANSPOSE, source | fields, [{"layer": context.layer}])
 

@@ -21,8 +21,8 @@ class SpikingMlpConfig:
     """Shape of a small Spiking MLP; each stage after the first has twice the channels and half the height and width."""
 
     timesteps: int = 4
-    dim: int = 24
-    depths: tuple[int, ...] = (2, 2)
+    dim: int = 36
+    depths: tuple[int, ...] = (2, 1)
     patch: int = 2
     alpha: int = 3
     image_size: int = 8
