@@ -56,18 +56,19 @@ def trace_words(
 
 
 def _written(network: IntNetwork, recording: Artefact, layer: IntLayer, name: str, image: int) -> NDArray[np.bool_]:
-    """Recorded spikes [T, positions, channels] that ``layer`` writes: a map of the definition, several side by side, or one turned."""
+    """Recorded spikes [T, positions, channels] that ``layer`` writes: a map of the definition, several, or one turned."""
     back = next((x for x in network.layers if isinstance(x, IntTranspose) and x.source == name), None)
     if back is not None and back.name in recording.manifest["traces"]["shapes"]:
         spikes, source = recording.spikes(back.name, image), network.maps[name]
         axes = [0, *(1 + back.order.index(axis) for axis in range(3))]
-        maps = spikes.reshape(len(spikes), back.shape.height, back.shape.width, back.shape.channels).transpose(axes)
-        return maps.reshape(len(spikes), source.positions, source.channels)
+        turned = spikes.reshape(len(spikes), back.shape.height, back.shape.width, back.shape.channels).transpose(axes)
+        return turned.reshape(len(spikes), source.positions, source.channels)
     if layer.name not in network.joined:
         return recorded(recording, layer, name, image)
-    maps = [(recording.spikes(part, image), size) if part else (None, size) for part, size in network.joined[layer.name].parts]
-    shape = next(spikes.shape[:2] for spikes, _ in maps if spikes is not None)
-    return np.concatenate([np.zeros((*shape, size), np.bool_) if x is None else x for x, size in maps], 2)
+    parts = network.joined[layer.name].parts
+    shape = next(recording.spikes(part, image).shape[:2] for part, _ in parts if part)
+    maps = [recording.spikes(part, image) if part else np.zeros((*shape, size), np.bool_) for part, size in parts]
+    return np.concatenate(maps, 2)
 
 
 def recorded(recording: Artefact, layer: IntLayer | Layer, name: str, image: int) -> NDArray[np.bool_]:

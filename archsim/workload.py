@@ -22,8 +22,8 @@ from mapping.importers.meta_spikeformer import read as read_meta_spikeformer
 from mapping.importers.spike_driven_transformer import read as read_spike_driven_transformer
 from mapping.importers.spike_driven_transformer import read_experts
 from mapping.importers.spikformer import read as read_spikformer
-from mapping.importers.spikingformer import read as read_spikingformer
 from mapping.importers.spiking_mlp import read as read_spiking_mlp
+from mapping.importers.spikingformer import read as read_spikingformer
 from mapping.networks import (
     masked_spiking_transformer,
     meta_spikeformer,

@@ -33,7 +33,8 @@ class Loads:
         """Load the parameters of every layer at the start if one bank holds them; else each layer loads its own."""
         context, layers = self.context, self.context.synapses()
         places = [(layer, word) for layer in layers for word in range(words(context.chip, layer))]
-        if sum(len(layer.kinds) if isinstance(layer, IntTokenSynapse) else 1 for layer, _ in places) > context.chip.param_rows // context.chip.blocks:
+        count = sum(len(layer.kinds) if isinstance(layer, IntTokenSynapse) else 1 for layer, _ in places)
+        if count * context.chip.blocks > context.chip.param_rows:
             return
         rows = [
             token_rows(context.chip, layer, word, np.arange(len(layer.kinds)))

@@ -1,6 +1,6 @@
 """Lower: layers that no instruction does, written as layers that instructions do. Exact: the same sums of the same numbers.
 
-* A linear layer over the height or the width is one over channels of the map with its axes exchanged, and its spikes are exchanged back.
+* A linear layer over the height or the width is one over channels of the map with its axes exchanged, and so are its spikes' axes.
 * Streams side by side that spikes of one lead to another (spiking patch encoding) are one stream of all their channels. The layers
   that open them become one; each further layer has weights from the channels that fired last to the channels that fire next.
 * The mean over a spike map is that of a sum with one addend.
@@ -94,7 +94,8 @@ class _Chain:
         outer = [layer for layer in self.members if layer.source not in self.concat.sources]
         inner = self.members[len(outer) :]
         fired = [layer for layer in outer if layer.spikes]
-        if not fired or any(layer.source in self.concat.sources or self._differs(outer[0], layer) for layer in self.members[: len(outer)]):
+        first = self.members[: len(outer)]
+        if not fired or any(x.source in self.concat.sources or self._differs(outer[0], x) for x in first):
             self._refuse()
         for layer in outer:
             kernel = layer.weight, layer.bias
@@ -155,6 +156,6 @@ class _Chain:
 
     def _refuse(self) -> Kernel:
         raise ArchsimError(
-            f"layer '{self.concat.name}': not mapped yet: streams side by side, unless layers of one shape open all of them and each further "
-            "layer reads what the one before it fired"
+            f"layer '{self.concat.name}': not mapped yet: streams side by side, unless layers of one shape open all of them and "
+            "each further layer reads what the one before it fired"
         )

@@ -81,8 +81,8 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
     elif isinstance(entry, IntSynapse):
         steps = 1 if entry.classifies and entry.planes else network.timesteps
         share = network.share(entry.source) * network.share(entry.spikes)
-        weights = network.joined[entry.name].weights if entry.name in network.joined else entry.weight.size
-        macs, operand = int(entry.shape.positions * weights * steps * share), "planes" if entry.planes else "spikes"
+        count = network.joined[entry.name].weights if entry.name in network.joined else entry.weight.size
+        macs, operand = int(entry.shape.positions * count * steps * share), "planes" if entry.planes else "spikes"
         kind = "classifier" if entry.classifies else "synapse"
     elif isinstance(entry, IntAttention):
         shape, kind = network.maps[entry.q], "attention"

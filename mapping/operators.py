@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import CHANNELS, IF_HALF, Chain, Classifier, Layer, Network, Synapse, sources
-from mapping.nodes import Concat, Experts, Norm, Sum, Transpose, WindowAttention
 from mapping.lower import does_more, lower
+from mapping.nodes import Concat, Experts, Norm, Sum, Transpose, WindowAttention
 from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
 
 NODES = {
@@ -68,7 +68,8 @@ def _transpose(source: Operand) -> str | None:
 
 def _classifier(layer: Classifier, maps: Mapping[str, Operand]) -> str | None:
     if layer.source in maps and maps[layer.source].kind not in (SPIKES, INTEGERS):
-        return f"a mean over a map of {maps[layer.source].kind}; the classifier reads that of a stream, of spikes or of a sum of spike maps"
+        kind = maps[layer.source].kind
+        return f"a mean over a map of {kind}; the classifier reads that of a stream, of spikes or of a sum of spike maps"
     if layer.source in maps and _is_beside(maps[layer.source]):
         return "a mean over maps side by side"
     return None

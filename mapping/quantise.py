@@ -32,8 +32,8 @@ LEAST_EXPONENT = 4
 """Least exponent of a residual stream: a threshold of 1 is 16 units. At 64 the digits network loses nothing; less is untried."""
 
 
-TOKEN_CLASSES = 4
-"""Copies of the weights of a layer with a norm by token at most (see :mod:`mapping.token_norm`)."""
+TOKEN_CLASSES = 1
+"""Copies of the weights of a layer with a norm by token (:mod:`mapping.token_norm`); more gained nothing on the digits network."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +208,7 @@ def _quantise(network: Network, precision: Precision, exponent: int, classes: in
             if layer.token_norm is not None:
                 from mapping.token_norm import prove, quantise_tokens  # its layers are this module's
 
-                layers.append(quantise_tokens(layer, shape, exponent, precision, classes))
-                prove(layers[-1], bounds)
+                layers.append(prove(quantise_tokens(layer, shape, exponent, precision, classes), bounds))
                 continue
             integer = quantise_synapse(layer, shape, scale, exponent, precision)
             addends = len(sums[layer.source].sources) if layer.source in sums else 1
@@ -295,7 +294,7 @@ def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, 
 
 
 def thresholds(layer: Synapse, factor: float, least: int, precision: Precision) -> NDArray[np.int64]:
-    """Thresholds [Cout] of a layer that joins a stream, in units of 1 / ``factor``; the greatest there is where none is reached."""
-    never = min((1 << (precision.membrane_bits - 1)) - 1, 1 << 40)  # beyond which the proof of bounds clips everything
-    values = np.rint(np.minimum(np.broadcast_to(layer.threshold, len(layer.weight)) * factor, never))
-    return np.maximum(values, least).astype(np.int64)
+    """Thresholds [Cout] of a layer that joins a stream, in units of 1 / ``factor``; the greatest there is for an infinite one."""
+    never = min((1 << (precision.membrane_bits - 1)) - 1, 1 << 40)  # beyond which everything is clipped
+    values = np.minimum(np.broadcast_to(layer.threshold, len(layer.weight)) * factor, never)
+    return np.maximum(integers(values), least)

@@ -30,8 +30,8 @@ from mapping.tokens import TokenScheduler
 from mapping.turned import held
 
 RESIDENT: dict[type, str] = {
-    IntExperts: "experts, whose tokens wait in the banks", IntConcat: "maps side by side", IntTranspose: "a map with its axes exchanged",
-    IntTokenSynapse: "a norm by token",
+    IntExperts: "experts, whose tokens wait in the banks", IntConcat: "maps side by side",
+    IntTranspose: "a map with its axes exchanged", IntTokenSynapse: "a norm by token",
 }  # fmt: skip
 """Layers that want every map in the input banks."""
 
@@ -278,7 +278,8 @@ class Scheduler:
         return {
             "residual_in": int(bool(layer.stream) and not layer.opens), "residual_out": int(bool(layer.stream) or layer.classifies),
             "residual_in_base": base + self.context.stream_base(layer, layer.stream),
-            "residual_out_base": base + self.context.stream_base(layer, layer.into or layer.stream), "residual_position": position, "residual_step": step,
+            "residual_out_base": base + self.context.stream_base(layer, layer.into or layer.stream),
+            "residual_position": position, "residual_step": step,
         }  # fmt: skip
 
     def _deliver(

@@ -1,7 +1,7 @@
 """Streams that a sum goes into while the one that it comes from keeps its value: where they lie, and what is refused.
 
-The residual bank holds a stream from row 0 on, and behind it the one that its sums go into. The next such stream takes the same rows,
-so it may begin only when nothing reads the one before any more.
+The residual bank holds a stream from row 0 on, and behind it the one that its sums go into. The next such stream takes the same
+rows, so it may begin only when nothing reads the one before any more.
 """
 
 from archsim.contracts.common.errors import ArchsimError
@@ -28,7 +28,7 @@ def require_rows(network: IntNetwork) -> None:
             reason = f"'{layer.stream}' is made so itself" if is_made(network, layer.stream) else "it is reduced"
         if reason:
             raise ArchsimError(
-                f"layer '{layer.name}': leaves '{layer.stream}' as it is and its sums go into '{layer.into}', but {reason}; required one "
-                "such stream at a time, of a stream that layers join"
+                f"layer '{layer.name}': leaves '{layer.stream}' as it is and its sums go into '{layer.into}', but {reason}; "
+                "required one such stream at a time, of a stream that layers join"
             )
         second = layer.into

@@ -1,9 +1,9 @@
 """Layers with a norm by token in integers: a scale and an offset of their sums for each position, and no multiplier.
 
-Before neurons without a stream the scale, which must be positive, moves into the token's threshold and bias: a LIF that gets x / g fires
-at threshold / g as one that gets x does at the threshold. Before a stream the token reads a copy of the weights that the scale is
-multiplied into. A scale is ``mantissa * 2 ** exponent``: the exponent goes into the token's shift, so that tokens with the same mantissa
-share a copy, and mantissas are rounded to a few classes.
+Before neurons without a stream the scale, which must be positive, moves into the token's threshold and bias: a LIF that gets x / g
+fires at threshold / g as one that gets x does at the threshold. Before a stream the token reads a copy of the weights, with the
+scale multiplied into it. A scale is ``mantissa * 2 ** exponent``: the exponent goes into the token's shift, so that tokens with the
+same mantissa share a copy, and mantissas are rounded to a few classes.
 """
 
 from dataclasses import dataclass, field, replace
@@ -34,9 +34,10 @@ def _empty() -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class IntTokenSynapse(IntSynapse):
-    """A layer whose tokens have parameters of their own; ``weight`` is the first copy, ``bias``, ``threshold`` and ``shift`` [tokens, Cout].
+    """A layer whose tokens have parameters of their own: ``bias``, ``threshold`` and ``shift`` are [tokens, Cout].
 
     Attributes:
+        weight: the first copy.
         copies: int8 [copies, Cout, Cin, 1, 1].
         kinds: int64 [tokens], the copy that each token reads.
     """
@@ -68,8 +69,8 @@ def quantise_tokens(
         scale = np.ones(len(scale))
     if len(scale) != shape.positions or scale.min() <= 0:
         raise ArchsimError(
-            f"layer '{layer.name}': a norm by token needs a positive scale for each of {shape.positions} tokens, given {len(scale)} from "
-            f"{scale.min():g}; train with positive gains of the norm"
+            f"layer '{layer.name}': a norm by token needs a positive scale for each of {shape.positions} tokens, given "
+            f"{len(scale)} from {scale.min():g}; train with positive gains of the norm"
         )
     if layer.stream:
         return _joining(layer, shape, exponent, precision, scale, offset, classes)
@@ -156,8 +157,8 @@ def token_rows(chip: ChipParams, layer: IntTokenSynapse, word: int, tokens: NDAr
     return np.concatenate([param_rows(chip, layer.token(token), word) for token in tokens.tolist()])
 
 
-def prove(layer: IntTokenSynapse, bounds: "Bounds") -> None:
-    """Prove sums, stream and membranes of every token."""
+def prove(layer: IntTokenSynapse, bounds: "Bounds") -> IntTokenSynapse:
+    """Prove sums, stream and membranes of every token; returns the layer."""
     tokens = [np.flatnonzero(layer.kinds == copy) for copy in range(len(layer.copies))]
     ranges = [
         bounds.scaled(layer.plain(copy, layer.bias[these], layer.threshold[these], layer.shift[these]))
@@ -165,3 +166,4 @@ def prove(layer: IntTokenSynapse, bounds: "Bounds") -> None:
     ]
     low, high = np.min([low.min(0) for low, _ in ranges], axis=0), np.max([high.max(0) for _, high in ranges], axis=0)
     bounds.join(replace(layer.token(0), threshold=layer.threshold.max(0)), low, high, 1)
+    return layer

@@ -1,7 +1,7 @@
 """Schedule of layers with a norm by token: a SYNAPSE for each token, with parameter rows of its own and its copy of the weights.
 
-The tokens of one copy come behind each other, so each copy is loaded once for a group of channel words. Their parameters are loaded as
-many tokens at a time as a bank holds. All tokens of a word lie in one output bank, from which the last one's end lets them go.
+The tokens of one copy come behind each other, so each copy is loaded once for a group of channel words. Their parameters are loaded
+as many tokens at a time as a bank holds. All tokens of a word lie in one output bank, from which the last one's end lets them go.
 """
 
 from dataclasses import replace
@@ -33,9 +33,9 @@ class TokenNormScheduler:
         chip, tokens = self.chip, layer.shape.positions
         if len(chunks(chip, layer, self.context.chunk_rows)) > 1:
             raise ArchsimError(
-                f"layer '{layer.name}': the weights of {layer.weight.shape[1]} inputs need more than the {self.context.chunk_rows} rows of "
-                "a weight bank that are loaded at once, and sums of tokens with weights of their own are not kept; use a chip with "
-                "larger weight banks"
+                f"layer '{layer.name}': the weights of {layer.weight.shape[1]} inputs need more than the {self.context.chunk_rows} "
+                "rows of a weight bank that are loaded at once, and sums of tokens with weights of their own are not kept; "
+                "use a chip with larger weight banks"
             )
         require(tokens * chip.slices(self.context.network.timesteps), chip.spike_out_rows, layer.name, "spike_out", chip)
         require(chip.blocks, chip.param_rows, layer.name, "param", chip)

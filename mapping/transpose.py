@@ -1,7 +1,7 @@
 """Transpositions: maps whose axes are exchanged on their way from an output bank to the input banks.
 
-A TRANSPOSE takes the words of one channel word along an axis of the source, which becomes the channels, and writes them as columns: its
-source channels become positions. It can take what lies in an output bank, so the tiles of the layer before it hold the axis whole.
+A TRANSPOSE takes the words of one channel word along an axis of the source, which becomes the channels, and writes them as columns:
+its source channels become positions. It can take what lies in an output bank, so tiles of the layer before it hold the axis whole.
 """
 
 from collections.abc import Iterator
@@ -26,8 +26,8 @@ def require_transposer(network: IntNetwork, chip: ChipParams) -> None:
     layer = next((layer for layer in network.layers if isinstance(layer, IntTranspose)), None)
     if layer and not chip.transposer:
         raise ArchsimError(
-            f"layer '{layer.name}': exchanges axes of map '{layer.source}', which needs a chip with a transposer, given '{chip.name}' "
-            "without one; use such a chip, as small_complete is, or set 'transposer: 1' in its file"
+            f"layer '{layer.name}': exchanges axes of map '{layer.source}', which needs a chip with a transposer, given "
+            f"'{chip.name}' without one; use such a chip, as small_complete is, or set 'transposer: 1' in its file"
         )
 
 
@@ -55,13 +55,14 @@ def _fields(
     outer, lengths, pitch = 1 - inner, (shape.height, shape.width), (shape.width, 1)
     step = {axis: size * slices * region.words for axis, size in zip(layer.order[:2], (layer.shape.width, 1), strict=True)}
     begin, count = (0, shape.width) if inner == 0 else (first // shape.width, (end - first) // shape.width)
+    position = source["source_outer"]
     base = region.base + begin * step[outer] + word * columns * step[2]
     for number in range(slices):
         for channels in range(region.words):
             along = channels * columns
             yield {
-                "source_base": source["source_base"] + number * source["source_inner"] + along * pitch[inner] * source["source_outer"],
-                "source_outer": pitch[outer] * source["source_outer"], "source_inner": pitch[inner] * source["source_outer"],
+                "source_base": source["source_base"] + number * source["source_inner"] + along * pitch[inner] * position,
+                "source_outer": pitch[outer] * position, "source_inner": pitch[inner] * position,
                 "outer": count, "inner": min(columns, lengths[inner] - along), "bank": region.bank,
                 "base": base + number * region.words + channels, "base_outer": step[outer], "base_inner": step[2],
                 "turned": min(columns, shape.channels - word * columns),
@@ -72,6 +73,7 @@ def _require_widths(layer: IntTranspose, fields: dict[str, int], chip: ChipParam
     wide = {name: value for name, value in fields.items() if value >> WIDTHS[name]}
     if wide:
         raise ArchsimError(
-            f"layer '{layer.name}': exchanges axes of map '{layer.source}', which needs strides of {wide} rows, but an instruction holds "
-            f"{ {name: WIDTHS[name] for name in wide} } bits of them; use a chip with more columns than '{chip.name}', or a smaller map"
+            f"layer '{layer.name}': exchanges axes of map '{layer.source}', which needs strides of {wide} rows, but an instruction "
+            f"holds { {name: WIDTHS[name] for name in wide} } bits of them; use a chip with more columns than "
+            f"'{chip.name}', or a smaller map"
         )

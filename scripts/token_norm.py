@@ -3,8 +3,8 @@
     python -m scripts.token_norm [--workload WORKLOAD] [--chip CHIP] [--classes N ...]
 
 For each number of classes (copies of the weights at most) the network is quantised and mapped anew: test images that the integers
-classify correctly (by the reference, all of them), copies by layer, bytes that the layers with such norms load from DRAM for weights
-and for parameters, and instructions of the busiest core. The float network's count stands above.
+classify correctly (by the reference, all of them), copies by layer, bytes that the layers with such norms load from DRAM for
+weights and for parameters, and instructions of the busiest core. The float network's count stands above.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A network of the intermediate representation in float64, layer by layer: definitions as they are, and what they are lowered to."""
+"""A network of the intermediate representation in float64, layer by layer: definitions, and what they are lowered to."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view

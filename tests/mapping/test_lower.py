@@ -78,7 +78,10 @@ def test_joined_layers_know_the_definitions_maps_and_weights():
 
 def test_streams_that_are_no_chain_are_refused():
     network = SMALL.network(Dyadic(1))
-    layers = [replace(layer, source="to_patch_embedding.1.n1_lif") if "node2_node3" in layer.name else layer for layer in network.layers]
+    layers = [
+        replace(layer, source="to_patch_embedding.1.n1_lif") if "node2_node3" in layer.name else layer
+        for layer in network.layers
+    ]
     with pytest.raises(ArchsimError, match=r"layer 'to_patch_embedding.1.h': not mapped yet: streams side by side, unless"):
         lower(replace(network, layers=tuple(layers)))
 

@@ -32,7 +32,8 @@ REFUSED = {
     "a time constant of 1.5 steps; the neuron unit has 2": replace(LAYER, tau=1.5),
     "integrate and fire from half the threshold": replace(LAYER, neuron=IF_HALF),
     "a chain of convolutions without a neuron between them; merge it into one": CHAIN,
-    "streams side by side, unless layers of one shape open all of them and each further layer reads what the one before it fired": Concat("l", ("s", "s"), ("x", "y")),
+    "streams side by side, unless layers of one shape open all of them and each further layer reads what the one before it "
+    "fired": Concat("l", ("s", "s"), ("x", "y")),
     "maps of image side by side": Concat("l", (IMAGE, IMAGE)),
     "maps side by side, which only a layer with weights for each can read": Attention(
         "l", "both", "both", "both", "t", 1, 1.0, 0.5

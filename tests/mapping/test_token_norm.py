@@ -39,7 +39,7 @@ def spikes():
 
 
 def test_a_first_layer_fires_as_if_scaled(spikes):
-    """threshold / g and offset / g: the quotient of sum and threshold is the definition's, up to half a unit of weights, bias, threshold."""
+    """Threshold / g and offset / g: sum / threshold is the definition's, up to half a unit of weights, bias and threshold."""
     quantised = quantise_tokens(FIRST, SHAPE, 8, Precision())
     assert len(quantised.copies) == 1 and not quantised.shift.any()
     given, expected = integer_sums(quantised, spikes) / quantised.threshold, sums(FIRST, spikes) / FIRST.threshold

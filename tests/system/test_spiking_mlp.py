@@ -1,4 +1,4 @@
-"""Does the Spiking MLP run exactly: turned maps, streams that stay, norms by token, one by one with random weights, and all trained?"""
+"""Does the Spiking MLP run exactly: turned maps, streams that stay, norms by token, one by one and all together, trained?"""
 
 from dataclasses import replace
 from functools import cache
@@ -63,7 +63,7 @@ def kept(size=6):
     return net.end("sum.1", 32)
 
 
-def by_token(size=5, classes=None):
+def by_token(size=5):
     """Norms by token before neurons alone, and on the way into a stream."""
     net = Net(size)
     source, channels = net.first(stream="h", opens=True), 32
@@ -86,7 +86,8 @@ def counted():
 
 RUNS = {
     **{f"over {axis} of {size}": (turned, axis, size) for axis in (HEIGHT, WIDTH) for size in (4, 20)},
-    "over both, beside": (turned_both,), "a stream that stays": (kept,), "norms by token": (by_token,), "the mean of spikes": (counted,),
+    "over both, beside": (turned_both,), "a stream that stays": (kept,), "norms by token": (by_token,),
+    "the mean of spikes": (counted,),
 }  # fmt: skip
 
 
@@ -95,7 +96,7 @@ RUNS = {
 def test_the_operator_equals_the_reference(name, chip):
     """An axis of 20 takes two words of 16 columns."""
     build, *arguments = RUNS[name]
-    check, opcodes, capture = run(build(*arguments), CHIPS[chip].replace(**ROOMY))
+    check, opcodes, capture = run(build(*arguments), CHIPS[chip].replace(**ROOMY), classes=3)
     assert check.differing == EXACT
     assert (sequencer.TRANSPOSE in opcodes) == (build in (turned, turned_both))
     silent = [tensor for tensor, words in capture.words.items() if not words.any()]
@@ -106,7 +107,7 @@ def test_the_operator_equals_the_reference(name, chip):
 def test_parameters_of_tokens_come_in_turns_or_stay(param_rows):
     """Two tokens at a time, 16, or those of all layers from the start."""
     chip = CHIPS["small_complete"].replace(**ROOMY | {"param_rows": param_rows, "weight_rows": 64})
-    check, _, _ = run(by_token(3), chip)
+    check, _, _ = run(by_token(3), chip, classes=2)
     assert check.differing == EXACT
 
 
@@ -162,7 +163,7 @@ def test_recorded_spikes_are_those_of_the_maps_that_the_chip_stores():
 
 
 def test_a_chip_without_a_transposer_is_refused_by_name():
-    with pytest.raises(ArchsimError, match=r"layer 'h': exchanges axes of map 'h by height'|layer 'first by height': exchanges axes"):
+    with pytest.raises(ArchsimError, match=r"layer 'first by height': exchanges axes of map 'first', which needs a chip with"):
         run(turned(HEIGHT, 4), load_chip("small_t4").replace(**ROOMY))
 
 
@@ -178,7 +179,7 @@ def test_what_has_no_room_is_refused_by_name():
 def test_published_sizes_are_refused_from_shapes(size):
     shapes = PUBLISHED[size].network(Shapes())
     chip = load_chip("adders_512").replace(transposer=1)
-    with pytest.raises(ArchsimError, match=r"maps do not pass through DRAM, since layer '.* by height' is a map with its axes exchanged"):
+    with pytest.raises(ArchsimError, match=r"maps do not pass through DRAM, since layer '.* by height' is a map with its axes"):
         require_room(skeleton(shapes, Precision()), chip)
 
 
@@ -186,5 +187,5 @@ def test_two_streams_at_a_time_beside_one_are_refused():
     net = kept()
     layers = [replace(x, stream="t.0") if x.name == "conv.sum.1" else x for x in net.layers]
     net.layers = layers
-    with pytest.raises(ArchsimError, match=r"layer 'conv.part.1': leaves 'h' as it is and its sums go into 't.1', but 't.0' is read later"):
+    with pytest.raises(ArchsimError, match=r"layer 'conv.part.1': leaves 'h' as it is .* go into 't.1', but 't.0' is read"):
         run(net, CHIPS["small_complete"].replace(**ROOMY))

@@ -1,4 +1,4 @@
-"""Are the committed Spikformer, Meta-SpikeFormer and Spiking MLP what their manifests say, and do their weights make their recorded spikes?"""
+"""Are the committed Spikformer, Meta-SpikeFormer and Spiking MLP as their manifests say, and do weights make recorded spikes?"""
 
 import hashlib
 from pathlib import Path

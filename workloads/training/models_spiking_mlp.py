@@ -1,8 +1,8 @@
 """A small Spiking MLP in PyTorch with the module names, and so the checkpoint keys, of the published one.
 
 EMI-Group/mixer-snn, ``mixers_sparse_patchcell_origin.py`` (Li et al., IEEE TNNLS 2024): stages with spiking patch encoding, token
-mixing along height and width, channel mixing with norms by token, and a membrane that a stage keeps for all its blocks. For 8x8 images it has two
-stages instead of four, and patches of 2x2 pixels instead of 4x4.
+mixing along height and width, channel mixing with norms by token, and a membrane that a stage keeps for all its blocks. For 8x8
+images it has two stages instead of four, and patches of 2x2 pixels instead of 4x4.
 """
 
 from __future__ import annotations
