@@ -8,6 +8,7 @@ from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron, IntTranspos
 from mapping.partition import words
 from mapping.place import collected
 from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
+from mapping.token_norm import IntTokenSynapse
 
 
 def tensors(context: Context) -> dict[str, dict[str, int]]:
@@ -84,6 +85,8 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
         count = network.joined[entry.name].weights if entry.name in network.joined else entry.weight.size
         macs, operand = int(entry.shape.positions * count * steps * share), "planes" if entry.planes else "spikes"
         kind = "classifier" if entry.classifies else "synapse"
+        if isinstance(entry, IntTokenSynapse):
+            kind = f"synapse by token: {len(entry.kinds)} tokens, weight copies: {len(entry.copies)}"
     elif isinstance(entry, IntAttention):
         shape, kind = network.maps[entry.q], "attention"
         head = 0 if entry.gates else shape.channels // entry.heads  # a gate multiplies nothing

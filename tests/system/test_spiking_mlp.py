@@ -28,9 +28,9 @@ EXACT = {"spikes": 0, "membranes": 0, "logits": 0}
 CHIPS = {
     "small_complete": load_chip("small_complete"),
     "four lanes": load_chip("small_t4").replace(name="small_t4 with a transposer", transposer=1),
-    "64 columns": load_chip("adders_128").replace(name="adders_128 with a transposer", transposer=1),
+    "64 columns": load_chip("adders_512").replace(name="adders_512 with a transposer", transposer=1),
 }  # fmt: skip
-"""One lane and four, words of 16 columns and of 64, gangs of two cores."""
+"""One lane and four, words of 16 columns and of 64, gangs of two and of eight cores."""
 
 
 def along(net, source, name, axis, size):
