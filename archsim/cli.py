@@ -94,12 +94,12 @@ def run(
     from archsim.summary import summarise
 
     summary = summarise(result)
-    write_report(result, summary, folder)
-    if as_json:
-        typer.echo(json.dumps({**summary, "report": str(folder)}, indent=2))
-    else:
+    if not as_json:  # the page takes as long as everything before it
         show(summary, console_of_tables())
-        typer.echo(f"report: {folder / 'report.html'}")
+    write_report(result, summary, folder)
+    typer.echo(
+        json.dumps({**summary, "report": str(folder)}, indent=2) if as_json else f"report: {folder / 'report.html'}"
+    )
     if result.check is not None and any(result.check.differing.values()):
         typer.echo("the run differs from the integer reference", err=True)
         raise typer.Exit(1)

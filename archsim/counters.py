@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts import sequencer
-from archsim.energy.model import ATTENTION
+from archsim.energy.clock import BUSY
+from archsim.energy.term import ATTENTION
 from archsim.results import COUNTERS, RunResult
 
 LEADER_ONLY = ("words", "empty_words", "events", "shifts", "lane_events", "spike_reads")
@@ -39,7 +40,8 @@ def leaders(records: NDArray[np.void]) -> NDArray[np.int64]:
 def tally(result: RunResult, layers: int) -> list[dict[str, int]]:
     """Counters of each layer over all images.
 
-    Named as the energy model names them: the attention unit's carry its prefix; ``instructions`` are counted.
+    Named as the energy model names them: the attention unit's carry its prefix; ``instructions`` are counted, and by kind of engine
+    the cycles between their starts and ends.
     """
     total: dict[str, NDArray[np.int64]] = {"instructions": np.zeros(layers, np.int64)}
     for run in result.images:
@@ -48,6 +50,10 @@ def tally(result: RunResult, layers: int) -> list[dict[str, int]]:
         once = lead == np.arange(len(records))
         attention = records["engine"] == sequencer.ATTENTION
         np.add.at(total["instructions"], layer, 1)
+        kinds, busy = np.minimum(records["engine"], sequencer.CORE0), records["end"] - records["start"]
+        for kind in range(sequencer.CORE0 + 1):
+            name = BUSY + ("core" if kind == sequencer.CORE0 else sequencer.engine_name(kind))
+            np.add.at(total.setdefault(name, np.zeros(layers, np.int64)), layer[kinds == kind], busy[kinds == kind])
         for entry in COUNTERS:
             values = records[entry.name]
             if entry.name == "shifts":

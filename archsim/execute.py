@@ -92,8 +92,8 @@ class Run(NamedTuple):
     Attributes:
         sizes: of the chip.
         stack: the memories.
-        maps: rows of all maps, uint64 [rows, L], written as instructions write them.
-        trace: likewise, rows to store instead of computed ones; [0, L]: compute.
+        maps: rows of all maps, uint64 [rows, L], written as instructions compute them.
+        trace: likewise, rows to store instead of computed ones, which are those of ``maps``; [0, L]: compute.
         cycles: int64 [instructions], written for those whose time depends on spikes.
         static: int64 [instructions, COUNTERS], what follows from the fields alone.
         counters: int64 [instructions, COUNTERS], that and what spikes add, written for the same ones.
@@ -159,7 +159,8 @@ def work_synapse(f, number, member, tables, run, work):
     )  # fmt: skip
     bits, leads = run.sizes.membrane_bits, member == leader
     run.cycles[number] = run_synapse(f, bits, banks, work.core, compute, trace, leads, counts)
-    keep_rows(place, out, run.maps)
+    if compute:
+        keep_rows(place, out, run.maps)
 
 
 @kernel
@@ -170,7 +171,8 @@ def work_planes(f, number, member, tables, run, work):
         trace = work.rows[: take_rows(place, run.trace, work.rows)]
     neurons, counts = stack.residual.shape[2], run.counters[number]
     run.cycles[number] = run_planes(f, neurons, stack.reduce[member], trace, out, counts)
-    keep_rows(place, out, run.maps)
+    if len(run.trace) == 0:
+        keep_rows(place, out, run.maps)
 
 
 @kernel
@@ -180,10 +182,14 @@ def work_attention(f, number, opcode, tables, run, work):
     compute, trace, out = len(run.trace) == 0, work.none, stack.out[f.out_bank]
     if not compute:
         trace = work.rows[: take_rows(place, run.trace, work.rows)]
-    banks = attention.Banks(stack.spikes[f.q_bank], stack.spikes[2], stack.spikes[3], stack.counts, stack.cleared, out)
+    banks = attention.Banks(
+        stack.spikes[f.q_bank], stack.spikes[2], stack.spikes[3], stack.counts, stack.cleared, stack.scores, stack.table,
+        out,
+    )  # fmt: skip
     bits, neurons = run.sizes.membrane_bits, stack.residual.shape[2]
     run.cycles[number] = run_attend(opcode - ATTEND_Q, f, bits, neurons, banks, work.attention, compute, trace, counts)
-    keep_rows(place, out, run.maps)
+    if compute:
+        keep_rows(place, out, run.maps)
 
 
 @kernel

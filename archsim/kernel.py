@@ -18,7 +18,7 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
 from archsim.contracts.dma import PROGRAM, row_beats
 from archsim.execute import Run, run_tasks
-from archsim.prepare import THREADS, Prepared, Queues
+from archsim.prepare import THREADS, Prepared, Queues, Seat
 from archsim.results import COUNTERS, RECORD
 from archsim.tensors import Capture
 from archsim.timing import WAITS, fill, highest_semaphore, post_places, times
@@ -78,6 +78,7 @@ class Simulation:
         latencies: DRAM latencies, cycles, that the bursts of all LOADs take in turn, cyclic; None: the chip's constant.
         observe: called with engine, index in its queue and decoded fields when an instruction has changed the memories.
         watch: called before it changes them, once a gang: with (engine, index) and fields of each member.
+        threads: threads that share the cores, at most; runs of other images may go on beside.
     """
 
     def __init__(
@@ -89,9 +90,10 @@ class Simulation:
         latencies: Sequence[int] | None = None,
         observe: Observer | None = None,
         watch: Watcher | None = None,
+        threads: int = THREADS,
     ) -> None:
         self.chip, self.memories, self.capture, self.observe = chip, memories, capture, observe
-        self.watch = watch
+        self.watch, self.threads = watch, threads
         self.latencies = None if latencies is None else cycle(latencies)
         self.queues = queues if isinstance(queues, Queues) else Queues(queues)
 
@@ -103,8 +105,10 @@ class Simulation:
         program = self.queues.prepare(self.chip, self.capture.notes)
         watched = self.observe is not None or self.watch is not None
         stepwise = watched or self.capture.potentials or not program.compiled
-        cycles, counters = self._step_through(program) if stepwise else self._drive(program)
-        return self._records(program, cycles, counters)
+        if stepwise:
+            return self._records(program, *self._step_through(program))
+        with program.seat() as seat:
+            return self._records(program, self._drive(program, seat), seat.counters)
 
     def _records(self, program: Prepared, cycles: NDArray[np.int64], counters: NDArray[np.int64]) -> NDArray[np.void]:
         """The event simulation: records of all instructions."""
@@ -135,9 +139,9 @@ class Simulation:
                     f"exceeds {sequencer.SEMAPHORE_BITS} bits; the consumer must wait for it more often"
                 )
 
-    def _drive(self, program: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Run all instructions by the compiled driver, on two threads if there are two processors; cycles and counters."""
-        cycles, counters, maps = program.cycles.copy(), program.counters, self.capture.rows
+    def _drive(self, program: Prepared, seat: Seat) -> NDArray[np.int64]:
+        """Run all instructions by the compiled driver, on two threads if there are two processors; their cycles."""
+        cycles, maps = program.cycles.copy(), self.capture.rows
         if self.latencies is not None:
             for number in range(*program.heads.first[sequencer.DMA : sequencer.DMA + 2]):
                 fields = program.places[number][2]
@@ -145,15 +149,15 @@ class Simulation:
                     cycles[number] = dma.account(fields, self.chip, self._latencies(fields))[0]
         trace, sizes = self.capture.trace_rows, dma.Sizes.of(self.chip)
         progress = np.zeros((THREADS, LINE), np.int64)
-        run = Run(sizes, self.memories.stack, maps, trace, cycles, program.static, counters, progress)
-        threads = min(THREADS, self.chip.cores, len(os.sched_getaffinity(0)))
+        run = Run(sizes, self.memories.stack, maps, trace, cycles, program.static, seat.counters, progress)
+        threads = min(self.threads, self.chip.cores, len(os.sched_getaffinity(0)))
         first, *rest = program.tasks[threads]
         with ThreadPoolExecutor(1) as pool:
-            others = [pool.submit(run_tasks, tasks, program.tables, run, program.work[1], 1) for tasks in rest]
-            run_tasks(first, program.tables, run, program.work[0], 0)
+            others = [pool.submit(run_tasks, tasks, program.tables, run, seat.work[1], 1) for tasks in rest]
+            run_tasks(first, program.tables, run, seat.work[0], 0)
             for other in others:
                 other.result()
-        return cycles, counters
+        return cycles
 
     def _step_through(self, program: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Run instruction by instruction; cycles and counters."""

@@ -1,7 +1,8 @@
 """A program as the compiled driver takes it: tables, one serial order, static times, and tasks for each thread."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from archsim.units import attention, core, dma, multicast
 KINDS = {
     sequencer.LOAD: 0, sequencer.STORE: 0, sequencer.COPY: 1, sequencer.SYNAPSE: 2, sequencer.PLANES: 3,
     sequencer.ATTEND_KV: 4, sequencer.ATTEND_Q: 4, sequencer.ATTEND_SCORES: 4, sequencer.ATTEND_GATE: 4,
-    sequencer.TRANSPOSE: 1, sequencer.MASK: 1,
+    sequencer.ATTEND_SOFTMAX: 4, sequencer.TRANSPOSE: 1, sequencer.MASK: 1,
 }  # fmt: skip
 """Table of each opcode that the compiled driver runs."""
 
@@ -39,6 +40,13 @@ Instruction = tuple[int, int, dict[str, int]]
 """An instruction of the program: engine, index in its queue, decoded fields."""
 
 
+class Seat(NamedTuple):
+    """What a run writes: counters int64 [instructions, COUNTERS], static ones and what spikes add; scratch of each thread."""
+
+    counters: NDArray[np.int64]
+    work: list[Work]
+
+
 class Prepared:
     """What does not change from run to run.
 
@@ -50,8 +58,7 @@ class Prepared:
         identity: int64 [instructions, 5]: the fields IDENTITY of their records.
         compiled: whether the driver knows all opcodes.
         maps: first row of each map among those of all.
-        static, counters: int64 [instructions, COUNTERS], if compiled: what follows from the fields, and room for what a run counts
-            beside; like the threads' scratch it is written by each run, so one run at a time.
+        static: int64 [instructions, COUNTERS], if compiled: what follows from the fields.
     """
 
     def __init__(
@@ -113,9 +120,20 @@ class Prepared:
         transfers, copies, synapses, planes, attends = tables
         self.tables = Tables(transfers, copies, synapses, planes, attends, written)
         self.cycles, self.static = self._static()
-        self.counters = self.static.copy()
-        self.work = self._scratch()
+        self._seats: list[Seat] = [Seat(self.static.copy(), self._scratch())]
         self.tasks = {threads: self._tasks(threads) for threads in (1, THREADS)}
+
+    @contextmanager
+    def seat(self) -> Iterator["Seat"]:
+        """What one run writes besides its memories; a new one if others are in use."""
+        try:
+            seat = self._seats.pop()
+        except IndexError:
+            seat = Seat(self.static.copy(), self._scratch())
+        try:
+            yield seat
+        finally:
+            self._seats.append(seat)
 
     def _static(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Cycles and counters of the instructions whose time follows from their fields; 0 for the others."""

@@ -1,7 +1,9 @@
 """Public functions: map a workload to a program, run it, check it against the integer reference."""
 
+import os
 import platform
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +18,7 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
 from archsim.kernel import Simulation
 from archsim.ownership import check_intervals
+from archsim.prepare import THREADS
 from archsim.results import CheckResult, ImageRun, RunResult
 from archsim.tensors import Capture, from_words
 from archsim.units.sram import Memories, integers_from_bytes
@@ -110,13 +113,12 @@ def run(
             "--check needs mode execute: in mode trace the spikes are given, so there is nothing to compare"
         )
     pixels, runs, checks = mapped.images(count), [], []
-    for image in range(count):
-        single, capture = run_image(mapped, pixels[image], image, mode, check)
+    for single, difference in each(mapped, pixels, mode, check):
         runs.append(single)
-        if check:
-            checks.append(compare(mapped, pixels[image], capture, single.logits))
+        if difference:
+            checks.append(difference)
         if progress:
-            progress(image + 1, count)
+            progress(len(runs), count)
     labels = mapped.trained.labels[:count] if mapped.trained else None
     accuracy = None
     if labels is not None and mode == "execute":
@@ -131,6 +133,27 @@ def run(
     )  # fmt: skip
 
 
+def each(
+    mapped: Workload, pixels: Sequence[NDArray[np.float64]], mode: str, check: bool
+) -> Iterator[tuple[ImageRun, CheckResult | None]]:
+    """Runs of normalised images, in order; side by side, each on a thread of its own, where the compiled driver runs them.
+
+    ``check``: each is compared with the integer reference.
+    """
+    compiled = mapped.queues.prepare(mapped.program.chip, mapped.program.notes).compiled and not check
+    workers = min(len(pixels), len(os.sched_getaffinity(0))) if compiled else 1
+
+    def one(image: int) -> tuple[ImageRun, CheckResult | None]:
+        single, capture = run_image(mapped, pixels[image], image, mode, check, threads=1 if workers > 1 else THREADS)
+        return single, compare(mapped, pixels[image], capture, single.logits) if check else None
+
+    if workers == 1:
+        yield from map(one, range(len(pixels)))
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        yield from pool.map(one, range(len(pixels)))
+
+
 def run_image(
     mapped: Workload,
     pixels: NDArray[np.float64],
@@ -138,10 +161,11 @@ def run_image(
     mode: str = "execute",
     record: bool = False,
     trace: dict[str, NDArray[np.uint64]] | None = None,
+    threads: int = THREADS,
 ) -> tuple[ImageRun, Capture]:
     """Run one normalised image (number ``number`` of the recording in trace mode).
 
-    ``record`` keeps membranes; ``trace`` (words by map, as a capture holds them) replaces the recording.
+    ``record`` keeps membranes; ``trace`` (words by map, as a capture holds them) replaces the recording; ``threads`` share it.
     """  # fmt: skip
     program, chip = mapped.program, mapped.program.chip
     memories = Memories.empty(chip, program.dram)
@@ -149,7 +173,7 @@ def run_image(
     if mode == "trace" and trace is None:
         trace = mapped.words(number)
     capture = Capture(chip, program.notes, trace if mode == "trace" else None, record)
-    records = Simulation(chip, mapped.queues, memories, capture).run()
+    records = Simulation(chip, mapped.queues, memories, capture, threads=threads).run()
     if mapped.queues.prepare(chip, program.notes).conflicts(records):
         check_intervals(chip, mapped.queues, records)
     # Queues are in order and end together with the last instruction: that is the last logit's.

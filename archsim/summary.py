@@ -18,8 +18,8 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.counters import AccountingError, add, tally, whole
 from archsim.energy import ASSUMPTIONS, COMPONENTS, NOT_MODELLED, area_mm2, energy_pj, field_energy_pj
 from archsim.energy.coefficients import coefficients
-from archsim.energy.model import ATTENTION, CYCLES
 from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings, widest
+from archsim.energy.term import ATTENTION, CYCLES
 from archsim.results import COUNTERS, RunResult
 
 BOUNDS = {

@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from archsim import simulate
 from archsim.tensors import Capture
 from archsim.units.sram import Memories
+from benchmarks.events import against_sanafe
 from benchmarks.networks import write
 from benchmarks.paired import REPEATS, Entry, pair, seconds, single
 from cosim.run import Bench
@@ -108,15 +110,23 @@ def verilog(digits: int) -> Iterator[Entry]:
 
 
 def mapping(repeats: int) -> Iterator[Entry]:
-    """Mapping of the largest network, and the command line's time to its first output."""
+    """Mapping of the largest network; the command line to the first line of its tables, and to its end."""
     yield single("map Spikingformer-8-512", lambda: simulate.load(LARGE), OURS, 1)
     command = [str(Path(sys.executable).with_name("archsim")), "run", str(DIGITS), "--images", "1"]
     with tempfile.TemporaryDirectory() as folder:
         start = [*command, "--out", folder]
-        yield single(
-            "archsim run, digits network, one image", lambda: subprocess.run(start, check=True, capture_output=True),
-            OURS, repeats,
-        )  # fmt: skip
+        first, whole = [], []
+        for _ in range(repeats + 1):
+            begin = time.perf_counter()
+            with subprocess.Popen(start, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+                assert process.stdout is not None  # it is a pipe
+                process.stdout.readline()
+                first.append(time.perf_counter() - begin)
+                process.stdout.read()
+            whole.append(time.perf_counter() - begin)
+        for what, measured in (("to its first line", first[1:]), ("to its end", whole[1:])):
+            spread = min(measured), max(measured)
+            yield Entry(f"archsim run, one digit, {what}", float(np.median(measured)), spread=spread, versions=OURS)
 
 
 def images(counts: Sequence[int]) -> Iterator[Entry]:
@@ -136,8 +146,22 @@ def images(counts: Sequence[int]) -> Iterator[Entry]:
         times = [seconds(run) / count for _ in range(REPEATS)]
         spread = min(times), max(times)
         yield Entry(f"trace mode, batch of {count}, an image", float(np.median(times)), spread=spread, versions=OURS)
+    yield side_by_side()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     yield Entry("memory of all that, at most", peak, unit="GB", versions=OURS)
+
+
+def side_by_side() -> Entry:
+    """Images in parallel against the same ones one after the other on one thread; an efficiency of 1 is 1 / processors."""
+    workload, processors = simulate.load(LARGE), len(os.sched_getaffinity(0))
+    pixels = workload.images(2 * processors)
+
+    def apart() -> None:
+        for number, image in enumerate(pixels):
+            simulate.run_image(workload, image, number, threads=1)
+
+    name = f"{len(pixels)} images side by side on {processors} processors, execute mode, against one thread"
+    return pair(name, lambda: list(simulate.each(workload, pixels, "execute", False)), apart, OURS)
 
 
 def line(entry: Entry) -> str:
@@ -145,13 +169,13 @@ def line(entry: Entry) -> str:
     theirs = "" if entry.theirs is None else f"{entry.theirs:.3g}"
     ratio = "" if entry.ratio is None else f"{entry.ratio:.3g}"
     spread = f"{entry.spread[0]:.3g} .. {entry.spread[1]:.3g}"
-    return f"{entry.name:62s} {entry.ours:>9.3g} {theirs:>9s} {entry.unit:4s} {ratio:>8s}  {spread}"
+    return f"{entry.name:78s} {entry.ours:>9.3g} {theirs:>9s} {entry.unit:4s} {ratio:>8s}  {spread}"
 
 
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=("forward", "verilog", "mapping", "images"), default=None)
+    parser.add_argument("--only", nargs="*", choices=("forward", "verilog", "events", "mapping", "images"), default=None)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of PyTorch")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="measurements of each side")
     parser.add_argument("--digits", type=int, default=64, help="images of the Verilog")
@@ -159,9 +183,10 @@ def main() -> None:
     options = parser.parse_args()
     parts = {
         "forward": lambda: forward(options.threads, options.repeats), "verilog": lambda: verilog(options.digits),
+        "events": lambda: against_sanafe(OURS, options.repeats),
         "mapping": lambda: mapping(options.repeats), "images": lambda: images((1, 8)),
     }  # fmt: skip
-    print(f"{'':62s} {'ours':>9s} {'theirs':>9s} {'':4s} {'ratio':>8s}  spread")
+    print(f"{'':78s} {'ours':>9s} {'theirs':>9s} {'':4s} {'ratio':>8s}  spread")
     entries = []
     for name in options.only or parts:
         for entry in parts[name]():

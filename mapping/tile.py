@@ -154,9 +154,11 @@ def synapse_fields(
     if classifier and not layer.planes:  # on spikes: the time steps are parts of its operand, a row each
         region = replace(region, positions=region.slices, slices=1)
     steps = network.timesteps
-    channels = layer.weight.shape[1] // layer.beside  # of one map
-    number, channel = divmod(chunk.channel_first, channels)
-    taken = min(chunk.channels, channels)
+    number, channel, taken = 0, chunk.channel_first, chunk.channels
+    if layer.beside > 1:
+        channels = layer.weight.shape[1] // layer.beside  # of one map
+        number, channel = divmod(chunk.channel_first, channels)
+        taken = min(chunk.channels, channels)
     x_stride = region.slices * region.words
     y_stride = piece.width * x_stride
     in_y = tile.y * layer.stride - layer.padding + chunk.kernel_first - piece.y

@@ -139,10 +139,8 @@ UNITS = {
     "multicast": Unit(ChipParams, "rtl.units.multicast:Multicast", _CHIP),
     "transposer": Unit(TransposerParams, "rtl.units.transposer:Transposer", {"word_bits": 16},
         of=lambda chip: AttentionParams(chip).transposer),
-    "masker": Unit(
-        MaskerParams, "rtl.units.masker:Masker", {"lanes": 4, "word_bits": 16},
-        of=lambda chip: masker_of(chip) if chip.masker else None,
-    ),
+    "masker": Unit(MaskerParams, "rtl.units.masker:Masker", {"lanes": 4, "word_bits": 16},
+        of=lambda chip: masker_of(chip) if chip.masker else None),
     "vector": Unit(
         VectorParams, "rtl.units.vector:VectorUnit",
         {"elements": 4, "membrane_bits": 20, "operand_bits": 12, "sum_bits": 32, "table_bits": 8}, of=lambda chip: None,

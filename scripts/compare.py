@@ -39,7 +39,7 @@ GROUPS = {
     "spikes": ("spike_memory", "pool_memory", "count_memory", "masker"),
     "sums": ("residual_memory", "psum_memory", "reduction_memory", "membrane_memory"),
     "neurons": ("neuron_units",),
-    "control": ("program_memory", "logic_leakage", "route_memory"),
+    "control": ("program_memory", "clock", "logic_leakage", "memory_leakage", "route_memory"),
 }
 """Components of the energy by group, in the order of the table: on-chip memories by what they hold."""
 

@@ -1,81 +1,68 @@
-"""How far the memory law is from points that it was not fitted to: by size, by width, by banks, and against published caches.
+"""How far the memory law is from runs of CACTI that it does not use: by capacity, by width, by banks, and from published caches.
 
     python -m scripts.memory_law
 
-Held against runs of CACTI (archsim/energy/sram.csv) and Horowitz's caches:
-
-* the law in use: capacity alone, in proportion to the bits; an array of banks as one bank of its part of the capacity;
-* the table: interpolated over size and width, the runs of two sizes and of one width held out.
+The law interpolates the table of archsim/energy/sram.csv over capacity and width; it is held against runs of random capacities and
+widths (sram_held.csv), against arrays of banks, each bank priced alone, and against Horowitz's caches.
 """
 
 from collections.abc import Callable, Iterable
-from statistics import geometric_mean
+from statistics import geometric_mean, median, quantiles
 
-from archsim.energy.coefficients import by_capacity, coefficients
-from archsim.energy.sram import Run, interpolated, runs
+from archsim.energy.coefficients import coefficients
+from archsim.energy.sram import FIGURES, HELD, Run, bank, runs
 
-FITTED = {8192, 32768, 1 << 20}
-"""Sizes of the three points, of 64 bits, that the law in use rests on."""
+SIZES = (1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 22)
+"""Ends of the classes of capacity, bytes."""
 
-HELD_SIZES, HELD_BITS = {16384, 131072}, 128
-"""Runs that the table is judged by."""
-
-
-def in_use(run: Run) -> float:
-    """The law of the energy model, pJ a read."""
-    return by_capacity("sram_read", run.size / run.banks).value * run.bits / 64
+WIDTHS = (64, 128, 256, 384, 512, 768)
+"""Ends of the classes of width, bits."""
 
 
-def held(run: Run) -> bool:
-    """Whether a run is held out of the table."""
-    return run.size in HELD_SIZES or run.bits == HELD_BITS
+def error(figure: str, run: Run) -> float:
+    """Law / CACTI - 1 of a figure, as a distance from 0."""
+    return abs(bank(figure, run.size / run.banks, run.bits).value / FIGURES[figure][1](run) - 1)
 
 
-def tabled(run: Run) -> float:
-    """Interpolation in the table without the runs that are held out, pJ a read."""
-    return interpolated(run.size / run.banks, run.bits, among=[other for other in runs() if not held(other)])
+def line(title: str, errors: Iterable[float]) -> str:
+    """Errors in a line: the median, the ninth tenth, the worst, how many are within a tenth, how many there are."""
+    own = sorted(errors)
+    ninth = quantiles(own, n=10, method="inclusive")[8]
+    within = sum(value <= 0.1 for value in own) / len(own)
+    return f"{title:<34}{median(own):9.1%}{ninth:9.1%}{own[-1]:9.1%}{within:9.0%}{len(own):6}"
 
 
-def errors(law: Callable[[Run], float], judged: Iterable[Run], key: Callable[[Run], int]) -> dict[int, tuple[float, float, int]]:
-    """By a key of the runs: the typical factor (geometric mean) and the worst one of law / CACTI, and how many runs."""
-    groups: dict[int, list[float]] = {}
+def classes(ends: tuple[int, ...], key: Callable[[Run], int], judged: Iterable[Run]) -> dict[int, list[Run]]:
+    """Runs by the least end that is not below their key."""
+    found: dict[int, list[Run]] = {end: [] for end in ends}
     for run in judged:
-        groups.setdefault(key(run), []).append(law(run) / run.read_pj)
-    return {
-        value: (geometric_mean(own), max(own, key=lambda ratio: max(ratio, 1 / ratio)), len(own))
-        for value, own in sorted(groups.items())
-    }
+        found[next(end for end in ends if key(run) <= end)].append(run)
+    return {end: own for end, own in found.items() if len(own) > 1}
 
 
 def lines() -> list[str]:
     """The tables."""
-    single = [run for run in runs() if run.banks == 1]
-    new = [run for run in single if not (run.bits == 64 and run.size in FITTED)]
-    banked = {bits: [run for run in runs() if run.banks > 1 and run.bits == bits] for bits in (64, 512)}
-    parts = {
-        "the law in use, 64 bits, by bytes": (in_use, [run for run in new if run.bits == 64], lambda run: run.size),
-        "the law in use, by bits": (in_use, new, lambda run: run.bits),
-        "the law in use, by banks, 64 bits": (in_use, banked[64], lambda run: run.banks),
-        "the law in use, by banks, 512 bits": (in_use, banked[512], lambda run: run.banks),
-        "the table, held-out sizes": (tabled, [run for run in single if run.size in HELD_SIZES], lambda run: run.size),
-        "the table, held-out width": (tabled, [run for run in single if run.bits == HELD_BITS], lambda run: run.bits),
-    }  # fmt: skip
-    found = ["law / CACTI, reads at 45 nm: 1 is right", f"{'':<40}{'':>10}{'typical':>9}{'worst':>9}{'runs':>6}"]
-    for title, (law, judged, key) in parts.items():
-        for value, (typical, worst, count) in errors(law, judged, key).items():
-            found.append(f"{title:<40}{value:>10,}{typical:9.2f}{worst:9.2f}{count:6}")
-            title = ""
-    found += ["", "against published caches of 64 bits (Horowitz, ISSCC 2014), not used in the law"]
+    judged = runs(file=HELD)
+    found = [
+        "|law / CACTI - 1| at 45 nm, of runs that the law does not use",
+        f"{'':<34}{'median':>9}{'90 %':>9}{'worst':>9}{'in 10 %':>9}{'runs':>6}",
+    ]
+    found += [line(figure, [error(figure, run) for run in judged]) for figure in FIGURES]
+    for end, own in classes(SIZES, lambda run: run.size, judged).items():
+        found.append(line(f"read, up to {end:,} bytes", [error("read", run) for run in own]))
+    for end, own in classes(WIDTHS, lambda run: run.bits, judged).items():
+        found.append(line(f"read, up to {end} bits", [error("read", run) for run in own]))
+    for bits in (64, 512):
+        banked = [run for run in runs() if run.banks > 1 and run.bits == bits]
+        found.append(line(f"read, array of 2 or 4 banks, {bits} b", [error("read", run) for run in banked]))
+    found += ["", "against published caches of 64 bits (Horowitz, ISSCC 2014), which the high end of a range is taken from"]
     for name in ("horowitz_cache_8k", "horowitz_cache_32k", "horowitz_cache_1m"):
         entry = coefficients()[name]
-        law = by_capacity("sram_read", entry.bytes or 0).value
-        found.append(f"{name:<40}{entry.bytes:>10,}{law / entry.value:9.2f}")
-    writes = geometric_mean([run.write_pj / run.read_pj for run in single])
-    wide = geometric_mean([run.write_pj / run.read_pj for run in single if run.bits == 512])
-    found += ["", f"a write / a read: {writes:.2f} of all widths, {wide:.2f} of 512 bits; the model takes 1"]
+        law = bank("read", entry.bytes or 0, entry.bits or 0).value
+        found.append(f"{name:<34}{entry.bytes:>10,} bytes: law / published {law / entry.value:.2f}")
     for device in ("itrs-lstp", "itrs-lop", "itrs-hp"):
         per = geometric_mean([run.leakage_mw / run.size * 1024 for run in runs(device) if run.banks == 1])
-        found.append(f"leakage of {device}: {per:.3g} mW a KiB; the model has none of memories")
+        found.append(f"leakage of {device}: {per:.3g} mW a KiB")
     return found
 
 

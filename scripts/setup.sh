@@ -120,7 +120,7 @@ setup_train() {
     is_done train && return
     # torch first and alone: what depends on it would otherwise choose another version, with CUDA.
     pip_install torch==2.13.0
-    pip_install -c constraints.txt -c constraints-train.txt scikit-learn
+    pip_install -c constraints.txt -c constraints-train.txt scikit-learn sanafe
     touch "$(stamp train)"
 }
 

@@ -27,13 +27,14 @@ from mapping.operations import operations
 
 GROUPS = {
     "additions": ("synapse_adders", "accumulator_registers"),
-    "attention": ("attention_adders", "transposer", "count_memory"),
+    "attention": ("attention_adders", "transposer", "count_memory", "softmax_logic", "softmax_memory"),
     "weight reads": ("weight_memory", "parameter_memory"),
     "membranes and partial sums": ("residual_memory", "psum_memory", "reduction_memory", "membrane_memory"),
     "neurons": ("neuron_units",),
     "spike maps": ("spike_memory", "pool_memory", "masker"),
     "programs and tables": ("program_memory", "route_memory"),
-    "leakage": ("logic_leakage",),
+    "clock": ("clock",),
+    "leakage": ("logic_leakage", "memory_leakage"),
     "DRAM": ("dram",),
 }
 """Components of the chip's energy by what a formula may count; additions are those of all layers, bit planes included."""
@@ -163,7 +164,7 @@ def _chip_of(summary: Mapping[str, Any] | None, refused: str | None = None) -> d
     energy = summary["energy_uj"]
     groups = {group: sum(energy[name] for name in names) * 1e-3 for group, names in GROUPS.items()}
     return {
-        "chip": summary["chip"], "chip_energy_mj": energy["total"] * 1e-3, "chip_groups": groups,
+        "chip": summary["chip"], "chip_energy_mj": energy["total"] / 1e3, "chip_groups": groups,
         "chip_operations": summary["synaptic_operations"], "chip_refused": None,
     }  # fmt: skip
 

@@ -5,13 +5,13 @@ from archsim.energy.model import (
     ASSUMPTIONS,
     COMPONENTS,
     NOT_MODELLED,
-    Term,
     area_mm2,
     area_terms,
     energy_pj,
     energy_terms,
     field_energy_pj,
 )
+from archsim.energy.term import Term
 
 __all__ = [
     "ASSUMPTIONS", "COMPONENTS", "Coefficient", "NOT_MODELLED", "Term", "area_mm2", "area_terms", "coefficients", "energy_pj",

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
@@ -22,7 +21,7 @@ class Coefficient(Strict):
 
     value: Annotated[float, Field(gt=0)]
     """the figure, in ``unit``"""
-    unit: Literal["pJ", "mm2", "um2", "mW", "adders"]
+    unit: Literal["pJ", "mm2", "um2", "mW", "adders", "1"]
     """unit of the value; energies are per access or operation"""
     bytes: Annotated[int, Field(ge=1)] | None = None
     """capacity of the memory that it holds for"""
@@ -116,31 +115,19 @@ class _Point(NamedTuple):
 
 
 def by_capacity(prefix: str, capacity_bytes: float) -> Reading:
-    """A memory's figure, interpolated on logarithmic axes between the points ``prefix_*`` of the table.
-
-    Outside of the points the nearest segment's slope goes on; a capacity of less than 1 byte counts as 1.
-    """
-    size = max(1.0, capacity_bytes)
+    """A memory's figure on logarithmic axes between the points ``prefix_*`` of the table; beyond them that of the last point."""
     points = _points(prefix, "bytes")
+    size = min(max(capacity_bytes, float(points[0].size)), float(points[-1].size))
     index = next((i for i in range(1, len(points) - 1) if size <= points[i].size), len(points) - 1)
     first, second = points[index - 1], points[index]
-
-    def slope(below: _Point, above: _Point) -> float:
-        return math.log(above.entry.value / below.entry.value) / math.log(above.size / below.size)
 
     def law(of: Callable[[Coefficient], float]) -> float:
         low, high = of(first.entry), of(second.entry)
         exponent = math.log(high / low) / math.log(second.size / first.size)
         return low * (size / first.size) ** exponent
 
-    outside = not first.size <= size <= second.size
-    near = first if size < first.size else second
-    slopes = [slope(first, second), *(slope(*pair) for pair in pairwise(points) if outside)]
-    values = [near.entry.value * (size / near.size) ** exponent for exponent in slopes] if outside else [law(_value)]
-    least = min(values) * (near.entry.least / near.entry.value if outside else law(_least) / law(_value))
-    most = max(values) * (near.entry.most / near.entry.value if outside else law(_most) / law(_value))
-    text = f"{size:g} bytes on the power law (exponent {slopes[0]:.3f}) through {first.name} and {second.name}"
-    return _reading(law(_value), text, size, first, second, least, most)
+    text = f"{size:g} bytes on the power law through {first.name} and {second.name}"
+    return _reading(law(_value), text, size, first, second, law(_least), law(_most))
 
 
 def by_width(prefix: str, bits: int) -> Reading:

@@ -17,7 +17,8 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.energy.coefficients import coefficients
 from archsim.energy.formulas import COUNTS, figures, formula_of
-from archsim.energy.model import COMPONENTS, Term, area_terms, energy_terms
+from archsim.energy.model import COMPONENTS, area_terms, energy_terms
+from archsim.energy.term import Term
 
 CLOSE = 1e-9
 """Relative difference that the order of a sum makes at most; more is another table or model than the report's."""

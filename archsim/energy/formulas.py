@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archsim.energy.coefficients import single
-from archsim.energy.model import ATTENTION, CYCLES
+from archsim.energy.term import ATTENTION, CYCLES
 from archsim.results import COUNTERS
 
 COUNTS = "energy_counts_all_images"

@@ -1,15 +1,16 @@
 """Energy per counted event and area per component, from memory sizes and the cited coefficients."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import cache
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.masker import DEGREE
-from archsim.energy.coefficients import Reading, by_capacity, by_width, single
-from archsim.energy.memories import memories
-from archsim.energy.sram import interpolated
+from archsim.energy.clock import clock_terms
+from archsim.energy.coefficients import Reading, by_width, single
+from archsim.energy.memories import Memory, memories
+from archsim.energy.softmax import softmax_area, softmax_bits, softmax_terms
+from archsim.energy.sram import bank
+from archsim.energy.term import ATTENTION, CYCLES, Term
 
 COMPONENTS = {
     "weight_memory": ("weight memory", "indicative"),
@@ -20,6 +21,7 @@ COMPONENTS = {
     "reduction_memory": ("reduction memory", "indicative"),
     "membrane_memory": ("membrane memory", "indicative"),
     "count_memory": ("count memory", "indicative"),
+    "softmax_memory": ("softmax score and table memories", "indicative"),
     "pool_memory": ("pool memories", "indicative"),
     "route_memory": ("route and reply tables", "indicative"),
     "program_memory": ("program memory", "indicative"),
@@ -28,18 +30,20 @@ COMPONENTS = {
     "attention_adders": ("attention adders", "assumed"),
     "transposer": ("bit transposers, registers of V", "indicative"),
     "masker": ("masker", "assumed"),
+    "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
+    "clock": ("clock of the registers", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
+    "memory_leakage": ("memory leakage", "indicative"),
     "dram": ("DRAM", "indicative"),
 }
 """Components of the reports: label, and the least confidence of what its figures rest on."""
 
 ASSUMPTIONS = (
-    "memory access energy: CACTI points for 64-bit reads at 45 nm, interpolated on logarithmic axes over the "
-    "capacity of the bank (extrapolated below 8 KB and above 1 MB), times the bits of the access / 64: too much for wide rows, "
-    "CACTI gives 40 pJ where this gives 136 for 512 bits of 32 KB; the low end of the range has its figure",
-    "a memory write costs as much as a read of the same bits",
-    "memory area: the same points; row width and ports do not change it",
+    "memories: energy of a read and of a write, leakage and area of a bank by runs of CACTI at 45 nm (sram.csv), interpolated on "
+    "logarithmic axes over width and capacity; an access of fewer than 8 bits costs as much as one of 8",
+    "memory cells and their periphery are those of low standby power: of other devices leakage is 250 to 25,000 times as much",
+    "one port that reads or writes; the second port of a bank changes neither energy nor area",
     "adders: Aladdin at 45 nm, by width; Horowitz's figures (0.4 to 0.5 of these) are not used",
     "an addition writes one accumulator register (Aladdin, 40 nm, unscaled); doubling and hand-over all",
     "a neuron update costs four adders of the membrane's width (three additions, one comparison)",
@@ -47,7 +51,10 @@ ASSUMPTIONS = (
     "a word that leaves a bit transposer moves all its bits; its share of the words that come is a word (in the attention unit one "
     "of K and one of V)",
     "a byte that the masker draws costs two adders of 8 bits: its comparison, and its bits of three XORs each",
+    "a score of a softmax costs a neuron update, an addition to its total and a step of the masker, whether it spikes or not",
     "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
+    "clock: every register bit of the generated Verilog by a law of the chip's parameters, at what a flip-flop of a 180 nm library "
+    "takes in a cycle, scaled to 45 nm, and half as much again for the tree; gated where the chip says so, the gates for nothing",
     "DRAM: LPDDR4, 8 pJ per bit moved",
 )
 """What the model takes for granted, in words."""
@@ -58,8 +65,7 @@ NOT_MODELLED = (
     "router, packet readers and crossbars of the expert engine (its tables are modelled)",
     "multicast wires, DMA engine, DRAM interface and DRAM background power",
     "rows that STORE reads",
-    "clock tree, and leakage of memories",
-    "pipeline registers other than the accumulators",
+    "wires, and data that registers other than the accumulators take (their clock is modelled)",
 )
 """What has no figure, by name; nothing of it is in any total."""
 
@@ -73,46 +79,13 @@ UNCOSTED = {
 }  # fmt: skip
 """Counters that carry no energy of their own, and why."""
 
-ATTENTION = "attention."
-"""Prefix of counters of the attention unit, where its banks differ from the cores'."""
-
+WRITES = {
+    "copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows", "loaded_table_rows",
+}  # fmt: skip
+"""Counters of accesses that write a row, beside those that end in ``_writes``."""
 
 BYTE = 8
 """Bits of the masker's comparison of a spike."""
-
-CYCLES = "cycles"
-"""Name by which terms count the cycles of a run."""
-
-
-@dataclass(frozen=True)
-class Term:
-    """One product of the model: a count times factors times figures of the table.
-
-    Attributes:
-        component: entry of the reports that it belongs to.
-        counter: what is counted: a counter, `CYCLES`, or for an area what the chip has of it.
-        factors: numbers, each with what it is.
-        readings: figures from the table.
-    """
-
-    component: str
-    counter: str
-    factors: tuple[tuple[float, str], ...]
-    readings: tuple[Reading, ...]
-
-    @property
-    def value(self) -> float:
-        """Energy of one count in pJ, or area in the unit of the readings."""
-        return math.prod([factor for factor, _ in self.factors] + [reading.value for reading in self.readings])
-
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """The least and the most that it may be, by the ranges of its figures; counts and factors are exact."""
-        exact = math.prod(factor for factor, _ in self.factors)
-        return (
-            exact * math.prod(reading.low for reading in self.readings),
-            exact * math.prod(reading.high for reading in self.readings),
-        )
 
 
 @cache
@@ -122,7 +95,7 @@ def energy_terms(chip: ChipParams) -> tuple[Term, ...]:
     Counters are named as in ``archsim.results.COUNTERS``, prefixed with ``attention.`` for the attention unit; ``instructions``
     (instructions fetched) and `CYCLES` beside them.
     """
-    return (*_memory_terms(chip), *_logic_terms(chip), *_leakage_terms(chip))
+    return (*_memory_terms(chip), *_logic_terms(chip), *_leakage_terms(chip), *clock_terms(chip))
 
 
 def _memory_terms(chip: ChipParams) -> list[Term]:
@@ -133,7 +106,8 @@ def _memory_terms(chip: ChipParams) -> list[Term]:
         "instructions": "program", "loaded_program_rows": "program", "spike_reads": "spike_in",
         ATTENTION + "spike_reads": "attention", "copied_rows": "spike_out", "copied_row_writes": "spike_in",
         "loaded_weight_rows": "weight", "loaded_param_rows": "param", "loaded_spike_rows": "spike_in",
-        "stored_spike_rows": "spike_out", "weight_reads": "weight", "param_reads": "param",
+        "stored_spike_rows": "spike_out", "weight_reads": "weight", "param_reads": "param", "loaded_table_rows": "table",
+        ATTENTION + "table_reads": "table", ATTENTION + "score_reads": "scores", ATTENTION + "score_writes": "scores",
     }  # fmt: skip
     named = {"route": "route", "reply": "reply", "pool_column": "pool_columns", "pool_line": "pool_lines"}
     named |= {ATTENTION + "mark": "count_cleared"}
@@ -144,16 +118,9 @@ def _memory_terms(chip: ChipParams) -> list[Term]:
     for counter, name in (granule | rows).items():
         memory = banks[name]
         bits = chip.neurons if counter in granule else memory.bank.row_bits
-        factor = bits / 64, f"{bits} bits of an access to {name}, by the 64 of the points"
-        terms.append(Term(memory.component, counter, (factor,), (_access(memory.bank_bytes, bits),)))
+        access = bank("write" if counter in WRITES or counter.endswith("_writes") else "read", memory.bank_bytes, bits)
+        terms.append(Term(memory.component, counter, (), (access,)))
     return [*terms, Term("dram", "dram_bytes", ((8, "bits of a byte"),), (single("dram_bit"),))]
-
-
-def _access(bank_bytes: float, bits: int) -> Reading:
-    """An access of 64 bits, its range as wide as CACTI says of one of ``bits`` bits, to be multiplied by bits / 64."""
-    reading, alike = by_capacity("sram_read", bank_bytes), interpolated(bank_bytes, bits) * 64 / bits
-    law = f"{reading.law}; {alike:.3g} pJ in proportion by CACTI's own rows of {bits} bits (sram.csv)"
-    return replace(reading, law=law, low=min(reading.low, alike), high=max(reading.high, alike))
 
 
 def _logic_terms(chip: ChipParams) -> list[Term]:
@@ -183,22 +150,32 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
         ("accumulator_registers", "groups", (array, width)), ("accumulator_registers", ATTENTION + "groups", (columns, width)),
         ("attention_adders", ATTENTION + "additions", (width,)),
     ]  # fmt: skip
-    return terms + [
-        Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written
-    ]
+    terms += [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
+    return terms + softmax_terms(chip)
 
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
-    """Leakage of adders and accumulator registers in a cycle (mW x ns); memories are not modelled."""
-    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + _masker_adders(chip) * BYTE
-    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + _masker_bits(chip)
+    """Leakage of adders, accumulator registers and memories in a cycle (mW x ns)."""
+    optional = _masker_adders(chip) * BYTE + softmax_bits(chip)[0], _masker_bits(chip) + softmax_bits(chip)[1]
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + optional[0]
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + optional[1]
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
     adders = adder_bits / 32, "adders of 32 bits in the chip, by their bits"
     registers = register_bits, "register bits in the chip"
     return [
         Term("logic_leakage", CYCLES, (adders, cycle), (single("adder_leakage"),)),
         Term("logic_leakage", CYCLES, (registers, cycle), (single("register_leakage"),)),
+        *(
+            Term("memory_leakage", CYCLES, ((memory.count, f"banks {name}"), cycle), (_of_bank("leakage", memory),))
+            for name, memory in memories(chip).items()
+            if memory.count
+        ),
     ]
+
+
+def _of_bank(figure: str, memory: Memory) -> Reading:
+    """Leakage or area of one bank."""
+    return bank(figure, memory.bank_bytes, memory.bank.row_bits)
 
 
 def energy_pj(chip: ChipParams, counters: Mapping[str, int], cycles: int) -> dict[str, float]:
@@ -229,7 +206,7 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
             memory.component,
             f"banks {name}",
             ((memory.count, "banks"),),
-            (by_capacity("sram_area", memory.bank_bytes),),
+            (_of_bank("area", memory),),
         )
         for name, memory in memories(chip).items()
         if memory.count
@@ -246,6 +223,7 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V, and of blocks"), scale), (register,)),
         Term("neuron_units", "neurons", (units, scale), (single("neuron_adders"), adder)),
         *_masker_area(chip),
+        *softmax_area(chip),
     )
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from archsim.contracts.common.chip import ChipParams
-from archsim.energy.model import COMPONENTS, CYCLES, Term, area_terms, energy_terms
+from archsim.energy.model import COMPONENTS, area_terms, energy_terms
+from archsim.energy.term import CYCLES, Term
 
 Range = tuple[float, float]
 """Least and most."""

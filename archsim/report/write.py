@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from archsim.contracts.common.errors import ArchsimError
-from archsim.report.page import page
 from archsim.report.timeline import timeline
 from archsim.results import RunResult
 from mapping.program import write
@@ -25,6 +24,8 @@ def write_report(result: RunResult, summary: Mapping[str, Any], folder: Path) ->
 
     Raises ArchsimError when the folder holds something else than a report, or cannot be written.
     """
+    from archsim.report.page import page  # matplotlib takes half a second to load
+
     check_folder(folder)
     files = {
         DATA: json.dumps({**summary, "provenance": result.provenance}, indent=2, default=str) + "\n",

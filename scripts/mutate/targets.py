@@ -57,7 +57,7 @@ _STEPS: dict[str, tuple[Stage, ...]] = {
     "neuron": (_stepped("core"),),
     "attention": (_stepped("attention"),),
     "dma": (_stepped("dma", "not copy"),),
-    "multicast": (_stepped("dma", "copy"),),
+    "multicast": (_stepped("dma", "copy"), _stepped("multicast")),
     "crossbar": (_rtl("crossbar", "by_hand or in_turn or behind_it or equals_stepped or refused"),),
 }
 """Tests of the models, by unit."""
@@ -78,15 +78,19 @@ _VERILOG: dict[str, tuple[Stage, ...]] = {
     "sequencer": (_rtl("sequencer"), _RANDOM),
     "core": (_HANDMADE, _RANDOM),
     "attention": (
-        _rtl("attention", "(handmade_program or random_program) and least"),
+        _rtl("attention", "(handmade_program or random_program) and least and not softmax"),
         _rtl("attention_popcount", "first_after_the_reset"),
-        _rtl("attention", "(handmade_program or random_program or on_their_way or full_words) and (one or odd)"),
+        _rtl("attention", "(handmade_program or random_program or on_their_way or full_words) and (one or odd) and not softmax"),
     ),
+    "attention_softmax": (_rtl("attention", "with_softmax and least"), _rtl("attention", "with_softmax and (one or odd)")),
     "dma": (
         _rtl("dma", "random_transfers and single_beats or without_a_division"),
         _rtl("dma_requester"), _rtl("dma", "random_transfers and (odd or wide_bus)"),
     ),
-    "multicast": (_rtl("multicast", "random_copies and odd"), _rtl("multicast", "random_copies and (least or word)")),
+    "multicast": (
+        _rtl("multicast", "(random_copies or random_instructions) and odd"), _rtl("multicast", "random_copies and (least or word)"),
+        _rtl("multicast", "random_instructions and (least or word or transposer or masker)"),
+    ),
     "crossbar": (_crossbar(3, 1, 16), _crossbar(2, 2, 8), _crossbar(5, 3, 8)),
     # So few transactions of the widest set record no stall.
     "transposer": (_rtl("transposer", "TestLibrary and not 64"), _rtl("transposer", "TestLibrary and corners and 64")),

@@ -6,11 +6,13 @@ import pytest
 
 from archsim.config import chip_names, load_chip
 from archsim.energy import NOT_MODELLED, Coefficient, area_mm2, coefficients, energy_pj, energy_terms, field_energy_pj
+from archsim.energy.clock import BUSY, registers
 from archsim.energy.coefficients import by_capacity, by_width
 from archsim.energy.memories import memories
-from archsim.energy.model import ATTENTION, COMPONENTS, CYCLES, UNCOSTED, _access
+from archsim.energy.model import COMPONENTS, UNCOSTED
 from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings, widest
-from archsim.energy.sram import interpolated, runs
+from archsim.energy.sram import HELD, bank, interpolated, runs
+from archsim.energy.term import ATTENTION, CYCLES
 from archsim.results import COUNTERS
 
 
@@ -28,14 +30,16 @@ def test_every_coefficient_is_cited():
 @pytest.mark.parametrize("size, energy, area", [(8192, 6.1, 0.026), (32768, 17.0, 0.095), (1 << 20, 93.5, 3.26)])
 def test_memories_at_the_cited_points(size, energy, area):
     assert by_capacity("sram_read", size).value == pytest.approx(energy)
-    assert by_capacity("sram_area", size).value == pytest.approx(area)
+    assert bank("read", size, 64).value == pytest.approx(energy, rel=0.01)
+    assert bank("area", size, 64).value == pytest.approx(area, rel=0.02)
 
 
-def test_memories_between_and_outside_of_the_points():
-    # Halfway on logarithmic axes is the geometric mean; the slope goes on below the first point.
-    assert by_capacity("sram_read", 16384).value == pytest.approx((6.1 * 17.0) ** 0.5)
-    assert by_capacity("sram_read", 2048).value == pytest.approx(6.1 * 6.1 / 17.0)
-    assert by_capacity("sram_read", 1).value > 0
+def test_a_run_of_the_table_is_taken_as_it_is():
+    # A row of 512 bits from 32 KB, by CACTI: 39.908 pJ a read and 100.31 a write.
+    assert bank("read", 32768, 512).value == pytest.approx(39.908, rel=1e-4)
+    assert bank("write", 32768, 512).value == pytest.approx(100.31, rel=1e-4)
+    assert bank("read", 32768, 512).law == "32768 bytes, 512 bits: a run of CACTI (sram.csv)"
+    assert bank("read", 32768, 4).value == bank("read", 32768, 8).value
 
 
 @pytest.mark.parametrize("bits, energy", [(8, 0.060), (16, 0.121), (24, 0.1815), (32, 0.242), (4, 0.030)])
@@ -58,9 +62,9 @@ def test_every_count_costs_energy(chip):
 
 
 def test_addition_by_hand(chip):
-    # A weight row of 64 x 8 bit from 32 KB: 17.0 pJ x 8, over 64 columns 2.1 pJ an addition; adder: 0.18.
+    # A weight row of 64 x 8 bit from 32 KB by CACTI: 39.9 pJ, over 64 columns 0.62 pJ an addition; adder: 0.18.
     energy = energy_pj(chip, {"weight_reads": 1, "additions": 64}, 0)
-    assert energy["weight_memory"] == pytest.approx(136.0)
+    assert energy["weight_memory"] == pytest.approx(39.908, rel=1e-4)
     assert energy["synapse_adders"] == pytest.approx(64 * 0.1815)
     assert energy["accumulator_registers"] == pytest.approx(64 * 24 * 0.0090)
 
@@ -92,6 +96,28 @@ def test_transposed_words_by_hand(chip):
     assert energy["attention_adders"] == pytest.approx(64 * 64 * 0.060 / 8)
 
 
+def test_softmax_by_hand(chip):
+    # 64 tokens: totals of 14 bits. A score: four additions of a neuron (24 bits), one to the total, a byte of the masker, and the
+    # registers of total and masker; a bit of 32 quotients: a subtraction of 15 bits, registers of 14 + 16 bits each.
+    soft = chip.replace(softmax_tokens=64)
+    energy = energy_pj(soft, {"attention.score_writes": 1}, 0)
+    wanted = 4 * by_width("adder_energy", 24).value + by_width("adder_energy", 14).value + 2 * 0.060 + (14 + 61) * 0.0090
+    assert energy["softmax_logic"] == pytest.approx(wanted)
+    energy = energy_pj(soft, {"attention.division_steps": 1}, 0)
+    quotient = by_width("adder_energy", 15).value + (14 + 16) * 0.0090
+    assert energy["softmax_logic"] == pytest.approx(chip.neurons * quotient)
+    with_table = energy_pj(soft, {"attention.table_reads": 3, "loaded_table_rows": 1}, 0)["softmax_memory"]
+    assert with_table == pytest.approx(3 * bank("read", 64 * 64 * 2, 16).value + bank("write", 64 * 64 * 2, 16).value)
+
+
+def test_a_softmax_takes_area_only_where_it_is(chip):
+    softmax = ("softmax_memory", "softmax_logic")
+    assert not set(softmax) & set(area_mm2(chip))
+    soft = area_mm2(chip.replace(softmax_tokens=16))
+    assert all(soft[name] > 0 for name in softmax)
+    assert energy_pj(chip.replace(softmax_tokens=16), {}, 1)["logic_leakage"] > energy_pj(chip, {}, 1)["logic_leakage"]
+
+
 def test_units_of_the_multicast_by_hand():
     # 16 columns, 4 lanes. A column moves 16 x 16 bits, and a word of 16 comes for it. A masked word compares and draws 16 bytes,
     # holds 16 bits, and a quarter of the 61 of the shift register.
@@ -117,7 +143,7 @@ def test_energy_is_linear(chip):
 
 def test_area_of_weights_by_hand(chip):
     area = area_mm2(chip)
-    assert area["weight_memory"] == pytest.approx(4 * 0.095)  # 2 cores x 2 banks of 32 KB
+    assert area["weight_memory"] == pytest.approx(4 * 0.11548, rel=1e-3)  # 2 cores x 2 banks of 32 KB, rows of 512 bits
     assert area["synapse_adders"] == pytest.approx(128 * 406e-6 * 24 / 32, rel=0.01)
     assert area["transposer"] == pytest.approx(2 * 64 * 64 * 5.98e-6)
     assert "dram" not in area and set(area) <= set(COMPONENTS)
@@ -137,16 +163,17 @@ def test_field_figure():
 
 def test_omissions_are_named():
     text = " ".join(NOT_MODELLED)
-    for word in ("encoder", "sequencer", "multicast", "clock", "leakage of memories"):
+    for word in ("encoder", "sequencer", "multicast", "wires"):
         assert word in text
 
 
 def test_ranges_by_hand(chip):
-    # 512 bits from 32 KB: CACTI's own row of 39.908 pJ, and 8 x Horowitz's 20; DRAM: 8 bits x (4 .. 12.45) pJ a byte.
+    # 512 bits from 32 KB: 13.1 to 20 of 17 parts of CACTI's 39.908; DRAM: 8 bits x (4 .. 12.45) pJ a byte.
     ranges = energy_range_pj(chip, {"weight_reads": 1, "dram_bytes": 10}, 0)
-    assert ranges["weight_memory"] == pytest.approx((39.908, 160)) and ranges["dram"] == pytest.approx((320, 996))
-    leakage = ranges["logic_leakage"]
-    assert leakage == (0, 0) and ranges["total"] == pytest.approx((359.908, 1156)) and widest(ranges) == "dram"
+    row = 39.908 * 13.1 / 17, 39.908 * 20 / 17
+    assert ranges["weight_memory"] == pytest.approx(row, rel=1e-4) and ranges["dram"] == pytest.approx((320, 996))
+    assert ranges["logic_leakage"] == (0, 0) and ranges["memory_leakage"] == (0, 0)
+    assert ranges["total"] == pytest.approx((320 + row[0], 996 + row[1]), rel=1e-4) and widest(ranges) == "dram"
     assert widest(energy_range_pj(chip, {"weight_reads": 100, "dram_bytes": 1}, 0)) == "weight_memory"
 
 
@@ -161,21 +188,59 @@ def test_every_figure_has_a_range_around_it(name):
     assert areas["total"][0] < sum(area.values()) < areas["total"][1]
 
 
-def test_outside_of_the_points_the_slopes_of_all_segments_count():
-    # Below 8 KB: 0.739 goes on, 0.492 would give more; the range of the nearest point beside it.
-    reading = by_capacity("sram_read", 2048)
-    other = 6.1 * (2048 / 8192) ** (math.log(93.5 / 17.0) / math.log(32))
-    assert reading.extrapolated and reading.low == pytest.approx(reading.value * 5.29 / 6.1)
-    assert reading.high == pytest.approx(other * 10.0 / 6.1)
+def test_the_ends_between_and_beyond_the_cited_points():
+    # Halfway on logarithmic axes is the geometric mean; beyond the last point its own ends hold.
     inside = by_capacity("sram_read", 16384)
-    assert not inside.extrapolated and inside.high == pytest.approx((10 * 20) ** 0.5)
+    assert inside.value == pytest.approx((6.1 * 17.0) ** 0.5) and inside.high == pytest.approx((10 * 20) ** 0.5)
+    assert by_capacity("sram_read", 512) == by_capacity("sram_read", 8192)
 
 
 def test_what_is_extrapolated_is_a_warning_only_where_it_is_used():
-    chip = load_chip("small")  # its spike banks are smaller than every cited one
-    assert not any(line.startswith("energy") for line in warnings(chip, {"dram_bytes": 1}))
-    lines = [line for line in warnings(chip, {"spike_reads": 1}) if line.startswith("energy")]
-    assert lines and all(line.startswith("energy of spike memory: ") and "EXTRAPOLATED" in line for line in lines)
+    chip = load_chip("small")  # its membrane memory has too few rows for CACTI
+    assert not any(line.startswith("energy") for line in warnings(chip, {"spike_reads": 1}))
+    lines = [line for line in warnings(chip, {"v_reads": 1}) if line.startswith("energy")]
+    assert lines and all(line.startswith("energy of membrane memory: ") and "EXTRAPOLATED" in line for line in lines)
+    reading = bank("read", 48, 96)
+    # 8.96 .. 20 of 17 parts at 8 KB and below is 4.48 .. 10 of 6.1, and half to twice that.
+    assert (reading.low, reading.high) == pytest.approx((reading.value * 2.24 / 6.1, reading.value * 20 / 6.1))
+
+
+def test_clock_by_hand(chip):
+    """Every register in every cycle: two cores, the attention unit, DMA and multicast; 0.00386 pJ and half as much for the tree."""
+    found = registers(chip)
+    bits = 2 * found["core"] + found["attention"] + found["dma"] + found["multicast"]
+    assert energy_pj(chip, {}, 10)["clock"] == pytest.approx(10 * bits * 0.00386 * 1.5)
+
+
+def test_gated_clocks_follow_the_engines(chip):
+    gated = chip.replace(clock_gating=1)
+    assert energy_pj(gated, {}, 10)["clock"] == 0
+    busy = {BUSY + engine: 10 * (2 if engine == "core" else 1) for engine in registers(chip)}
+    whole = energy_pj(chip, {}, 10)["clock"]
+    assert energy_pj(gated, busy, 10)["clock"] == pytest.approx(whole)
+    assert energy_pj(gated, busy | {BUSY + "core": 10}, 10)["clock"] < whole
+    assert energy_pj(chip, busy, 10)["clock"] == pytest.approx(whole)  # not gated: whatever works
+
+
+def test_accumulators_are_clocked_where_they_are_written(chip):
+    """Of a core 2 x 64 accumulators of 24 bits; an addition writes one, a shift or a hand-over 64."""
+    fine, bit = chip.replace(clock_gating=2), 0.00386 * 1.5
+    rest = registers(chip)["core"] - 2 * 64 * 24
+    assert energy_pj(fine, {BUSY + "core": 10}, 10)["clock"] == pytest.approx(10 * rest * bit)
+    assert energy_pj(fine, {"additions": 7}, 0)["clock"] == pytest.approx(7 * 24 * bit)
+    for counter in ("shifts", "groups", "attention.groups"):
+        assert energy_pj(fine, {counter: 7}, 0)["clock"] == pytest.approx(7 * 64 * 24 * bit)
+    # An array that adds in all columns in every cycle is clocked as before, but for the hand-over bank.
+    full = {BUSY + "core": 10, "additions": 640, "groups": 1}
+    coarse = energy_pj(chip.replace(clock_gating=1), full, 10)["clock"]
+    assert energy_pj(fine, full, 10)["clock"] == pytest.approx(coarse - 9 * 64 * 24 * bit)
+
+
+def test_leakage_of_memories_by_hand(chip):
+    # Twice the cycles, twice the leakage; a bank of 32 KB of 64 bits leaks 0.637 nW a cycle of 1 ns.
+    one, two = (energy_pj(chip, {}, cycles)["memory_leakage"] for cycles in (1, 2))
+    assert two == pytest.approx(2 * one) and one > 0
+    assert bank("leakage", 32768, 64).value == pytest.approx(0.000637, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -191,26 +256,23 @@ def test_a_range_that_is_none_is_refused(more, message):
         Coefficient(**entry, **more)
 
 
-def test_the_points_of_the_model_are_runs_of_the_table():
-    for size, energy, area in ((8192, 6.1, 0.026), (32768, 17.0, 0.095), (1 << 20, 93.5, 3.26)):
-        (run,) = (run for run in runs() if (run.size, run.bits, run.banks) == (size, 64, 1))
-        assert (run.read_pj, run.area_mm2) == (pytest.approx(energy, rel=0.01), pytest.approx(area, rel=0.02))
-
-
 def test_the_table_between_its_runs():
     assert interpolated(32768, 512) == pytest.approx(39.908) and interpolated(8192, 64) == pytest.approx(6.137)
+    two = [run for run in runs() if run.banks == 1 and run.size in (8192, 32768) and run.bits in (64, 512)]
+    figures = {(run.size, run.bits): run.read_pj for run in two}
     # Halfway on logarithmic axes: the geometric mean, over the bits and over the size.
-    assert interpolated(32768, math.sqrt(256 * 512)) == pytest.approx(math.sqrt(26.838 * 39.908))
-    assert interpolated(math.sqrt(32768 * 65536), 64) == pytest.approx(math.sqrt(17.042 * 25.869))
-    two = [run for run in runs() if run.size in (8192, 32768)]
-    assert interpolated(16384, 64, among=two) == pytest.approx(math.sqrt(6.137 * 17.042))
+    half = math.sqrt(figures[32768, 64] * figures[32768, 512])
+    assert interpolated(32768, math.sqrt(64 * 512), among=two) == pytest.approx(half)
+    assert interpolated(16384, 64, among=two) == pytest.approx(math.sqrt(figures[8192, 64] * figures[32768, 64]))
+
+
+def test_the_law_is_near_runs_that_it_does_not_use():
+    """The standard of gate-level laws, 10 %, is held by nine tenths of random capacities and widths."""
+    held = runs(file=HELD)
+    assert not {(run.size, run.bits) for run in held} & {(run.size, run.bits) for run in runs() if run.banks == 1}
+    errors = sorted(abs(bank("read", run.size, run.bits).value / run.read_pj - 1) for run in held)
+    assert errors[len(errors) // 2] < 0.02 and sum(error <= 0.1 for error in errors) >= 0.89 * len(errors)
 
 
 def test_the_widest_range_is_not_the_largest_part():
     assert widest({"total": (9.0, 15.0), "dram": (9.0, 10.0), "weight_memory": (0.0, 5.0)}) == "weight_memory"
-
-
-def test_a_narrow_row_may_cost_more_than_its_bits():
-    # 16 bits of 32 KB: CACTI's 10.402 pJ are 41.6 for 64 bits; the law's own range ends at Horowitz's 20.
-    reading = _access(32768, 16)
-    assert reading.high == pytest.approx(4 * 10.402) and reading.low == pytest.approx(14.9) and reading.value == 17.0

@@ -57,11 +57,11 @@ def test_a_layer_and_a_formula_by_hand(folder):
     assert list(chain["inputs"].values()) == [2 * 720, 2 * 32 * 190] and chain["value"] == pytest.approx(720 / 6080)
 
 
-def test_extrapolation_is_said(folder):
+def test_the_law_of_a_memory_is_said(folder):
     laws = [
         figure["law"] for term in explain(read(folder), "energy_uj.spike_memory")["terms"] for figure in term["figures"]
     ]
-    assert laws and all("through sram_read_8k and sram_read_32k, EXTRAPOLATED" in law for law in laws)
+    assert laws and all(" of CACTI (sram.csv)" in law and " bytes, " in law for law in laws)
 
 
 def test_a_figure_that_the_model_does_not_give_is_refused(folder):

@@ -7,9 +7,11 @@ import pytest
 
 import archsim
 from archsim import simulate
+from archsim.config import load_chip
 from archsim.contracts import dma, sequencer
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.spike_fetch import reference as fetch_reference
+from archsim.energy.clock import registers
 from archsim.summary import summarise
 from archsim.tensors import from_words
 from mapping import reference
@@ -128,3 +130,26 @@ def test_halving_a_buffer_never_lowers_the_cycles(mapped, workload_file, chip, b
         assert (now := simulate.recorded_cycles(smaller)) >= cycles
         cycles, halved = now, halved + 1
     assert halved > 0
+
+
+def test_idle_engines_that_are_not_clocked_save_what_they_idle(workload_file):
+    """Gating changes neither cycles nor any other energy, and leaves the clock of every engine's own instructions."""
+    chip = load_chip("small")
+    all_on, gated = (
+        archsim.run(workload_file, chip=chip.replace(clock_gating=gating), images=2) for gating in (0, 1)
+    )
+    assert [run.cycles for run in all_on.images] == [run.cycles for run in gated.images]
+    on, off = summarise(all_on)["energy_uj"], summarise(gated)["energy_uj"]
+    assert {name for name in on if on[name] != off[name]} == {"clock", "total"}
+    records = [run.records for run in gated.images]
+    spent = 0.0
+    for engine in sequencer.engines(chip):
+        bits = registers(chip)["core" if engine >= sequencer.CORE0 else sequencer.engine_name(engine)]
+        busy = sum(int((own["end"] - own["start"])[own["engine"] == engine].sum()) for own in records)
+        spent += busy * bits
+    price = on["clock"] / (sum(run.cycles for run in all_on.images) / 2) / _all(chip)
+    assert off["clock"] == pytest.approx(price * spent / 2) and 0 < off["clock"] < on["clock"]
+
+
+def _all(chip):
+    return sum(registers(chip).values()) + (chip.cores - 1) * registers(chip)["core"]

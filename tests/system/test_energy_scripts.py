@@ -1,6 +1,7 @@
 """Do the scripts about energy conserve what they divide, move the right way, and refuse what they cannot judge?"""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,9 +92,9 @@ CHIP = load_chip("adders_512")
 
 
 def test_an_addition_by_hand():
-    # A row of 512 bits of 32 KB, 136 pJ, over 64 columns; an adder and an accumulator of 24 bits.
+    # A row of 512 bits of 32 KB, 39.9 pJ, over 64 columns; an adder and an accumulator of 24 bits.
     cost = architect.addition(CHIP, 1.0)
-    assert cost.parts["weight_memory"] == pytest.approx(136 / 64)
+    assert cost.parts["weight_memory"] == pytest.approx(39.908 / 64, rel=1e-4)
     assert cost.parts["synapse_adders"] == pytest.approx(0.1815) and cost.parts["accumulator_registers"] == pytest.approx(0.216)
     assert cost.low < cost.total < cost.high and not cost.extrapolated
 
@@ -107,7 +108,7 @@ def test_an_addition_costs_more_in_the_right_direction():
     assert total(CHIP.replace(weight_bits=4)) < total(CHIP)
     assert total(CHIP, 0.5) < total(CHIP)
     assert total(CHIP.replace(membrane_bits=16)) < total(CHIP)
-    assert architect.addition(architect.with_bank(CHIP, 4), 1.0).extrapolated
+    assert architect.addition(architect.with_bank(CHIP, 1), 1.0).extrapolated  # fewer rows than CACTI arranges
 
 
 def test_rows_an_addition():
@@ -126,16 +127,11 @@ def test_lanes_keep_adders_and_weight_memory():
     assert line[3].count("wins") == 2 and line[4].count("loses") == 2  # idle lanes leak, and nothing is shared
 
 
-def test_the_memory_law_is_judged_by_other_points():
-    exact = memory_law.errors(lambda run: 2 * run.read_pj, runs(), lambda run: run.bits)
-    assert all(typical == worst == pytest.approx(2) for typical, worst, _ in exact.values())
-    worst = memory_law.errors(lambda run: run.read_pj * (0.25 if run.size == 8192 else 2), runs(), lambda run: 0)[0][1]
-    assert worst == 0.25  # a quarter is further off than twice
-    for run in runs():
-        if run.bits == 64 and run.size in memory_law.FITTED and run.banks == 1:
-            assert memory_law.in_use(run) == pytest.approx(run.read_pj, rel=0.01)
-    # The table's judges are not in it: with them it would be exact.
-    judged = [run for run in runs() if run.banks == 1 and memory_law.held(run)]
-    worst = max(abs(memory_law.tabled(run) / run.read_pj - 1) for run in judged)
-    assert 0.1 < worst < 0.5
-    assert any("the law in use, by bits" in line for line in memory_law.lines())
+def test_the_memory_law_is_judged_by_other_runs():
+    run = runs()[0]
+    assert memory_law.error("read", run) < 1e-3
+    assert memory_law.error("read", replace(run, read_pj=2 * run.read_pj)) == pytest.approx(0.5, abs=1e-3)
+    assert memory_law.line("", [0.0, 0.05, 0.3, 0.02]).split() == ["3.5%", "22.5%", "30.0%", "75%", "4"]
+    own = memory_law.classes((64, 128), lambda run: run.bits, [run, run, replace(run, bits=100)])
+    assert own == {64: [run, run]}
+    assert any("read, up to 512 bits" in line for line in memory_law.lines())
