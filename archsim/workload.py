@@ -22,6 +22,7 @@ from mapping.importers.meta_spikeformer import read as read_meta_spikeformer
 from mapping.importers.spike_driven_transformer import read as read_spike_driven_transformer
 from mapping.importers.spike_driven_transformer import read_experts
 from mapping.importers.spikformer import read as read_spikformer
+from mapping.importers.spiking_mlp import read as read_spiking_mlp
 from mapping.importers.spikingformer import read as read_spikingformer
 from mapping.networks import (
     masked_spiking_transformer,
@@ -37,12 +38,14 @@ from mapping.networks.weights import Synthetic as RandomWeights
 from mapping.operators import require_mapped
 from mapping.pad import padded
 from mapping.product import FirstProduct
-from mapping.quantise import IntNetwork, Precision, quantise, skeleton
+from mapping.quantise import IntNetwork, Precision, quantise
 from mapping.schedule import require_room
+from mapping.skeleton import skeleton
 
 FAMILIES = {
     "spikingformer": read_spikingformer, "spikformer": read_spikformer, "meta_spikeformer": read_meta_spikeformer,
     "spike_driven_transformer": read_spike_driven_transformer, "spiking_moe": read_experts,
+    "spiking_mlp": read_spiking_mlp,
 }  # fmt: skip
 """Importer of each network family that has one."""
 

@@ -1,4 +1,4 @@
-"""Integer layers without weights of their own: spike maps added or side by side, and neurons on the mean over tokens."""
+"""Integer layers without weights of their own: spike maps added, side by side or turned, and neurons on the mean over tokens."""
 
 from dataclasses import dataclass
 
@@ -29,6 +29,22 @@ class IntSum:
 @dataclass(frozen=True)
 class IntConcat(IntSum):
     """Spike maps side by side; they lie in memory as those of a sum, but who reads them has weights for each of its own."""
+
+
+@dataclass(frozen=True)
+class IntTranspose:
+    """The map ``source`` with its axes in another order, as the map ``name``; made as the source's words leave an output bank.
+
+    Attributes:
+        name, source, order: as in :class:`mapping.nodes.Transpose`.
+        shape: of ``name``.
+    """
+
+    name: str
+    source: str
+    order: tuple[int, int, int]
+    shape: Map
+    spikes: None = None
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def channels_last(spikes: Tensor) -> np.ndarray:
 
 @contextmanager
 def _recording(model: nn.Module) -> Iterator[dict[str, np.ndarray]]:
-    """Collect, per forward pass, the spikes of every LIF by module name and the input of ``head``."""
+    """Collect, per forward pass, the spikes of every LIF by module name and the input of ``head`` (or what ``HEAD`` names)."""
     seen: dict[str, np.ndarray] = {}
 
     def keep_spikes(name: str, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -57,7 +57,8 @@ def _recording(model: nn.Module) -> Iterator[dict[str, np.ndarray]]:
         for name, module in model.named_modules()
         if isinstance(module, Lif)
     ]
-    handles.append(model.get_submodule("head").register_forward_pre_hook(keep_input))
+    head = model.get_submodule(getattr(model, "HEAD", "head"))
+    handles.append(head.register_forward_pre_hook(keep_input))
     try:
         yield seen
     finally:
