@@ -182,7 +182,10 @@ def work_attention(f, number, opcode, tables, run, work):
     compute, trace, out = len(run.trace) == 0, work.none, stack.out[f.out_bank]
     if not compute:
         trace = work.rows[: take_rows(place, run.trace, work.rows)]
-    banks = attention.Banks(stack.spikes[f.q_bank], stack.spikes[2], stack.spikes[3], stack.counts, stack.cleared, out)
+    banks = attention.Banks(
+        stack.spikes[f.q_bank], stack.spikes[2], stack.spikes[3], stack.counts, stack.cleared, stack.scores, stack.table,
+        out,
+    )  # fmt: skip
     bits, neurons = run.sizes.membrane_bits, stack.residual.shape[2]
     run.cycles[number] = run_attend(opcode - ATTEND_Q, f, bits, neurons, banks, work.attention, compute, trace, counts)
     if compute:

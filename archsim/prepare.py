@@ -22,7 +22,7 @@ from archsim.units import attention, core, dma, multicast
 KINDS = {
     sequencer.LOAD: 0, sequencer.STORE: 0, sequencer.COPY: 1, sequencer.SYNAPSE: 2, sequencer.PLANES: 3,
     sequencer.ATTEND_KV: 4, sequencer.ATTEND_Q: 4, sequencer.ATTEND_SCORES: 4, sequencer.ATTEND_GATE: 4,
-    sequencer.TRANSPOSE: 1, sequencer.MASK: 1,
+    sequencer.ATTEND_SOFTMAX: 4, sequencer.TRANSPOSE: 1, sequencer.MASK: 1,
 }  # fmt: skip
 """Table of each opcode that the compiled driver runs."""
 

@@ -137,8 +137,8 @@ class Capture:
             if not head["psum_out"] and "recording" in self._note(engine, index):
                 self._record(self._note(engine, index), recording)
 
-    def _record(self, note: Mapping[str, Any], recording: Recording) -> None:
-        """Keep a recording [positions, steps, columns] of a layer; an empty one was not asked for."""
+    def _record(self, note: Mapping[str, Any], recording: Recording, channel: int = 0) -> None:
+        """Keep a recording [positions, steps, columns] from a channel of a layer's word on; an empty one was not asked for."""
         if not self.potentials:
             return
         shape = self.notes["recordings"][note["recording"]]
@@ -147,7 +147,7 @@ class Capture:
             array = store.setdefault(note["recording"], np.zeros(whole, np.int32))
             columns, pitch = note.get("input_columns", 0), note.get("input_pitch", 0)
             places = raster(note["input_position"], len(values), columns, pitch)
-            column = note["word"] * self.chip.columns
+            column = note["word"] * self.chip.columns + channel
             array[:, places, column : column + values.shape[2]] = values.transpose(1, 0, 2)
 
     def choose(self, engine: int, index: int, head: Mapping[str, int], routes: NDArray[np.int64]) -> None:
@@ -171,7 +171,7 @@ class Capture:
         rows = np.arange(head["tile"] * slices)[:, None] * head["out_words"] + np.arange(head["words"])
         rows = (rows + head["out_base"] + head["first_word"]).reshape(head["tile"], slices, head["words"])
         self._store(note, memory.out[head["out_bank"]][rows])
-        self._record(note, recording)
+        self._record(note, recording, head.get("channel", 0))
 
 
 def raster(first: int, count: int, columns: int, pitch: int) -> NDArray[np.int64]:

@@ -7,6 +7,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from archsim.contracts import sequencer
+from archsim.contracts.attention_softmax import ENTRY_BITS
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.ownership import Bank
 from archsim.contracts.experts import ENTRY, RouteTables
@@ -33,6 +34,7 @@ _QUEUES = {
 _ATTENTION = {
     "spikes": "bank{}", "out": "writer.bank{}", "counts": "counts.counts", "cleared": "counts.cleared", "v": "neuron.v",
 }  # fmt: skip
+_SOFTMAX = {"scores": "softmax.scores", "table": "softmax.table"}
 
 
 def path(bank: Bank) -> str:
@@ -44,7 +46,7 @@ def path(bank: Bank) -> str:
         return f"system.chip.core{number}.{_CORE[memory].format(index)}"
     if unit == "experts":
         return f"system.chip.experts.unit.{memory}{number}"
-    return f"system.chip.attention.unit.{_ATTENTION[memory].format(index)}"
+    return f"system.chip.attention.unit.{(_ATTENTION | _SOFTMAX)[memory].format(index)}"
 
 
 def chip_banks(chip: ChipParams) -> list[Bank]:
@@ -58,7 +60,9 @@ def chip_banks(chip: ChipParams) -> list[Bank]:
     if chip.crossbar_depth:
         found += [("experts", core, table, 0) for core in range(chip.cores) for table in ("routes", "replies")]
     return found + [
-        ("attention", 0, memory, index) for memory in _ATTENTION for index in range(attention.get(memory, 1))
+        ("attention", 0, memory, index)
+        for memory in (*_ATTENTION, *(_SOFTMAX if chip.softmax_tokens else ()))
+        for index in range(attention.get(memory, 1))
     ]
 
 
@@ -74,7 +78,7 @@ def array_of(memories: Memories, bank: Bank) -> NDArray[Any]:
         table: NDArray[Any] = getattr(memories.experts, memory)
         return table[number]
     array: NDArray[Any] = getattr(memories.cores[number] if unit == "core" else memories.attention, memory)
-    if bank == CLEARED:
+    if array.ndim == 1:  # marks, or membranes of scores
         return array[:, None]
     return array[index] if array.ndim - (memory == "param") == 3 else array
 
@@ -92,7 +96,7 @@ def rows(chip: ChipParams, memories: Memories, bank: Bank) -> tuple[NDArray[np.i
         return array.reshape(len(array), -1).astype(np.int64), np.array(widths)
     width = {
         "weight": chip.weight_bits, "counts": chip.count_bits, "residual": chip.membrane_bits, "psum": chip.membrane_bits,
-        "reduce": chip.membrane_bits,
+        "reduce": chip.membrane_bits, "scores": chip.membrane_bits, "table": ENTRY_BITS,
     }.get(memory, chip.columns)  # fmt: skip
     values = array.view(np.int64) if array.dtype == np.uint64 else array.astype(np.int64)
     return values, np.full(array.shape[1], width)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from archsim.contracts import dma, sequencer
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.common.ownership import Bank, banks
+from archsim.contracts.common.ownership import TABLE, Bank, banks
 from archsim.contracts.common.program import Program
 from archsim.contracts.experts import ROUTE_FIELDS
 from archsim.kernel import Simulation
@@ -142,8 +142,13 @@ WRITES = {
 }  # fmt: skip
 """Counters of the accesses of a core to its memories."""
 
-ATTENTION_READS = {"spikes": "spike_reads", "counts": "count_reads", "cleared": "mark_reads", "v": "v_reads"}
-ATTENTION_WRITES = {"out": "spike_writes", "counts": "count_writes", "cleared": "mark_writes", "v": "v_writes"}
+ATTENTION_READS = {
+    "spikes": "spike_reads", "counts": "count_reads", "cleared": "mark_reads", "v": "v_reads", "scores": "score_reads",
+    "table": "table_reads",
+}  # fmt: skip
+ATTENTION_WRITES = {
+    "out": "spike_writes", "counts": "count_writes", "cleared": "mark_writes", "v": "v_writes", "scores": "score_writes",
+}  # fmt: skip
 """Likewise of the attention unit."""
 
 
@@ -202,6 +207,8 @@ def _moved(fields: dict[str, int], record: np.void) -> list[tuple[Access, int, i
     if memory == dma.PROGRAM:
         return [(("queue", fields["cores"], "program"), 1, int(record["loaded_program_rows"]))]
     count = int(record[(LOADED if load else STORED)[memory]])
+    if load and memory == dma.TABLE:
+        return [(TABLE[:3], 1, count)]
     return [(("core", core, dma.MEMORIES[memory]), int(load), count // len(cores)) for core in cores]
 
 

@@ -153,7 +153,7 @@ def _state(mapped: Workload, memories: Memories, places: list[Place], heads: lis
         head = alone[0]
         stride = dma.row_beats(head["row_bytes"], chip.dram_bus_bytes) * chip.dram_bus_bytes
         dram = memories.dram[head["dram_address"] :][: head["rows"] * stride].copy()
-        memory = dma.MEMORIES[head["memory"]]
+        (memory,) = dma.names([head["memory"]], head["opcode"] == sequencer.LOAD)
         if memory in DRAWN:
             sums = values(rng, network, layer, memory, (head["rows"], chip.neurons))
             dram = rows_to_bytes(chip.membrane_bits, sums, stride).reshape(-1)

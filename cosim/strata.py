@@ -101,7 +101,7 @@ def _names(chip: ChipParams, head: Mapping[str, int], note: Mapping[str, Any]) -
     if head["opcode"] in (sequencer.LOAD, sequencer.STORE):
         if head["memory"] == dma.PROGRAM:
             return  # it would replace what runs alone; whole runs compare it
-        name = f"{opcode} {dma.MEMORIES[head['memory']]}"
+        name = f"{opcode} {dma.names([head['memory']], head['opcode'] == sequencer.LOAD)[0]}"
         yield name
         if head["cores"] & (head["cores"] - 1):
             yield f"{name}, several cores"

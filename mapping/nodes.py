@@ -31,6 +31,18 @@ class Concat:
 
 
 @dataclass(frozen=True)
+class Transpose:
+    """The map ``source`` with its axes in another order, as the map ``name``.
+
+    ``order``: numbers of the source's axes (0 height, 1 width, 2 channels) that become height, width and channels.
+    """
+
+    name: str
+    source: str
+    order: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
 class Norm:
     """A norm that folds into no weight, as the map ``name``, and the neuron behind it.
 
@@ -113,6 +125,8 @@ class WindowAttention:
         bias: float64 [heads, window ** 2, window ** 2], relative positions.
         keep: probability with which a spike of q, of k and of the scores is kept, drawn anew in every step.
         score_threshold, threshold: of the IF neurons on the scores and on the result.
+        score_height: of a spike of the scores; None: as high as their threshold.
+        unit: a spike of the result is 1, not as high as its threshold.
     """
 
     name: str
@@ -128,3 +142,10 @@ class WindowAttention:
     keep: float
     score_threshold: float
     threshold: float
+    score_height: float | None = None
+    unit: bool = False
+
+    @property
+    def height(self) -> float:
+        """Height of a spike of the scores."""
+        return self.score_threshold if self.score_height is None else self.score_height

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import Component, Out, connect, flipped
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
-from archsim.contracts.dma import BANKED, LOADED, MEMORIES, PROGRAM, PSUM, RESIDUAL, SPIKE_IN, SPIKE_OUT, STORED
+from archsim.contracts.dma import BANKED, LOADED, MEMORIES, PROGRAM, PSUM, RESIDUAL, SPIKE_IN, SPIKE_OUT, STORED, TABLE
 from archsim.contracts.sequencer import ATTENTION, CORE0, DMA, EXPERTS, HEADER, MULTICAST, STORE, engines
 from rtl.payload import elements, load_port, shape
 from rtl.units.attention import AttentionEngine
@@ -142,6 +142,12 @@ class Chip(Component):
             port.valid.eq(copy.valid & (copy.payload.cores == 0)), port.payload.bank.eq(copy.payload.bank),
             port.payload.row.eq(copy.payload.row), Cat(port.payload.data).eq(words),
         ]  # fmt: skip
+        if self.chip.softmax_tokens:
+            port, source = self.attention.write_table, transfer.payload
+            m.d.comb += [
+                port.valid.eq(transfer.valid & (source.memory == TABLE)), port.payload.row.eq(source.row),
+                port.payload.data.eq(source.data),
+            ]  # fmt: skip
 
     def _read(self, m):
         """Rows for STORE, the multicast and the expert engine; an answer is that of the bank asked in the cycle before."""

@@ -1,6 +1,6 @@
 """What an addition costs on other chips, and where one weight row for all time steps beats a row for each.
 
-    python -m scripts.architect [--chip adders_512] [--rate 0.2] [--recorded ARTEFACT ...]
+    python -m scripts.architect [--chip adders_512] [--gating 2] [--rate 0.2] [--recorded ARTEFACT ...]
 
 Counted are what a spike-gated addition of the cores needs on the chip: its share of the weight row that is read, its adder, its
 accumulator, and its share of the leakage at full speed. Not in it: spikes, membranes, neurons, programs, DRAM; a run has those.
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from archsim.config import load_chip
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.energy.clock import BUSY
 from archsim.energy.model import energy_pj
 from archsim.energy.ranges import energy_range_pj, warnings
 from mapping.importers import artefact
@@ -54,7 +55,7 @@ def addition(chip: ChipParams, rows: float) -> Cost:
     """
     cycles = 1000  # whole numbers of counts
     additions = round(cycles * chip.cores * chip.columns / rows)
-    counts = {"weight_reads": cycles * chip.cores, "additions": additions}
+    counts = {"weight_reads": cycles * chip.cores, "additions": additions, BUSY + "core": cycles * chip.cores}
     energy, ranges = energy_pj(chip, counts, cycles), energy_range_pj(chip, counts, cycles)
     parts = {name: energy[name] / additions for name in PARTS}
     if abs(sum(parts.values()) * additions / sum(energy.values()) - 1) > 1e-9:
@@ -149,12 +150,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(description="What an addition costs on other chips, and where lanes for time steps win.")
     parser.add_argument("--chip", default="adders_512", help="preset or chip file (default %(default)s)")
+    parser.add_argument("--gating", type=int, choices=(0, 1, 2), help="clock gating (default: the chip's)")
     parser.add_argument("--rate", type=float, default=0.2, help="firing rate of the sweeps (default %(default)s)")
     parser.add_argument("--lanes", type=int, default=4, help="time steps that share a row (default %(default)s)")
     parser.add_argument("--recorded", metavar="ARTEFACT", type=Path, nargs="*", default=[], help="artefacts with recorded spikes")
     options = parser.parse_args(arguments)
     try:
         chip = load_chip(options.chip)
+        chip = chip if options.gating is None else chip.replace(clock_gating=options.gating)
         sources = [(f"independent, rate {rate:g}", independent(rate, options.lanes)) for rate in RATES]
         for path in options.recorded:
             rate, rows = recorded(path)

@@ -21,8 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 PRESET = "small_t4"
 """Preset of the widths on the pages: small, and with more than one lane."""
 
+EXAMPLES = {"attention_softmax": {"softmax_tokens": 16}}
+"""Parameters that a chip gets for the page of what it does not have; beside them CROSSBAR_DEPTH."""
+
 CROSSBAR_DEPTH = 4
-"""Flits of a queue on the pages of the expert engine, which no preset has."""
+"""Flits of a queue on the pages of the expert engine, which the preset does not have."""
 
 
 def parameters(name: str, chip: ChipParams) -> tuple[Any, str]:
@@ -30,16 +33,18 @@ def parameters(name: str, chip: ChipParams) -> tuple[Any, str]:
     own = [cls for _, cls in inspect.getmembers(_module(name), inspect.isclass) if cls.__module__.endswith(f".{name}")]
     own = [cls for cls in own if cls.__name__.endswith("Params")]
     place = f"`{PRESET}`"
-    if UNITS[name].of(chip) is None:
-        chip, place = chip.replace(crossbar_depth=CROSSBAR_DEPTH), f"`{PRESET}` with `crossbar_depth` {CROSSBAR_DEPTH}"
+    unit = UNITS.get(name)  # a part of a unit has a page, and none of its own here
+    if unit is None or unit.of(chip) is None:
+        ((key, value),) = EXAMPLES.get(name, {"crossbar_depth": CROSSBAR_DEPTH}).items()
+        chip, place = chip.replace(**{key: value}), f"`{PRESET}` with `{key}` {value}"
     if own and [field.name for field in fields(own[0])] == ["chip"]:
         return own[0](chip), place
-    sizes = UNITS[name].of(chip)
+    sizes = unit and unit.of(chip)
     return (sizes, place) if sizes is not None else (_module(name).corners()[-1], "an example")
 
 
 def units() -> list[str]:
-    """Names of the contracts."""
+    """Names of the contracts, those of parts of a unit among them."""
     return sorted(path.stem for path in (ROOT / "archsim/contracts").glob("[a-z]*.py"))
 
 

@@ -33,7 +33,7 @@ def names(folder: str) -> set[str]:
     """Units with a module in a folder; a module that is named after a unit, ``unit_part``, is a part of it."""
     units = {path.stem for path in (ROOT / "archsim/contracts").glob("*.py")} - {"__init__"}
     found = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
-    return {name for name in found if name in units or not any(name.startswith(f"{unit}_") for unit in units)}
+    return {name for name in found if not any(name.startswith(f"{unit}_") for unit in units)}
 
 
 def modules() -> list[Path]:

@@ -27,7 +27,7 @@ from mapping.operations import operations
 
 GROUPS = {
     "additions": ("synapse_adders", "accumulator_registers"),
-    "attention": ("attention_adders", "transposer", "count_memory"),
+    "attention": ("attention_adders", "transposer", "count_memory", "softmax_logic", "softmax_memory"),
     "weight reads": ("weight_memory", "parameter_memory"),
     "membranes and partial sums": ("residual_memory", "psum_memory", "reduction_memory", "membrane_memory"),
     "neurons": ("neuron_units",),

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from archsim.config.validate import Strict, nearest, validate
 from archsim.config.yaml_source import Document, KeyPath, parse_yaml, read_yaml
+from archsim.contracts.attention_softmax import SoftmaxParams
 from archsim.contracts.common.chip import ROUTE_ROWS, ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.experts import ExpertsParams
@@ -93,8 +94,11 @@ class ChipConfig(Strict):
     """1: the multicast has a bit transposer in every lane; 0: it has none"""
     masker: Annotated[int, Field(ge=0, le=1)] = 0
     """1: the multicast has a masker; 0: it has none"""
-    clock_gating: Annotated[int, Field(ge=0, le=1)] = 0
-    """1: registers of an engine that has no instruction are not clocked; 0: all are, in every cycle"""
+    softmax_tokens: Annotated[int, Field(ge=0, le=64)] = 0
+    """tokens of a window at most that the attention unit's softmax serves, 4..64; 0: it has no softmax"""
+    clock_gating: Annotated[int, Field(ge=0, le=2)] = 0
+    """0: all registers are clocked in every cycle; 1: not those of an engine without an instruction; 2: of the accumulators only
+    those that are written"""
     dram: DramConfig
     """the external memory"""
 
@@ -134,10 +138,13 @@ class ChipConfig(Strict):
             dram_latency_cycles=self.dram.latency_cycles, dram_burst_bytes=self.dram.burst_bytes,
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
-            transposer=self.transposer, masker=self.masker, clock_gating=self.clock_gating,
+            transposer=self.transposer, masker=self.masker, softmax_tokens=self.softmax_tokens,
+            clock_gating=self.clock_gating,
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine
+        if chip.softmax_tokens:
+            SoftmaxParams(chip)  # raises where its membranes are too narrow for a softmax
         return chip
 
 
@@ -160,6 +167,7 @@ _DERIVED: dict[str, KeyPath] = {
     "residual_rows": ("residual_kib",), "psum_rows": ("psum_kib",), "attention_rows": ("attention_bank_kib",),
     "expert engine needs 2": ("cores",), "a queue is made of registers": ("crossbar_depth",),
     "dram_burst_bytes": ("dram", "burst_bytes"), "more than weight_bits": ("membrane_bits",),
+    "of a softmax over": ("softmax_tokens",),
 }  # fmt: skip
 """Which key of the file a relation between derived parameters comes from, by a part of its message."""
 

@@ -12,6 +12,7 @@ All operands are words of M channels. A head of d channels is either a segment o
 * ATTEND_SCORES: ``(Q K^T) V``. AND-popcount of a Q word with each K word, added where V has spikes.
 * ATTEND_GATE: ``Q AND SN(sum over tokens of K AND V)``, the Hadamard form. The gate words wait in the rows of the first output
   token, which the second phase therefore writes last.
+* ATTEND_SOFTMAX, in chips that have it: ``softmax(Q K^T) V`` of binary scores within a window (``attention_softmax``).
 
 Maps lie as ``base + token * token_rows + slice * map_words + word``. An instruction works on
 the words ``first_word .. first_word + words - 1``.

@@ -2,7 +2,8 @@
 
 LOAD requests bursts from DRAM and writes each row into a bank of every core of a mask. STORE reads rows of one core and sends
 them to DRAM (posted: it ends when the last beat is sent). LOAD reaches the memories that feed a core and its integers, and the
-halves of program memories; STORE those that a core writes. In DRAM rows lie one behind the other, each on a beat of its own; in
+halves of program memories, and the attention unit's table for softmax (memory TABLE, the number of STORE's spike_out);
+STORE those that a core writes. In DRAM rows lie one behind the other, each on a beat of its own; in
 the bank ``row_skip`` rows may lie between them, so that the words of a position come side by side though each word has a place
 of its own in DRAM. Rows of fewer bytes than the bank's are filled with zeros; of a row's last beat STORE writes only the bytes
 that belong to it.
@@ -24,6 +25,9 @@ BANKED = (WEIGHT, PARAM, SPIKE_IN, SPIKE_OUT)
 LOADED = (WEIGHT, PARAM, SPIKE_IN, RESIDUAL, PSUM, REDUCE)
 """Those that LOAD writes."""
 
+TABLE = 6
+"""For LOAD: the table of the attention unit for softmax. For STORE the number is SPIKE_OUT."""
+
 PROGRAM = 7
 """The program memory of the engine whose number stands in ``cores``; LOAD writes its half ``bank``."""
 
@@ -40,11 +44,12 @@ TRANSFER_FIELDS = (
     Field("row_bytes", 10),  # bytes of a row in DRAM
     Field("row_skip", 10),  # rows of the bank between one row and the next
 )
-"""Fields of LOAD and STORE."""
+"""Fields of LOAD and STORE; ``cores`` is 0 for a LOAD of TABLE."""
 
-def names(memories: Sequence[int]) -> list[str]:
-    """Names of memories by their numbers, for messages."""
-    return [(*MEMORIES, "program")[number] for number in memories]
+def names(memories: Sequence[int], load: bool = False) -> list[str]:
+    """Names of the memories of a STORE (with ``load``, of a LOAD) by their numbers, for messages."""
+    known = {**dict(enumerate(MEMORIES)), PROGRAM: "program"} | ({TABLE: "table"} if load else {})
+    return [known[number] for number in memories]
 
 
 LOAD_OVERHEAD = 2

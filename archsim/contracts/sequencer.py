@@ -15,7 +15,7 @@ each, take the two halves in turn, the third and later ones brought by LOADs of 
 from collections.abc import Mapping
 from functools import cache
 
-from archsim.contracts import attention, core, dma, experts, multicast
+from archsim.contracts import attention, attention_softmax, core, dma, experts, multicast
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Field, Layout
@@ -38,6 +38,7 @@ HEADER = (Field("opcode", 4), Field("wait", MAX_ENGINES), Field("post", MAX_ENGI
 HALT, LOAD, STORE, COPY, SYNAPSE, PLANES, ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE = range(10)
 TOPK, DISPATCH, COLLECT = range(10, 13)
 TRANSPOSE, MASK = range(13, 15)
+ATTEND_SOFTMAX = 15
 """Opcodes; COPY, TRANSPOSE and MASK are the multicast's. 0 (an empty program row) ends the queue."""
 
 COPIES = (COPY, TRANSPOSE, MASK)
@@ -46,6 +47,7 @@ COPIES = (COPY, TRANSPOSE, MASK)
 OPCODES = (
     "HALT", "LOAD", "STORE", "COPY", "SYNAPSE", "PLANES", "ATTEND_KV", "ATTEND_Q", "ATTEND_SCORES", "ATTEND_GATE",
     "TOPK", "DISPATCH", "COLLECT", "TRANSPOSE", "MASK",
+    "ATTEND_SOFTMAX",
 )  # fmt: skip
 """Names of the opcodes, by number."""
 
@@ -55,6 +57,7 @@ _FIELDS: dict[int, tuple[Field, ...]] = {
     ATTEND_Q: attention.ATTEND_FIELDS, ATTEND_SCORES: attention.ATTEND_FIELDS, ATTEND_GATE: attention.ATTEND_FIELDS,
     TOPK: experts.TOPK_FIELDS, DISPATCH: experts.ROUTE_FIELDS, COLLECT: experts.ROUTE_FIELDS,
     TRANSPOSE: multicast.TRANSPOSE_FIELDS, MASK: multicast.MASK_FIELDS,
+    ATTEND_SOFTMAX: attention_softmax.SOFTMAX_FIELDS,
 }  # fmt: skip
 
 

@@ -5,13 +5,14 @@ synthesis (flip-flops, and memories below a kilobit, which become such); tests/r
 """
 
 from archsim.contracts.attention import AttentionParams
+from archsim.contracts.attention_softmax import ENTRY_BITS, QUOTIENT_BITS, SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.core import CoreParams
 from archsim.contracts.multicast import masker_of, transposer_of
 from archsim.contracts.sequencer import CORE0
 from archsim.contracts.sram import WRAPPED_BITS, SramParams
 from archsim.energy.coefficients import single
-from archsim.energy.term import CYCLES, Term
+from archsim.energy.term import ATTENTION, CYCLES, Term
 
 BUSY = "busy."
 """Prefix of the cycles of instructions of an engine of a kind: ``busy.core`` counts every core of a gang."""
@@ -30,7 +31,7 @@ def registers(chip: ChipParams) -> dict[str, int]:
     sequencer = 13 + 8 * (CORE0 + chip.cores)  # a semaphore for each producer
     neurons = 317 + chip.neurons * (5 * bits + 1)
     fetch, encoder, array, writer, planes = 407 + 4 * row, 13 + row, 31 + 2 * row * bits, 165 + 3 * chip.neurons, 46 + chip.neurons
-    counting = 1095 + 47 * chip.columns + 2 * (row - chip.columns) + 2 * chip.columns * (chip.columns + bits)
+    counting = _softmax(chip) + 1095 + 47 * chip.columns + 2 * (row - chip.columns) + 2 * chip.columns * (chip.columns + bits)
     found = {
         "core": 1 + sequencer + fetch + encoder + array + neurons + writer + planes
         + _small(core.neuron.v, core.writer.columns, core.writer.lines),
@@ -51,6 +52,18 @@ def _way(chip: ChipParams) -> int:
     return bits
 
 
+def _softmax(chip: ChipParams) -> int:
+    """Register bits of a softmax: stages of the scores, addends (as wide as an entry), totals, dividers of P columns."""
+    if not chip.softmax_tokens:
+        return 0
+    sizes, columns = SoftmaxParams(chip), chip.columns
+    count = max(chip.count_bits, columns.bit_length())
+    stages = 190 + 3 * columns + columns.bit_length() + 15 + chip.membrane_bits + sizes.scores.address_bits
+    addends = columns * (ENTRY_BITS + max(0, ENTRY_BITS - count))
+    quotients = chip.neurons * (sizes.total_bits + min(QUOTIENT_BITS, chip.membrane_bits - 1))
+    return stages + addends + 3 * sizes.total_bits + 24 + quotients + _small(sizes.scores, sizes.table)
+
+
 def _row_bits(core: CoreParams) -> list[int]:
     """Bits of a row of each memory of a core that DMA fills."""
     units = core.array.weight, core.neuron.param_bank, core.fetch.bank, core.neuron.residual, core.neuron.psum
@@ -63,11 +76,23 @@ def _small(*memories: SramParams) -> int:
 
 
 def clock_terms(chip: ChipParams) -> list[Term]:
-    """Clock of all registers: in every cycle, or with ``clock_gating`` only while their engine works on an instruction."""
-    terms = []
+    """Clock of all registers, by ``clock_gating``.
+
+    0: in every cycle. 1: while their engine works on an instruction. 2: likewise, but the accumulators of the adders (both banks,
+    of cores and attention unit) only where they are written: by additions, shifts and hand-overs.
+    """
+    terms, figures = [], (single("register_clock"), single("clock_tree"))
+    sums = {"core": chip.lanes * chip.columns, "attention": chip.columns} if chip.clock_gating > 1 else {}
     for engine, count in registers(chip).items():
-        bits = (count, f"register bits of {'a core' if engine == 'core' else engine}")
+        named = f"register bits of {'a core' if engine == 'core' else engine}"
+        bits = count - 2 * sums.get(engine, 0) * chip.membrane_bits, named
         copies = ((chip.cores, "cores"),) if engine == "core" and not chip.clock_gating else ()
         counter = BUSY + engine if chip.clock_gating else CYCLES
-        terms.append(Term("clock", counter, (*copies, bits), (single("register_clock"), single("clock_tree"))))
+        terms.append(Term("clock", counter, (*copies, bits), figures))
+    width = chip.membrane_bits, "bits of an accumulator"
+    for engine, accumulators in sums.items():
+        prefix = ATTENTION if engine == "attention" else ""
+        written = accumulators, "accumulators of a core" if engine == "core" else "accumulators of the attention unit"
+        terms.append(Term("clock", prefix + "additions", (width,), figures))
+        terms += [Term("clock", prefix + counter, (written, width), figures) for counter in ("shifts", "groups")]
     return terms

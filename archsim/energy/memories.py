@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from archsim.contracts.attention import AttentionParams
+from archsim.contracts.attention_softmax import SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.core import CoreParams
 from archsim.contracts.experts import RouteTables
@@ -40,10 +41,10 @@ class Memory:
 
 
 def memories(chip: ChipParams) -> dict[str, Memory]:
-    """All memories of ``chip`` by name; those of an engine that it does not have are 0 banks."""
+    """All memories of ``chip`` by name; those of an engine or a softmax that it does not have are 0 banks."""
     core = CoreParams(chip)
     tables, ports = RouteTables(chip), chip.cores if chip.crossbar_depth else 0
-    attention = AttentionParams(chip)
+    attention, softmax = AttentionParams(chip), SoftmaxParams(chip)
     cores = chip.cores
     return {
         "weight": Memory("weight_memory", core.array.weight, cores * WEIGHT_BANKS),
@@ -59,6 +60,8 @@ def memories(chip: ChipParams) -> dict[str, Memory]:
         "pool_columns": Memory("pool_memory", core.writer.columns, cores),
         "pool_lines": Memory("pool_memory", core.writer.lines, cores),
         "count_cleared": Memory("count_memory", attention.cleared, 1),
+        "scores": Memory("softmax_memory", softmax.scores, int(chip.softmax_tokens > 0)),
+        "table": Memory("softmax_memory", softmax.table, int(chip.softmax_tokens > 0)),
         "route": Memory("route_memory", tables.routes, ports),
         "reply": Memory("route_memory", tables.replies, ports),
         "program": Memory("program_memory", SramParams(chip.queue_rows, INSTRUCTION_BYTES * 8), len(engines(chip))),

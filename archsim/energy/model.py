@@ -8,6 +8,7 @@ from archsim.contracts.masker import DEGREE
 from archsim.energy.clock import clock_terms
 from archsim.energy.coefficients import Reading, by_width, single
 from archsim.energy.memories import Memory, memories
+from archsim.energy.softmax import softmax_area, softmax_bits, softmax_terms
 from archsim.energy.sram import bank
 from archsim.energy.term import ATTENTION, CYCLES, Term
 
@@ -20,6 +21,7 @@ COMPONENTS = {
     "reduction_memory": ("reduction memory", "indicative"),
     "membrane_memory": ("membrane memory", "indicative"),
     "count_memory": ("count memory", "indicative"),
+    "softmax_memory": ("softmax score and table memories", "indicative"),
     "pool_memory": ("pool memories", "indicative"),
     "route_memory": ("route and reply tables", "indicative"),
     "program_memory": ("program memory", "indicative"),
@@ -28,6 +30,7 @@ COMPONENTS = {
     "attention_adders": ("attention adders", "assumed"),
     "transposer": ("bit transposers, registers of V", "indicative"),
     "masker": ("masker", "assumed"),
+    "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
     "clock": ("clock of the registers", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
@@ -48,6 +51,7 @@ ASSUMPTIONS = (
     "a word that leaves a bit transposer moves all its bits; its share of the words that come is a word (in the attention unit one "
     "of K and one of V)",
     "a byte that the masker draws costs two adders of 8 bits: its comparison, and its bits of three XORs each",
+    "a score of a softmax costs a neuron update, an addition to its total and a step of the masker, whether it spikes or not",
     "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
     "clock: every register bit of the generated Verilog by a law of the chip's parameters, at what a flip-flop of a 180 nm library "
     "takes in a cycle, scaled to 45 nm, and half as much again for the tree; gated where the chip says so, the gates for nothing",
@@ -75,7 +79,9 @@ UNCOSTED = {
 }  # fmt: skip
 """Counters that carry no energy of their own, and why."""
 
-WRITES = {"copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows"}
+WRITES = {
+    "copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows", "loaded_table_rows",
+}  # fmt: skip
 """Counters of accesses that write a row, beside those that end in ``_writes``."""
 
 BYTE = 8
@@ -100,7 +106,8 @@ def _memory_terms(chip: ChipParams) -> list[Term]:
         "instructions": "program", "loaded_program_rows": "program", "spike_reads": "spike_in",
         ATTENTION + "spike_reads": "attention", "copied_rows": "spike_out", "copied_row_writes": "spike_in",
         "loaded_weight_rows": "weight", "loaded_param_rows": "param", "loaded_spike_rows": "spike_in",
-        "stored_spike_rows": "spike_out", "weight_reads": "weight", "param_reads": "param",
+        "stored_spike_rows": "spike_out", "weight_reads": "weight", "param_reads": "param", "loaded_table_rows": "table",
+        ATTENTION + "table_reads": "table", ATTENTION + "score_reads": "scores", ATTENTION + "score_writes": "scores",
     }  # fmt: skip
     named = {"route": "route", "reply": "reply", "pool_column": "pool_columns", "pool_line": "pool_lines"}
     named |= {ATTENTION + "mark": "count_cleared"}
@@ -143,15 +150,15 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
         ("accumulator_registers", "groups", (array, width)), ("accumulator_registers", ATTENTION + "groups", (columns, width)),
         ("attention_adders", ATTENTION + "additions", (width,)),
     ]  # fmt: skip
-    return terms + [
-        Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written
-    ]
+    terms += [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
+    return terms + softmax_terms(chip)
 
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
     """Leakage of adders, accumulator registers and memories in a cycle (mW x ns)."""
-    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + _masker_adders(chip) * BYTE
-    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + _masker_bits(chip)
+    optional = _masker_adders(chip) * BYTE + softmax_bits(chip)[0], _masker_bits(chip) + softmax_bits(chip)[1]
+    adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + optional[0]
+    register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + optional[1]
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
     adders = adder_bits / 32, "adders of 32 bits in the chip, by their bits"
     registers = register_bits, "register bits in the chip"
@@ -216,6 +223,7 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V, and of blocks"), scale), (register,)),
         Term("neuron_units", "neurons", (units, scale), (single("neuron_adders"), adder)),
         *_masker_area(chip),
+        *softmax_area(chip),
     )
 
 

@@ -1,4 +1,4 @@
-"""Attention unit, cycle by cycle: ATTEND_KV in ``attention_counts``, what ends in the neuron unit in ``attention_sums``."""
+"""Attention unit, cycle by cycle: ``attention_counts`` (ATTEND_KV), ``attention_softmax``, ``attention_sums`` (all others)."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import numpy as np
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from archsim.stepped import attention_counts, attention_sums
+from archsim.stepped import attention_counts, attention_softmax, attention_sums
 from archsim.stepped.attention_sums import Fields
 from archsim.units.sram import AttentionMemory
 
@@ -16,12 +16,13 @@ def attend(opcode: int, fields: Mapping[str, int], chip: ChipParams, memory: Att
     """Run an ATTEND instruction.
 
     Args:
-        opcode: ATTEND_KV, ATTEND_Q, ATTEND_SCORES or ATTEND_GATE of the sequencer.
-        fields: ATTEND_FIELDS of the contract; missing fields are 0.
+        opcode: ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE or ATTEND_SOFTMAX of the sequencer.
+        fields: of the contract; missing fields are 0.
         chip: the chip.
         memory: the attention unit's memories; written.
 
-    Returns the cycles from the start to the end. Raises ArchsimError for an instruction without work.
+    Returns the cycles from the start to the end. Raises ArchsimError for an instruction without work, and for a window so small
+    that a score's membrane would be read while it is written.
     """
     f = Fields(*(int(fields.get(name, 0)) for name in Fields._fields))
     needed = ("tokens", "steps", "lanes", "words", "head_words", "segment", "blocks", "tile")
@@ -32,4 +33,6 @@ def attend(opcode: int, fields: Mapping[str, int], chip: ChipParams, memory: Att
     out = memory.out[f.out_bank].view(np.int64)
     if opcode == sequencer.ATTEND_KV:
         return attention_counts.run(f, chip, keys, values, memory.counts)
+    if opcode == sequencer.ATTEND_SOFTMAX:
+        return attention_softmax.run(f, chip, (queries, keys, values), memory.scores, memory.table, out)
     return attention_sums.run(opcode, f, chip, (queries, keys, values), memory.counts, out)

@@ -10,14 +10,15 @@ import numpy as np
 
 from archsim.contracts import attention as contract
 from archsim.contracts import sequencer
+from archsim.contracts.attention_softmax import SOFTMAX_FIELDS
 from archsim.contracts.event_encoder import ADD
 from archsim.contracts.spike_fetch import FIFO_DEPTH
 from archsim.jit import njit
 from archsim.stepped import event_encoder, fifo, neuron, synapse_array
 from archsim.stepped.bits import checked, ones, popcount, put_granule
 
-Fields = namedtuple("Fields", [field.name for field in contract.ATTEND_FIELDS])
-"""An ATTEND instruction, for the kernels."""
+Fields = namedtuple("Fields", [field.name for field in SOFTMAX_FIELDS])
+"""An ATTEND instruction, for the kernels; what it does not have is 0."""
 
 Back = namedtuple("Back", "array row sums bank pipe data granule membranes wrote at none")
 """Adders (control, addend, accumulators, hand-over bank), neuron unit, counters behind it, and a memory that it does not have."""
@@ -45,9 +46,9 @@ def out_row(f, token, step, word):
 
 
 @njit
-def _back(c, blocks):
-    """The registers behind the fetch."""
-    columns = blocks * c.neurons
+def back_of(c, blocks, extra):
+    """The registers behind the fetch; the adders have ``extra`` ones besides the columns'."""
+    columns = blocks * c.neurons + extra
     return Back(
         np.zeros(8, np.int64), np.zeros(columns, np.int64), np.zeros((1, columns), np.int64), np.zeros((1, columns), np.int64),
         np.zeros((2, 10), np.int64), np.zeros((neuron.DATA, c.neurons), np.int64), np.zeros(5, np.int64),
@@ -57,13 +58,14 @@ def _back(c, blocks):
 
 
 @checked
-def _write(f, c, tokens, back, out):
+def write(f, c, tokens, back, out):
     """The writer takes a granule; returns whether it was the last."""
     at, granule = back.at, back.granule
     if granule[neuron.VALID] == 0:
         return False
     row = out_row(f, at[OUT_TOKEN], at[OUT_STEP], at[OUT_WORD])
-    put_granule(out[row], at[OUT_STEP] % f.lanes, granule[neuron.BLOCK], c.neurons, granule[neuron.SPIKES])
+    block = f.channel // c.neurons + granule[neuron.BLOCK]
+    put_granule(out[row], at[OUT_STEP] % f.lanes, block, c.neurons, granule[neuron.SPIKES])
     if granule[neuron.LAST]:
         at[OUT_STEP] += 1
         if at[OUT_STEP] == f.steps:
@@ -79,7 +81,7 @@ def _write(f, c, tokens, back, out):
 def _clock(f, c, tokens, back, out):
     """One cycle of writer, neuron unit and adders; returns whether the last granule was written in it."""
     array, pipe, at, none = back.array, back.pipe, back.at, back.none
-    done = _write(f, c, tokens, back, out)
+    done = write(f, c, tokens, back, out)
     ready = neuron.clock(c, pipe, back.data, back.granule, none, none, none, back.membranes, back.wrote)
     if ready and array[synapse_array.OFFERED]:
         block = array[synapse_array.BLOCK]
@@ -96,7 +98,7 @@ def _clock(f, c, tokens, back, out):
 
 
 @njit
-def _advance(f, walk, tokens, others, numbers):
+def advance(f, walk, tokens, others, numbers):
     """Next word of a fetch; returns whether the one before ended its group."""
     walk[NUMBER] += 1
     if walk[NUMBER] == numbers:
@@ -123,13 +125,13 @@ def _read_query(f, columns, walk, flight, queries):
     flight[0] = queries[f.q_base + place_of(f, walk[TOKEN], walk[STEP], number), walk[STEP] % f.lanes]
     flight[1] = _count_row(f.count_base, f.count_step, walk[STEP], walk[WORD], walk[NUMBER], 0, f.head_words, columns)
     walk[FLYING] = 1
-    flight[2] = _advance(f, walk, f.tile, 1, f.head_words)
+    flight[2] = advance(f, walk, f.tile, 1, f.head_words)
 
 
 @checked
 def _gather(f, c, columns, queries, counts, out):
     """Cycles of ATTEND_Q: fetch, FIFO and encoder of a core, with the count memory for weights."""
-    back, walk, flight = _back(c, columns // c.neurons), np.zeros(7, np.int64), np.zeros(3, np.int64)
+    back, walk, flight = back_of(c, columns // c.neurons, 0), np.zeros(7, np.int64), np.zeros(3, np.int64)
     queue, store = np.zeros(2, np.int64), np.zeros((FIFO_DEPTH, 3), np.int64)
     encoder, remaining, event = np.zeros(5, np.int64), np.zeros(1, np.int64), np.zeros(4, np.int64)
     walk[ACTIVE] = 1
@@ -165,7 +167,7 @@ def _read_pair(f, walk, answer, banks, scores):
     answer[1] = keys[f.k_base + place_of(f, walk[OTHER], walk[STEP], number), lane]
     answer[2] = values[f.v_base + place_of(f, walk[OTHER], walk[STEP], walk[WORD]), lane]
     walk[FLYING] = 1
-    answer[3] = _advance(f, walk, f.tile if scores else 1, f.tokens, f.head_words if scores else 1)
+    answer[3] = advance(f, walk, f.tile if scores else 1, f.tokens, f.head_words if scores else 1)
 
 
 @njit
@@ -180,7 +182,7 @@ def _score(f, words, row):
 @checked
 def _pairs(f, c, columns, banks, scores, out):
     """Cycles of ATTEND_SCORES, or of the first phase of ATTEND_GATE, until the last granule is written."""
-    back, walk = _back(c, columns // c.neurons), np.zeros(7, np.int64)
+    back, walk = back_of(c, columns // c.neurons, 0), np.zeros(7, np.int64)
     answer, words, held = np.zeros(4, np.int64), np.zeros(4, np.int64), False
     walk[ACTIVE] = 1
     cycle, done = 0, False

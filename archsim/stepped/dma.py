@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts import dma as contract
+from archsim.contracts.attention_softmax import SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Field, Layout
@@ -32,12 +33,13 @@ def _bank(memory: CoreMemory, fields: Mapping[str, int]) -> NDArray[np.generic]:
     return array[fields["bank"]] if fields["memory"] in contract.BANKED else array
 
 
-def _check(fields: Mapping[str, int], memories: Sequence[int]) -> None:
-    if min(fields["rows"], fields["row_bytes"]) < 1 or (fields["cores"] < 1 and fields["memory"] != contract.PROGRAM):
+def _check(fields: Mapping[str, int], memories: Sequence[int], coreless: Sequence[int] = ()) -> None:
+    """Raise ArchsimError for a transfer without work, and for none of ``memories``, of which ``coreless`` belong to no core."""
+    if min(fields["rows"], fields["row_bytes"]) < 1 or (fields["cores"] < 1 and fields["memory"] not in coreless):
         raise ArchsimError(f"dma: rows, row_bytes and cores of 1 or more required, given {dict(fields)}")
     if fields["memory"] not in memories:
         raise ArchsimError(
-            f"dma: a memory of {contract.names(memories)} required, given {fields['memory']}"
+            f"dma: a memory of {contract.names(memories, bool(coreless))} required, given {fields['memory']}"
         )
 
 
@@ -109,7 +111,8 @@ def load(
     ``latencies``: cycles from request to first beat, burst by burst, cyclic; None: the chip's constant. Returns the cycles from
     the start to the end. Raises ArchsimError for a transfer without rows, bytes or cores.
     """
-    _check(fields, (*contract.LOADED, contract.PROGRAM))
+    coreless = (contract.TABLE, contract.PROGRAM)
+    _check(fields, (*contract.LOADED, *coreless), coreless)
     bus, count = chip.dram_bus_bytes, fields["rows"]
     rows = np.zeros((count, -(-fields["row_bytes"] // bus) * bus), np.uint8)
     waits = np.array([chip.dram_latency_cycles] if latencies is None else latencies, np.int64)
@@ -117,10 +120,14 @@ def load(
     cycles = _load(memories.dram, fields["dram_address"], bus, burst, chip.dram_outstanding, waits, rows)
     if fields["memory"] == contract.PROGRAM:  # the stepped sequencer decodes its program before it runs
         return cycles
-    layout = row_layout(chip, fields["memory"])
+    table = fields["memory"] == contract.TABLE
+    layout = SoftmaxParams(chip).row if table else row_layout(chip, fields["memory"])
     for index, data in enumerate(rows[:, : fields["row_bytes"]]):
         word = int.from_bytes(data.tobytes(), "little") & ((1 << layout.width) - 1)
         values = list(layout.unpack(word).values())
+        if table:
+            memories.attention.table[fields["row"] + index * (1 + fields["row_skip"])] = values
+            continue
         for core in range(chip.cores):
             if fields["cores"] >> core & 1:
                 target = _bank(memories.cores[core], fields)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts import dma as contract
+from archsim.contracts.attention_softmax import ENTRY_BITS
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import SHIFT_BITS
 from archsim.contracts.sequencer import LOAD, STORE
@@ -18,8 +19,9 @@ from archsim.vectors import load_word, store_word
 LOADED = {
     contract.WEIGHT: "loaded_weight_rows", contract.PARAM: "loaded_param_rows", contract.SPIKE_IN: "loaded_spike_rows",
     contract.RESIDUAL: "residual_writes", contract.PSUM: "psum_writes", contract.REDUCE: "reduce_writes",
+    contract.TABLE: "loaded_table_rows",
 }  # fmt: skip
-"""Counter of the rows that LOAD writes to a memory of the cores."""
+"""Counter of the rows that LOAD writes to a memory."""
 
 STORED = {
     contract.RESIDUAL: "residual_reads", contract.PSUM: "psum_reads", contract.REDUCE: "reduce_reads",
@@ -131,9 +133,20 @@ def load_integers(f, stride, bits, dram, bank):
 
 
 @kernel
+def load_table(f, stride, dram, table):
+    """The rows of a LOAD of the table of a softmax uint8 [rows, 2]."""
+    for number in range(f.rows):
+        start, row = f.dram_address + number * stride, f.row + number * (1 + f.row_skip)
+        for kind in range(2):
+            table[row, kind] = bits_at(dram, start, start + f.row_bytes, kind * ENTRY_BITS, ENTRY_BITS)
+
+
+@kernel
 def move_in(f, cores, sizes, stack):
-    """The rows of a LOAD into the memories of the cores of a mask."""
+    """The rows of a LOAD into the memories of the cores of a mask, or into the attention unit's table."""
     stride, bits = -(-f.row_bytes // sizes.bus_bytes) * sizes.bus_bytes, sizes.membrane_bits
+    if f.memory == contract.TABLE:
+        load_table(f, stride, stack.dram, stack.table)
     for core in range(stack.weight.shape[0]):
         if not cores >> core & 1:
             continue
@@ -196,7 +209,8 @@ def account(
     if fields["memory"] == contract.PROGRAM:
         counts[COUNT.loaded_program_rows] = rows
     else:
-        counts[getattr(COUNT, LOADED[fields["memory"]])] = rows * fields["cores"].bit_count()
+        copies = 1 if fields["memory"] == contract.TABLE else fields["cores"].bit_count()
+        counts[getattr(COUNT, LOADED[fields["memory"]])] = rows * copies
     burst_beats = chip.dram_burst_bytes // chip.dram_bus_bytes
     waits = latencies or [chip.dram_latency_cycles]
     return contract.load_cycles(beats, burst_beats, chip.dram_outstanding, waits), counts

@@ -56,12 +56,16 @@ class AttentionMemory:
         out: uint64 [2 banks, attention_rows, L].
         counts: int32 [count_rows, M]; rows that are marked are 0.
         cleared: uint64 [blocks of M count rows], marks of the rows that nothing was added to: the hardware does not read them.
+        scores: int32 [softmax_tokens], membranes of the score neurons of a softmax.
+        table: uint8 [softmax_tokens^2, 2], its entries low and high.
     """
 
     spikes: NDArray[np.uint64]
     out: NDArray[np.uint64]
     counts: NDArray[np.int32]
     cleared: NDArray[np.uint64]
+    scores: NDArray[np.int32]
+    table: NDArray[np.uint8]
 
     @classmethod
     def empty(cls, chip: ChipParams) -> "AttentionMemory":
@@ -71,6 +75,8 @@ class AttentionMemory:
             out=np.zeros((2, chip.attention_rows, chip.lanes), np.uint64),
             counts=np.zeros((chip.count_rows, chip.columns), np.int32),
             cleared=np.zeros(AttentionParams(chip).cleared.rows, np.uint64),
+            scores=np.zeros(chip.softmax_tokens, np.int32),
+            table=np.zeros((chip.softmax_tokens**2, 2), np.uint8),
         )
 
 
@@ -110,6 +116,8 @@ class Stack(NamedTuple):
     out: NDArray[np.uint64]
     counts: NDArray[np.int32]
     cleared: NDArray[np.uint64]
+    scores: NDArray[np.int32]
+    table: NDArray[np.uint8]
     dram: NDArray[np.uint8]
 
 
@@ -143,7 +151,7 @@ class Memories:
     @property
     def attention(self) -> AttentionMemory:
         """The attention unit's memories; views."""
-        return AttentionMemory(*self.stack[7:11])
+        return AttentionMemory(*self.stack[7:13])
 
     @property
     def dram(self) -> NDArray[np.uint8]:

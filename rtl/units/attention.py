@@ -1,4 +1,4 @@
-"""Attention unit in hardware: ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE (contract: ``archsim.contracts.attention``).
+"""Attention unit in hardware (contract: ``archsim.contracts.attention``); ATTEND_SOFTMAX, if the chip has it, adds its own parts.
 
 The words that meet are walked and read for all four alike. Then there are three ways: words of K or Q go through a FIFO and
 the event encoder to the count memory and, for Q, on to the adders; pairs of words go through registers to the adders, or
@@ -9,16 +9,18 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out, connect
 
 from archsim.contracts.attention import ATTEND_FIELDS, AttentionParams
+from archsim.contracts.attention_softmax import PAIR_FIELDS
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.event_encoder import ADD
 from archsim.contracts.multicast import Q0, Q1, K, V
-from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND_SCORES, CORE0, HEADER
+from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_SOFTMAX, CORE0, HEADER
 from archsim.contracts.spike_fetch import FIFO_DEPTH
 from rtl.fifo import Fifo
 from rtl.payload import elements, forward, forwarded, load_port, shape
 from rtl.units.attention_counts import CountMemory, row_of
 from rtl.units.attention_popcount import PopcountEngine
+from rtl.units.attention_softmax import PAIRS, Divider, Scores, SoftmaxArray
 from rtl.units.attention_sums import SumArray, SumNeurons, addend_bits, heads_of, scores
 from rtl.units.attention_walks import CONFIG, PLACE, AttentionWalk
 from rtl.units.attention_writer import AttentionWriter
@@ -26,8 +28,13 @@ from rtl.units.event_encoder import EventEncoder
 from rtl.units.sequencer import Sequencer
 from rtl.units.sram import Sram
 
-INSTRUCTION = Layout.of("attend_instruction", HEADER + ATTEND_FIELDS)
-"""Bits of an ATTEND instruction in the queue."""
+SOFTMAX_PORTS = ("write_table", "read_scores")
+"""Ports of the softmax's memories."""
+
+
+def instruction(chip: ChipParams) -> Layout:
+    """Bits of an ATTEND instruction in the queue, as far as the chip has their fields."""
+    return Layout.of("attend_instruction", HEADER + ATTEND_FIELDS + (PAIR_FIELDS if chip.softmax_tokens else ()))
 
 
 class Attention(Component):
@@ -40,6 +47,8 @@ class Attention(Component):
     * ``write_spikes``: a row for a bank of Q0, Q1, K, V (always ready), from whoever owns the bank.
     * ``read_out``: a row of an output bank, answered a cycle later, likewise.
     * ``write_out``, ``write_counts``, ``read_counts``: for observers only.
+    * With a softmax: ``pairs``, the fields of ATTEND_SOFTMAX alone; ``write_table``: a row of its table (always ready), likewise;
+      ``read_scores``: for observers only.
     """
 
     def __init__(self, chip: ChipParams):
@@ -49,13 +58,16 @@ class Attention(Component):
             Field("bank", 2), Field("row", bank.address_bits), Field("data", bank.granule_bits, count=bank.granules),
         ])  # fmt: skip
         self.counts, self.writer = CountMemory(params), AttentionWriter(params)
+        self.softmax = Scores(params) if chip.softmax_tokens else None
         self.ports: dict[str, tuple[Component, str]] = {
             "write_counts": (self.counts, "write"), "read_counts": (self.counts, "observe"),
             "write_out": (self.writer, "write"), "read_out": (self.writer, "read"),
         }  # fmt: skip
+        pairs = {"pairs": In(shape(PAIRS))} if self.softmax else {}
+        self.ports |= {name: (self.softmax, name) for name in SOFTMAX_PORTS if self.softmax}
         super().__init__({
             "config": In(shape(CONFIG)), "opcode": In(4), "start": In(1), "done": Out(1),
-            "write_spikes": load_port(self._load), **forwarded(self.ports),
+            "write_spikes": load_port(self._load), **forwarded(self.ports), **pairs,
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -65,7 +77,7 @@ class Attention(Component):
         forward(m, self, self.ports)
         m.submodules.counts, m.submodules.writer = self.counts, self.writer
         m.submodules.walk = walk = AttentionWalk()
-        m.submodules.array = array = SumArray(params)
+        m.submodules.array = array = SoftmaxArray(params) if self.softmax else SumArray(params)
         m.submodules.neuron = neuron = SumNeurons(params)
         self.kv, self.q, self.scores, self.gate = (Signal(name=name) for name in ("kv", "q", "scores", "gate"))
         encoded, popcount = Signal(), Signal()
@@ -97,7 +109,10 @@ class Attention(Component):
         # cycle 3 or later: they are added
         for column in range(params.chip.columns):
             m.d.comb += array.addends[column].eq(Mux(self.q, events[column], pairs[column]))
-        connect(m, array.o, neuron.i)
+        if self.softmax:
+            self._divide(m, flying, leave, place, words, array, neuron)
+        else:
+            connect(m, array.o, neuron.i)
         self._write(m, neuron)
         return m
 
@@ -105,12 +120,36 @@ class Attention(Component):
         """Granules to the writer."""
         connect(m, neuron.o, self.writer.i)
 
+    def _divide(self, m, flying, leave, place, words, array, neuron):
+        """ATTEND_SOFTMAX: scores before the adders, the divider behind them, and the head's place in the row."""
+        chosen, scores, source = self.opcode == ATTEND_SOFTMAX, self.softmax, array.o
+        m.submodules.softmax, m.submodules.divider = scores, (divider := Divider(self.params))
+        m.d.comb += [
+            scores.attend.eq(self.config), scores.pairs.eq(self.pairs), scores.start.eq(self.start & chosen),
+            scores.i.valid.eq(flying & chosen), scores.i.payload.last.eq(place.last), scores.o.ready.eq(array.i.ready),
+            *(scores.i.payload[name].eq(word) for name, word in zip("qkv", words, strict=True)),
+            array.entry.eq(scores.entry), divider.total.eq(array.total), divider.fraction.eq(self.pairs.fraction),
+            divider.i.payload.eq(source.payload), divider.i.valid.eq(source.valid & chosen),
+            divider.o.ready.eq(neuron.i.ready), neuron.i.valid.eq(Mux(chosen, divider.o.valid, source.valid)),
+            Cat(neuron.i.payload).eq(Mux(chosen, Cat(divider.o.payload), Cat(source.payload))),
+            source.ready.eq(Mux(chosen, divider.i.ready, neuron.i.ready)),
+        ]  # fmt: skip
+        with m.If(chosen):
+            m.d.comb += [
+                array.i.valid.eq(scores.o.valid), array.i.payload.mask.eq(1), array.i.payload.last.eq(scores.o.payload.last),
+                *(addend.eq(value) for addend, value in zip(array.addends, scores.addends, strict=True)),
+                self.writer.first_block.eq(scores.first_block), leave.eq(flying & scores.i.ready),
+            ]  # fmt: skip
+
     def _banks(self, m, issue, place, lane):
         """The four banks; returns the words of Q, K and V whose rows were read in the cycle before, at ``lane``."""
         bank, query, load = self.params.bank, self.writer.query, self.write_spikes
-        paired = issue & (self.scores | self.gate)
+        paired, queried = issue & (self.scores | self.gate), issue & (self.q | self.scores)
+        if self.softmax:
+            met = issue & (self.opcode == ATTEND_SOFTMAX)
+            paired, queried = paired | met, queried | met
         enable = {
-            "q": (issue & (self.q | self.scores)) | query.en, "k": (issue & self.kv) | paired,
+            "q": queried | query.en, "k": (issue & self.kv) | paired,
             "v": (issue & self.kv) | paired,
         }  # fmt: skip
         row = {"q": Mux(query.en, query.row, place.q), "k": place.k, "v": place.v}
@@ -233,10 +272,11 @@ class AttentionEngine(Component):
     """
 
     def __init__(self, chip: ChipParams, unit: type[Attention] = Attention):
-        self.sequencer = Sequencer(chip.queue_rows, CORE0 + chip.cores)
+        self.chip, self.sequencer = chip, Sequencer(chip.queue_rows, CORE0 + chip.cores)
         self.unit = unit(chip)
         names = ("program", "posted", "post", "ready", "go", "halted", "start")
-        memories = ("write_spikes", "write_out", "read_out", "write_counts", "read_counts", "done")
+        memories = ["write_spikes", "write_out", "read_out", "write_counts", "read_counts", "done"]
+        memories += SOFTMAX_PORTS if self.unit.softmax else ()
         self.ports: dict[str, tuple[Component, str]] = {
             **{name: (self.sequencer, name) for name in names}, **{name: (self.unit, name) for name in memories},
         }  # fmt: skip
@@ -247,10 +287,12 @@ class AttentionEngine(Component):
         m = Module()
         m.submodules.sequencer, m.submodules.unit = self.sequencer, self.unit
         forward(m, self, self.ports)
-        fields = Signal(shape(INSTRUCTION))
+        fields = Signal(shape(layout := instruction(self.chip)))
         m.d.comb += [
-            fields.eq(self.sequencer.instruction[: INSTRUCTION.width]), self.unit.opcode.eq(fields.opcode),
+            fields.eq(self.sequencer.instruction[: layout.width]), self.unit.opcode.eq(fields.opcode),
             *(self.unit.config[field.name].eq(fields[field.name]) for field in ATTEND_FIELDS),
             self.unit.start.eq(self.sequencer.start), self.sequencer.done.eq(self.unit.done),
         ]  # fmt: skip
+        if self.unit.softmax:
+            m.d.comb += [self.unit.pairs[field.name].eq(fields[field.name]) for field in PAIR_FIELDS]
         return m

@@ -3,12 +3,15 @@
 They differ in where the addends come from, and in the memories: the neurons' parameters are fields of the instruction.
 """
 
+from collections.abc import Mapping
+
 from amaranth.hdl import Cat, Const, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.data import ArrayLayout
-from amaranth.lib.wiring import Component, In, Out
+from amaranth.lib.wiring import Component, In, Member, Out
 
 from archsim.contracts.attention import AttentionParams
+from archsim.contracts.attention_softmax import ENTRY_BITS
 from rtl.payload import shape, stream_in, stream_out
 from rtl.units.attention_walks import CONFIG
 from rtl.units.neuron import CONFIG as NEURON_CONFIG
@@ -17,8 +20,9 @@ from rtl.units.synapse_array import SynapseArray
 
 
 def addend_bits(params: AttentionParams) -> int:
-    """Bits of an addend, unsigned: a count, or an AND-popcount of a word."""
-    return max(params.chip.count_bits, params.chip.columns.bit_length())
+    """Bits of an addend, unsigned: a count, an AND-popcount of a word, or an entry of a softmax."""
+    entry = ENTRY_BITS if params.chip.softmax_tokens else 0
+    return max(params.chip.count_bits, params.chip.columns.bit_length(), entry)
 
 
 def segments(columns: int) -> list[int]:
@@ -66,13 +70,17 @@ def total(values):
 
 
 class SumArray(SynapseArray):
-    """A synapse array of one lane whose addends, unsigned, come from outside, in the cycle after the acceptance of their event."""
+    """A synapse array of one lane whose addends, unsigned, come from outside, in the cycle after the acceptance of their event.
 
-    def __init__(self, params: AttentionParams):
+    ``more``: further ports.
+    """
+
+    def __init__(self, params: AttentionParams, more: Mapping[str, Member] | None = None):
         self.params = params.array
         Component.__init__(self, {
             "i": stream_in(self.params.i), "o": stream_out(self.params.o), "config": In(shape(self.params.config)),
             "addends": In(ArrayLayout(addend_bits(params), self.params.columns)), "state": Out(shape(self.params.state)),
+            **(more or {}),
         })  # fmt: skip
 
     def _weights(self, m, accept):

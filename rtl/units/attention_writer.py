@@ -23,6 +23,7 @@ class AttentionWriter(Component):
     * ``config``: fields of the instruction, constant from its start to its end; ``start`` is its first cycle; ``gate``: the
       granules are gate words, and Q AND gate follows.
     * ``i``: granules (always taken); ``done``: 1 in the cycle in which the instruction ends.
+    * ``first_block`` (with a softmax): added to the granules' blocks, for a head behind others.
     * ``query``: ``en``, ``row`` of the bank of Q in use, answered a cycle later.
     * ``read``: ``bank``, ``row``, presented with ``en`` in cycle t and answered in t + 1, while no instruction runs.
     * ``write``: a whole row for a bank, likewise; only observers need it.
@@ -30,7 +31,9 @@ class AttentionWriter(Component):
 
     def __init__(self, params: AttentionParams):
         self.params, bank = params, params.out.bank
+        more = {"first_block": In(range(params.chip.blocks + 1))} if params.chip.softmax_tokens else {}
         super().__init__({
+            **more,
             "config": In(shape(CONFIG)), "start": In(1), "gate": In(1), "done": Out(1),
             "i": In(stream.Signature(shape(params.neuron.o), always_ready=True)),
             "query": Out(Signature({"en": Out(1), "row": Out(ADDRESS_BITS), "data": In(bank.row_bits)})),
@@ -101,11 +104,19 @@ class AttentionWriter(Component):
         m.d.comb += find.eq(valid[0])
         return last[2]
 
+    def _placed(self, m):
+        """The granule that comes, with its place in the row for a block."""
+        if not self.params.chip.softmax_tokens:
+            return self.i.payload
+        placed = Signal(shape(self.params.neuron.o))
+        m.d.comb += [placed.eq(self.i.payload), placed.block.eq(self.i.payload.block + self.first_block)]
+        return placed
+
     def _banks(self, m, granule, gated, find):
         """The two banks; returns the row that the instruction reads."""
         params, bits = self.params.out, self.params.out.bank.address_bits
         (stored, row, lane), (whole, whole_row, result), (reads, gate_row) = granule, gated, find
-        mask, data = granule_write(params, lane, self.i.payload)
+        mask, data = granule_write(params, lane, self._placed(m))
         load, rows, read_bank = self.write.payload, [], Signal()
         every = (1 << params.bank.granules) - 1
         for number in range(BANKS):

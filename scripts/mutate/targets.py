@@ -78,10 +78,11 @@ _VERILOG: dict[str, tuple[Stage, ...]] = {
     "sequencer": (_rtl("sequencer"), _RANDOM),
     "core": (_HANDMADE, _RANDOM),
     "attention": (
-        _rtl("attention", "(handmade_program or random_program) and least"),
+        _rtl("attention", "(handmade_program or random_program) and least and not softmax"),
         _rtl("attention_popcount", "first_after_the_reset"),
-        _rtl("attention", "(handmade_program or random_program or on_their_way or full_words) and (one or odd)"),
+        _rtl("attention", "(handmade_program or random_program or on_their_way or full_words) and (one or odd) and not softmax"),
     ),
+    "attention_softmax": (_rtl("attention", "with_softmax and least"), _rtl("attention", "with_softmax and (one or odd)")),
     "dma": (
         _rtl("dma", "random_transfers and single_beats or without_a_division"),
         _rtl("dma_requester"), _rtl("dma", "random_transfers and (odd or wide_bus)"),

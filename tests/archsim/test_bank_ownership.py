@@ -34,6 +34,12 @@ CASES = {
     "load of spikes": (
         DMA, {"opcode": sequencer.LOAD, "memory": dma.SPIKE_IN, "cores": 1, "bank": 0}, {("core", 0, "spike_in", 0)},
     ),
+    "load of the softmax table": (
+        DMA, {"opcode": sequencer.LOAD, "memory": dma.TABLE, "cores": 0, "bank": 0}, {("attention", 0, "table", 0)},
+    ),
+    "store of spikes, which have the same number": (
+        DMA, {"opcode": sequencer.STORE, "memory": dma.TABLE, "cores": 2, "bank": 1}, {("core", 1, "spike_out", 1)},
+    ),
     "store of the only bank": (
         DMA, {"opcode": sequencer.STORE, "memory": dma.REDUCE, "cores": 0b1000, "bank": 1}, {("core", 3, "reduce", 0)},
     ),
@@ -71,6 +77,10 @@ CASES = {
     "kv": (ATTENTION, ATTEND | {"opcode": sequencer.ATTEND_KV}, KEYS | COUNTS),
     "q": (ATTENTION, ATTEND | {"opcode": sequencer.ATTEND_Q}, OUT | COUNTS),
     "scores": (ATTENTION, ATTEND | {"opcode": sequencer.ATTEND_SCORES}, OUT | KEYS),
+    "softmax": (
+        ATTENTION, ATTEND | {"opcode": sequencer.ATTEND_SOFTMAX},
+        OUT | KEYS | {("attention", 0, "table", 0), ("attention", 0, "scores", 0)},
+    ),
     "gate": (ATTENTION, ATTEND | {"opcode": sequencer.ATTEND_GATE}, OUT | KEYS),
     "choices by residual": (EXPERTS, {"opcode": sequencer.TOPK, "core": 2, "psum": 0}, {("core", 2, "residual", 0), ROUTES}),
     "choices by partial sums": (EXPERTS, {"opcode": sequencer.TOPK, "core": 2, "psum": 1}, {("core", 2, "psum", 0), ROUTES}),

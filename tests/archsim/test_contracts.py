@@ -9,6 +9,7 @@ import pytest
 
 from archsim.contracts import core, dma, multicast, neuron, sequencer, spike_fetch, spike_writer, synapse_array
 from archsim.contracts.attention import AttentionParams
+from archsim.contracts.attention_softmax import SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Field, Layout
@@ -73,7 +74,7 @@ RANGES = [
         "spike_out_rows": (2, 1 << 20), "residual_rows": (2, 1 << 20), "psum_rows": (2, 1 << 20),
         "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20), "pool_steps": (1, 255),
         "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16), "clock_mhz": (1, None),
-        "transposer": (0, 1), "masker": (0, 1),
+        "transposer": (0, 1), "masker": (0, 1), "softmax_tokens": (0, 64),
     }.items()),
     Range(CHIP.replace(neurons=1), "columns", 2, 64), Range(CHIP.replace(columns=64, neurons=8), "neurons", 1, 64),
     Range(CHIP.replace(dram_burst_bytes=256), "dram_bus_bytes", 1, 256),
@@ -172,6 +173,29 @@ def test_memories_of_the_attention_unit():
     assert banks.neuron == NeuronParams(4, 3, 10, 1, 1, 1, 1)
 
 
+def test_memories_of_a_softmax():
+    softmax = SoftmaxParams(CHIP.replace(membrane_bits=13, softmax_tokens=16))
+    assert softmax.scores == SramParams(16, 13)  # a membrane a key
+    assert softmax.table == SramParams(256, 16)  # two entries of 8 bits a pair of tokens
+    assert softmax.total_bits == 12  # 16 entries of 255 are 4080
+    assert text(softmax.row) == "low:8 high:8"
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+def test_a_softmax_serves_four_tokens_or_more(tokens):
+    with pytest.raises(ArchsimError, match=rf"softmax_tokens must be 0 \(no softmax\) or in 4\.\.64, given {tokens}"):
+        CHIP.replace(softmax_tokens=tokens)
+    assert CHIP.replace(softmax_tokens=4).softmax_tokens == 4
+
+
+@pytest.mark.parametrize(("tokens", "least"), [(4, 11), (16, 13), (64, 15)])
+def test_sums_of_a_softmax_fit_the_membranes(tokens, least):
+    chip = CHIP.replace(softmax_tokens=tokens)
+    assert SoftmaxParams(chip.replace(membrane_bits=least)).total_bits == least - 1
+    with pytest.raises(ArchsimError, match=f"membrane_bits of {least} or more required .* given {least - 1}"):
+        SoftmaxParams(chip.replace(membrane_bits=least - 1))
+
+
 def test_sizes_of_a_chip():
     assert (CHIP.adders, CHIP.blocks) == (72, 3)
     lanes = CHIP.replace(lanes=4)
@@ -228,6 +252,7 @@ INSTRUCTIONS = {
     "COLLECT": ROUTE,
     "TRANSPOSE": f"{COPY} turned:7",
     "MASK": f"{COPY} seed:32 keep:9",
+    "ATTEND_SOFTMAX": f"{ATTEND} channel:7 score_threshold:24s score_shift:4 seed:32 keep:9 fraction:4 table_base:20",
 }
 
 

@@ -96,6 +96,28 @@ def test_transposed_words_by_hand(chip):
     assert energy["attention_adders"] == pytest.approx(64 * 64 * 0.060 / 8)
 
 
+def test_softmax_by_hand(chip):
+    # 64 tokens: totals of 14 bits. A score: four additions of a neuron (24 bits), one to the total, a byte of the masker, and the
+    # registers of total and masker; a bit of 32 quotients: a subtraction of 15 bits, registers of 14 + 16 bits each.
+    soft = chip.replace(softmax_tokens=64)
+    energy = energy_pj(soft, {"attention.score_writes": 1}, 0)
+    wanted = 4 * by_width("adder_energy", 24).value + by_width("adder_energy", 14).value + 2 * 0.060 + (14 + 61) * 0.0090
+    assert energy["softmax_logic"] == pytest.approx(wanted)
+    energy = energy_pj(soft, {"attention.division_steps": 1}, 0)
+    quotient = by_width("adder_energy", 15).value + (14 + 16) * 0.0090
+    assert energy["softmax_logic"] == pytest.approx(chip.neurons * quotient)
+    with_table = energy_pj(soft, {"attention.table_reads": 3, "loaded_table_rows": 1}, 0)["softmax_memory"]
+    assert with_table == pytest.approx(3 * bank("read", 64 * 64 * 2, 16).value + bank("write", 64 * 64 * 2, 16).value)
+
+
+def test_a_softmax_takes_area_only_where_it_is(chip):
+    softmax = ("softmax_memory", "softmax_logic")
+    assert not set(softmax) & set(area_mm2(chip))
+    soft = area_mm2(chip.replace(softmax_tokens=16))
+    assert all(soft[name] > 0 for name in softmax)
+    assert energy_pj(chip.replace(softmax_tokens=16), {}, 1)["logic_leakage"] > energy_pj(chip, {}, 1)["logic_leakage"]
+
+
 def test_units_of_the_multicast_by_hand():
     # 16 columns, 4 lanes. A column moves 16 x 16 bits, and a word of 16 comes for it. A masked word compares and draws 16 bytes,
     # holds 16 bits, and a quarter of the 61 of the shift register.
@@ -198,6 +220,20 @@ def test_gated_clocks_follow_the_engines(chip):
     assert energy_pj(gated, busy, 10)["clock"] == pytest.approx(whole)
     assert energy_pj(gated, busy | {BUSY + "core": 10}, 10)["clock"] < whole
     assert energy_pj(chip, busy, 10)["clock"] == pytest.approx(whole)  # not gated: whatever works
+
+
+def test_accumulators_are_clocked_where_they_are_written(chip):
+    """Of a core 2 x 64 accumulators of 24 bits; an addition writes one, a shift or a hand-over 64."""
+    fine, bit = chip.replace(clock_gating=2), 0.00386 * 1.5
+    rest = registers(chip)["core"] - 2 * 64 * 24
+    assert energy_pj(fine, {BUSY + "core": 10}, 10)["clock"] == pytest.approx(10 * rest * bit)
+    assert energy_pj(fine, {"additions": 7}, 0)["clock"] == pytest.approx(7 * 24 * bit)
+    for counter in ("shifts", "groups", "attention.groups"):
+        assert energy_pj(fine, {counter: 7}, 0)["clock"] == pytest.approx(7 * 64 * 24 * bit)
+    # An array that adds in all columns in every cycle is clocked as before, but for the hand-over bank.
+    full = {BUSY + "core": 10, "additions": 640, "groups": 1}
+    coarse = energy_pj(chip.replace(clock_gating=1), full, 10)["clock"]
+    assert energy_pj(fine, full, 10)["clock"] == pytest.approx(coarse - 9 * 64 * 24 * bit)
 
 
 def test_leakage_of_memories_by_hand(chip):

@@ -5,20 +5,23 @@ from collections.abc import Mapping
 import numpy as np
 
 from archsim.contracts import attention as contract
+from archsim.contracts import attention_softmax as softmax
 from archsim.contracts import core, event_encoder, neuron
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND_SCORES
+from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_SOFTMAX
 from archsim.stepped import attention as stepped
 from archsim.units import attention as fast
 from archsim.units.sram import AttentionMemory
 from rtl.units.attention import AttentionEngine
+from tests.archsim.softmax_windows import random_table, random_window
 from tests.rtl.engine import Engine
 from tests.rtl.rows import bits, integers, load_inputs
 
 OPCODES = (ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE)
+"""Those of every chip."""
 
 MEMORIES = ("out", "counts")
-"""What an ATTEND instruction writes."""
+"""What an ATTEND instruction writes in every chip."""
 
 
 # ------------------------------------------------------------------------------ the models
@@ -48,6 +51,8 @@ def law_attend(fields, chip, memory):
     if opcode == ATTEND_KV:
         places = np.ndindex(fields["tokens"], steps, words)
         return contract.kv_cycles(head_words * sum(events(2, "k_base", *place) for place in places))
+    if opcode == ATTEND_SOFTMAX:
+        return softmax.softmax_cycles(fields["tokens"], fields["tile"] * steps, fields["blocks"], fields["fraction"])[0]
     handover, taken = {
         ATTEND_Q: contract.FIRST_ADD, ATTEND_SCORES: contract.FIRST_SCORE, ATTEND_GATE: contract.FIRST_GATE,
     }[opcode], 0  # fmt: skip
@@ -80,6 +85,8 @@ def preload(chip: ChipParams, queue: np.ndarray, memory: AttentionMemory) -> dic
         "program": chip.queue_rows, "write_spikes": chip.attention_rows, "write_out": chip.attention_rows,
         "write_counts": columns,
     }  # fmt: skip
+    if chip.softmax_tokens:
+        data["write_table"], depths["write_table"] = bits(memory.table, softmax.ENTRY_BITS), len(memory.table)
     return load_inputs(data, depths)
 
 
@@ -90,14 +97,18 @@ def dump_inputs(chip: ChipParams) -> dict[str, np.ndarray | int]:
     return {
         "read_out__en": 1, "read_out__bank": cycle // chip.attention_rows % 2, "read_out__row": cycle % chip.attention_rows,
         "read_counts__en": 1, "read_counts__block": row // chip.columns, "read_counts__channel": row % chip.columns,
+        **({"read_scores__en": 1, "read_scores__row": cycle % chip.softmax_tokens} if chip.softmax_tokens else {}),
     }  # fmt: skip
 
 
 def retired(chip: ChipParams, memory: AttentionMemory, dump: Mapping[str, np.ndarray]) -> AttentionMemory:
     """The memory after a run, from the outputs over the cycles of ``dump_inputs``; ``memory`` is changed."""
-    for name, shape in (("out", (chip.columns, chip.lanes)), ("counts", (chip.count_bits, chip.columns))):
+    shapes = {"out": (chip.columns, chip.lanes), "counts": (chip.count_bits, chip.columns)}
+    if chip.softmax_tokens:
+        shapes["scores"] = (chip.membrane_bits, 1)
+    for name, shape in shapes.items():
         rows = getattr(memory, name)
-        count = rows.size // rows.shape[-1]
+        count = rows.size // shape[1]
         words = dump[f"read_{name}__data"][1 : count + 1].reshape(count, -1)
         rows[:] = integers(words, *shape).reshape(rows.shape)
     return memory
@@ -105,7 +116,7 @@ def retired(chip: ChipParams, memory: AttentionMemory, dump: Mapping[str, np.nda
 
 def written(memory: AttentionMemory) -> dict[str, np.ndarray]:
     """What ATTEND instructions write."""
-    return {name: getattr(memory, name) for name in MEMORIES}
+    return {name: getattr(memory, name) for name in (*MEMORIES, "scores")}
 
 
 ENGINE = Engine("attention", AttentionEngine, preload, dump_inputs, retired, written)
@@ -127,6 +138,8 @@ def random_memory(chip: ChipParams, seed: int, density: float) -> AttentionMemor
         spikes[kinds > 0.93] = True
         banks[:] = (spikes * powers).sum(axis=-1, dtype=np.uint64)
     memory.counts[:] = rng.integers(0, 1 << chip.count_bits, memory.counts.shape)
+    if chip.softmax_tokens:
+        memory.table[:] = random_table(chip, rng)
     return memory
 
 
@@ -143,7 +156,9 @@ def attention_of(chip: ChipParams, opcode: int, tokens: int, steps: int, words: 
 
 
 def random_instruction(chip: ChipParams, rng: np.random.Generator) -> dict[str, int]:
-    """An ATTEND with any geometry whose rows exist."""
+    """An ATTEND with any geometry whose rows exist; half of them ATTEND_SOFTMAX, if the chip has it."""
+    if chip.softmax_tokens and rng.random() < 0.5:
+        return random_window(chip, rng)
     divisors = [size for size in range(1, chip.columns + 1) if chip.columns % size == 0]
     while True:
         steps, head_words = int(rng.integers(1, 9)), int(rng.choice([1, 1, 2, 3]))

@@ -18,6 +18,7 @@ from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND
 from archsim.units import attention as fast
 from rtl.units.attention import Attention, AttentionEngine
 from rtl.units.attention_counts import CountMemory
+from tests.archsim.softmax_windows import random_window
 from tests.rtl import attention_slice
 from tests.rtl.attention_slice import (
     ENGINE,
@@ -44,6 +45,16 @@ FOUR = chip_of(
     "four", lanes=4, columns=16, neurons=4, membrane_bits=12, attention_rows=256, count_rows=512, count_bits=5
 )
 WIDE = chip_of("wide", lanes=4, columns=64, neurons=64, attention_rows=256, count_rows=2048, count_bits=6)
+SOFT = [
+    chip_of("soft_one", columns=8, neurons=4, membrane_bits=24, attention_rows=256, count_rows=256, softmax_tokens=16),
+    chip_of("soft_least", columns=4, neurons=1, membrane_bits=11, attention_rows=256, count_rows=128, count_bits=2,
+            softmax_tokens=4),
+    chip_of("soft_odd", lanes=3, columns=9, neurons=3, membrane_bits=13, attention_rows=200, count_rows=200, count_bits=3,
+            softmax_tokens=9),
+    chip_of("soft_wide", lanes=4, columns=64, neurons=16, membrane_bits=15, attention_rows=512, count_rows=2048,
+            softmax_tokens=64),
+]  # fmt: skip
+"""With a softmax: a usual one; one neuron, the narrowest membranes; no power of two; the most tokens and channels."""
 CHIPS = [pytest.param(chip, id=chip.name) for chip in (ONE, LEAST, ODD, THREE, FOUR, WIDE)]
 """One lane; one neuron and counts of 2 bits; a single block, M no power of two, a count memory that does not end with a block;
 counts wider than the sums; four lanes; words of 64 channels, all neurons at once."""
@@ -115,6 +126,14 @@ def test_random_program(chip, seed):
     rng = np.random.default_rng(seed)
     program = [random_instruction(chip, rng) for _ in range(rng.integers(1, 6))]
     check(chip, program, random_memory(chip, seed, rng.choice([0.02, 0.1, 0.3, 0.8])))
+
+
+@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("chip", SOFT, ids=lambda chip: chip.name)
+def test_random_program_with_softmax(chip, seed):
+    rng = np.random.default_rng([7, seed])
+    program = [random_window(chip, rng), *(random_instruction(chip, rng) for _ in range(rng.integers(1, 5)))]
+    check(chip, program, random_memory(chip, seed, rng.choice([0.1, 0.3, 0.8])))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -56,5 +56,13 @@ def test_no_multiplier_in_the_way_of_a_row(tmp_path):
     assert forbidden_cells(component, "multicast", tmp_path) == ""
 
 
+def test_no_multiplier_in_a_softmax(tmp_path):
+    """The attention unit with what a chip may have there."""
+    unit = DESIGNS["attention"]
+    component = unit.create(unit.parameters().replace(softmax_tokens=16))
+    assert "write_table" in component.signature.members
+    assert forbidden_cells(component, "attention", tmp_path) == ""
+
+
 def test_a_multiplier_is_found(tmp_path):
     assert "$mul" in forbidden_cells(Multiplier(), "multiplier", tmp_path)

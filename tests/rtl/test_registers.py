@@ -9,6 +9,7 @@ from archsim.config import load_chip
 from archsim.contracts.sram import WRAPPED_BITS
 from archsim.energy.clock import registers
 from rtl.chip import Chip
+from rtl.units.attention import AttentionEngine
 from rtl.units.multicast import Multicast
 
 FLIP_FLOPS = ("$dff", "$dffe", "$sdff", "$sdffe", "$adff")
@@ -64,6 +65,14 @@ def test_the_law_holds_for_what_stands_in_the_way_of_a_row(units):
     chip = load_chip("small").replace(columns=12, lanes=3)
     more = registers(chip.replace(**units))["multicast"] - registers(chip)["multicast"]
     assert more == counted(Multicast(chip.replace(**units)))[""] - counted(Multicast(chip))[""]
+
+
+@pytest.mark.parametrize("sizes", [{"columns": 12, "neurons": 3, "count_bits": 5}, {"membrane_bits": 13, "softmax_tokens": 4}])
+def test_the_law_holds_for_a_softmax(sizes):
+    chip = load_chip("small").replace(**{"softmax_tokens": 9} | sizes)
+    plain = chip.replace(softmax_tokens=0)
+    more = registers(chip)["attention"] - registers(plain)["attention"]
+    assert more == counted(AttentionEngine(chip))[""] - counted(AttentionEngine(plain))[""]
 
 
 @pytest.mark.parametrize("preset", COUNTED)

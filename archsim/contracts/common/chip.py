@@ -9,6 +9,9 @@ from archsim.contracts.spike_writer import POOL_ROWS, POOL_STEPS
 ROUTE_ROWS = 256
 """``route_rows`` where none is given."""
 
+LEAST_SOFTMAX_TOKENS = 4
+"""Tokens of the smallest window that a softmax is built for: a patch of 2 x 2."""
+
 
 @dataclass(frozen=True)
 class ChipParams:
@@ -44,8 +47,10 @@ class ChipParams:
         route_rows: rows of each core's tables in the expert engine: choices of its tokens, packets that it sends back.
         transposer: 1: the multicast has a bit transposer in every lane (TRANSPOSE); 0: it has none.
         masker: 1: the multicast has a masker (MASK); 0: it has none.
-        clock_gating: 1: registers of an engine without an instruction are not clocked; 0: all are. For the energy alone: there are
-            no gates in the Verilog.
+        softmax_tokens: tokens of a window at most that the attention unit's softmax serves (4..64); 0: it has no softmax.
+        clock_gating: 0: all registers are clocked; 1: not those of an engine without an instruction; 2: of the accumulators only
+            those that are written. For the energy alone: there are no gates in the Verilog.
+
 
     Raises ArchsimError when a value is out of range or two of them do not fit together.
     """
@@ -79,6 +84,7 @@ class ChipParams:
     route_rows: int = ROUTE_ROWS
     transposer: int = 0
     masker: int = 0
+    softmax_tokens: int = 0
     clock_gating: int = 0
 
     def __post_init__(self) -> None:
@@ -91,12 +97,17 @@ class ChipParams:
             "spike_out_rows": (2, 1 << 20), "residual_rows": (2, 1 << 20), "psum_rows": (2, 1 << 20),
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
             "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
-            "transposer": (0, 1), "masker": (0, 1), "clock_gating": (0, 1),
+            "transposer": (0, 1), "masker": (0, 1), "softmax_tokens": (0, 64), "clock_gating": (0, 2),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)
             if not isinstance(value, int) or not low <= value <= high:
                 raise ArchsimError(f"chip '{self.name}': {field} must be an integer in {low}..{high}, given {value!r}")
+        if 0 < self.softmax_tokens < LEAST_SOFTMAX_TOKENS:
+            raise ArchsimError(
+                f"chip '{self.name}': softmax_tokens must be 0 (no softmax) or in {LEAST_SOFTMAX_TOKENS}..64, "
+                f"given {self.softmax_tokens}"
+            )
         if self.clock_mhz <= 0:
             raise ArchsimError(f"chip '{self.name}': clock_mhz must be positive, given {self.clock_mhz}")
         if self.columns % self.neurons:

@@ -9,6 +9,10 @@ Bank = tuple[str, int, str, int]
 engine, "program", half)."""
 
 
+TABLE: Bank = ("attention", 0, "table", 0)
+"""The entries of ATTEND_SOFTMAX."""
+
+
 def core_banks(mask: int, memory: str, number: int = 0) -> list[Bank]:
     """The bank ``number`` of a memory in every core of a mask."""
     return [("core", core, memory, number) for core in range(mask.bit_length()) if mask >> core & 1]
@@ -25,6 +29,8 @@ def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
     if opcode in (sequencer.LOAD, sequencer.STORE):
         if fields["memory"] == dma.PROGRAM:
             return [("queue", fields["cores"], "program", fields["bank"])]
+        if opcode == sequencer.LOAD and fields["memory"] == dma.TABLE:
+            return [TABLE]
         double = fields["memory"] in dma.BANKED
         return core_banks(fields["cores"], dma.MEMORIES[fields["memory"]], fields["bank"] if double else 0)
     if opcode in sequencer.COPIES:
@@ -96,4 +102,6 @@ def _attend_banks(fields: Mapping[str, int]) -> list[Bank]:
     out: list[Bank] = [("attention", 0, "spikes", fields["q_bank"]), ("attention", 0, "out", fields["out_bank"])]
     if opcode == sequencer.ATTEND_KV:
         return keys + counts
+    if opcode == sequencer.ATTEND_SOFTMAX:
+        return [*out, *keys, TABLE, ("attention", 0, "scores", 0)]
     return out + (counts if opcode == sequencer.ATTEND_Q else keys)

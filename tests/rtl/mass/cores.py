@@ -129,6 +129,7 @@ class AttentionCases(Cases):
             "odd": {"lanes": 2, "columns": 6, "neurons": 6, "membrane_bits": 10, "count_rows": 200, "count_bits": 3},
             "three": {"lanes": 3, "columns": 12, "neurons": 2, "membrane_bits": 8, "count_rows": 600, "count_bits": 16},
             "four": {"lanes": 4, "columns": 16, "membrane_bits": 12, "count_rows": 512, "count_bits": 5},
+            "softmax": {"lanes": 2, "columns": 9, "neurons": 3, "membrane_bits": 13, "count_rows": 200, "softmax_tokens": 9},
         }.items()
     )  # fmt: skip
 

@@ -1,0 +1,47 @@
+"""Do simulator and Verilog of a whole chip with a softmax agree, and is a wrong entry of its table located?"""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from archsim.contracts.sequencer import DMA
+from cosim.compare import compare
+from cosim.expected import simulate
+from cosim.machine import Machine
+from cosim.run import Bench, random_latencies
+from tests.archsim.softmax_program import CHIP, FIRST, softmax_program
+
+BUILD = Path(__file__).parents[2] / "build" / "cosim"
+
+
+pytestmark = pytest.mark.slow
+"""They share a chip that takes its time to be built."""
+
+
+@cache
+def machine():
+    """The chip's Verilog."""
+    return Machine(CHIP, len(softmax_program(1).dram), BUILD, large=True)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_simulator_and_verilog_agree(seed):
+    program = softmax_program(seed)
+    bench = Bench(program, BUILD, machine=machine())
+    for latencies in (None, random_latencies(CHIP, seed)):
+        comparison = bench.run(program.dram, latencies)
+        assert comparison.first is None and comparison.equal
+        for kind in ("scores", "table"):
+            assert comparison.compared[f"accesses of attention: {kind}"] == 2
+
+
+def test_a_wrong_entry_is_located():
+    program, machines = softmax_program(1), machine()
+    bench = Bench(program, BUILD, machine=machines)
+    widths, wrong = machines.row_bytes(), program.dram.copy()
+    wrong[FIRST + 8] ^= 1
+    expected = simulate(program, bench.plan, program.dram, widths, None)
+    found = machines.run(bench.plan, program, wrong, None, 2 * expected.cycles)
+    first = compare(program, bench.plan, widths, expected, found).first
+    assert first.place == (DMA, 1) and "attention table[0]" in first.what
