@@ -17,7 +17,7 @@ from archsim.account.definition import define
 from mapping.ir import GATE, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
 from mapping.nodes import BATCH, Concat, Experts, Norm, Sum, Transpose, WindowAttention
 from mapping.operands import ANALOG, INTEGERS, REAL, SCALED, SPIKES, Operand, operands
-from mapping.operators import refusal
+from mapping.operators import refusals
 
 ADDITION, INTEGER, NOT = "addition-only", "integer-by-binary", "not spike-driven"
 """Verdicts, from the least that a layer needs to the most."""
@@ -38,9 +38,9 @@ class Verdict:
 
 def verdicts(network: Network) -> list[Verdict]:
     """The verdict on every layer of a network, in order."""
-    maps = operands(network)
+    maps, refused = operands(network), refusals(network)
     return [
-        Verdict(layer.name, verdict, reason, unit, refusal(layer, maps))
+        Verdict(layer.name, verdict, reason, unit, refused[layer.name])
         for layer in network.layers
         for verdict, reason, unit in [_judge(layer, maps)]
     ]
@@ -120,7 +120,8 @@ def _judge(layer: Layer, maps: Mapping[str, Operand]) -> tuple[str, str, str]:
     if isinstance(layer, Attention):
         return _attention(layer)
     if isinstance(layer, WindowAttention):
-        return NOT, "softmax: exponentials and a division; its real result is multiplied with v", "vector unit or host"
+        reason = "softmax: exponentials and a division; its real result is multiplied with v"
+        return NOT, reason, "attention unit, by table and division"
     if isinstance(layer, Sum):
         return ADDITION, f"adds {_of(maps[layer.name])} position by position", "multicast"
     if isinstance(layer, Concat | Transpose):
@@ -151,7 +152,8 @@ def _synapse(layer: Synapse, source: Operand) -> tuple[str, str, str]:
             "core, over copies of its weights",
         )
     if source.kind == REAL:
-        return NOT, "reads real numbers: multiplies each with its weights", "vector unit or host"
+        unit = "core, a layer for each map of the stream" if source.spikes else "vector unit or host"
+        return NOT, "reads real numbers: multiplies each with its weights", unit
     if source.kind == ANALOG:
         return INTEGER, "reads the image, bit plane by bit plane", "core, over bit planes"
     if source.kind == INTEGERS:
@@ -174,7 +176,8 @@ def _norm(layer: Norm, source: Operand) -> tuple[str, str, str]:
     if layer.kind == BATCH and source.kind in (SPIKES, SCALED):
         return ADDITION, "adds a constant for each spike", "neuron unit"
     if layer.kind == BATCH:
-        return NOT, "a batch norm on the residual path: a multiplication of each value", "vector unit or host"
+        reason = "a batch norm on the residual path: a multiplication of each value"
+        return NOT, reason, "core, folded into the weights of who reads the stream"
     return NOT, "a layer norm: a division and a square root for each token", "vector unit or host"
 
 

@@ -11,11 +11,12 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.tensors import to_words
 from mapping.importers.artefact import Artefact
-from mapping.integer_nodes import IntSum, IntTokenNeuron, IntTranspose
+from mapping.integer_nodes import IntAttention, IntSum, IntTokenNeuron, IntTranspose, quantise_attention
 from mapping.ir import Attention, Layer, Map
 from mapping.place import collected
-from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse, quantise_attention
+from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
 from mapping.reference import gate
+from mapping.window_attention import IntWindowAttention
 
 
 def trace_words(
@@ -34,6 +35,8 @@ def trace_words(
             words |= _operand(chip, network, notes, layer, recording, image)
         elif layer.spikes:
             spikes = _written(network, recording, layer, layer.spikes, image)
+            if isinstance(layer, IntWindowAttention):
+                spikes = spikes[:, layer.order]
             if isinstance(layer, IntSynapse) and layer.pool:
                 spikes = pooled(layer.spikes, spikes, layer.shape)
             shape = notes["tensors"][layer.spikes]

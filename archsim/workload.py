@@ -18,12 +18,14 @@ from archsim.prepare import Queues
 from archsim.synthetic import Synthetic, calibrated, read_rates
 from archsim.traces import trace_words
 from mapping.importers import artefact
+from mapping.importers.masked_spiking_transformer import read as read_masked_spiking_transformer
 from mapping.importers.meta_spikeformer import read as read_meta_spikeformer
 from mapping.importers.spike_driven_transformer import read as read_spike_driven_transformer
 from mapping.importers.spike_driven_transformer import read_experts
 from mapping.importers.spikformer import read as read_spikformer
 from mapping.importers.spiking_mlp import read as read_spiking_mlp
 from mapping.importers.spikingformer import read as read_spikingformer
+from mapping.ir import Network
 from mapping.networks import (
     masked_spiking_transformer,
     meta_spikeformer,
@@ -41,11 +43,13 @@ from mapping.product import FirstProduct
 from mapping.quantise import IntNetwork, Precision, quantise
 from mapping.schedule import require_room
 from mapping.skeleton import skeleton
+from mapping.window_attention import on_chip
 
 FAMILIES = {
     "spikingformer": read_spikingformer, "spikformer": read_spikformer, "meta_spikeformer": read_meta_spikeformer,
     "spike_driven_transformer": read_spike_driven_transformer, "spiking_moe": read_experts,
     "spiking_mlp": read_spiking_mlp,
+    "masked_spiking_transformer": read_masked_spiking_transformer,
 }  # fmt: skip
 """Importer of each network family that has one."""
 
@@ -148,7 +152,14 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str)
             f"'{config.network.family}'; name a published size instead of an artefact"
         )
     trained, recording = _artefacts(place, config)
-    return Sources(quantise(FAMILIES[config.network.family](trained), precision), trained, recording)
+    network = quantise(trained_network(config, trained), precision)
+    return Sources(on_chip(network, chip), trained, recording)
+
+
+def trained_network(config: WorkloadConfig, trained: artefact.Artefact) -> Network:
+    """The network of an artefact, with the masks that the workload asks for."""
+    network = FAMILIES[config.network.family](trained)
+    return network if config.network.masked is None else masked_spiking_transformer.masked(network, config.network.masked)
 
 
 def published_size(place: str | Path, config: WorkloadConfig) -> Size:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from archsim.contracts.common.errors import ArchsimError
 from mapping.nodes import Concat, Experts, Norm, Sum, Transpose, WindowAttention
 
-LIF, IF, IF_HALF = "lif", "if", "if_half"
+LIF, IF, IF_HALF, IF_HALF_ONE = "lif", "if", "if_half", "if_half_one"
 """Neurons: leaky with hard reset to 0; integrate and fire with soft reset, from 0 or from half the threshold.
 
-A spike is 1; that of ``IF_HALF`` is as high as its threshold.
+A spike is 1; that of ``IF_HALF`` is as high as its threshold, which :mod:`mapping.spike_heights` makes ``IF_HALF_ONE`` of.
 """
 
 CHANNELS, HEIGHT, WIDTH = "channels", "height", "width"
@@ -57,7 +57,7 @@ class Synapse:
         stride, padding: of the convolution, alike in both directions.
         stream: residual stream that the sums join, or None.
         opens: the layer is the stream's first (nothing to add to).
-        neuron: ``LIF``, ``IF`` or ``IF_HALF`` when the result fires, else None.
+        neuron: ``LIF``, ``IF``, ``IF_HALF`` or ``IF_HALF_ONE`` when the result fires, else None.
         threshold: of the neuron, or float64 [Cout] of those of each channel (infinite: they never fire).
         spikes: map that the neuron writes, or None.
         pool: the spikes pass an OR over 3x3 windows, stride 2, padding 1.

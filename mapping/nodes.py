@@ -125,6 +125,8 @@ class WindowAttention:
         bias: float64 [heads, window ** 2, window ** 2], relative positions.
         keep: probability with which a spike of q, of k and of the scores is kept, drawn anew in every step.
         score_threshold, threshold: of the IF neurons on the scores and on the result.
+        score_height: of a spike of the scores; None: as high as their threshold.
+        unit: a spike of the result is 1, not as high as its threshold.
     """
 
     name: str
@@ -140,3 +142,10 @@ class WindowAttention:
     keep: float
     score_threshold: float
     threshold: float
+    score_height: float | None = None
+    unit: bool = False
+
+    @property
+    def height(self) -> float:
+        """Height of a spike of the scores."""
+        return self.score_threshold if self.score_height is None else self.score_height

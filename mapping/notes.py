@@ -4,11 +4,12 @@ from typing import Any
 
 from mapping.context import Context
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron, IntTranspose
+from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
 from mapping.partition import words
 from mapping.place import collected
-from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
 from mapping.token_norm import IntTokenSynapse
+from mapping.window_attention import IntWindowAttention
 
 
 def tensors(context: Context) -> dict[str, dict[str, int]]:
@@ -58,7 +59,7 @@ def recordings(context: Context) -> dict[str, dict[str, int]]:
     network, chip, steps = context.network, context.chip, context.network.timesteps
     result: dict[str, dict[str, int]] = {}
     for layer in network.layers:
-        if isinstance(layer, IntAttention | IntTokenNeuron):
+        if isinstance(layer, IntAttention | IntWindowAttention | IntTokenNeuron):
             whole = network.maps[layer.spikes]
             count = -(-whole.channels // chip.columns)
             positions = 1 if isinstance(layer, IntAttention) and layer.gates else whole.positions
@@ -91,6 +92,8 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
         shape, kind = network.maps[entry.q], "attention"
         head = 0 if entry.gates else shape.channels // entry.heads  # a gate multiplies nothing
         macs = int(2 * shape.positions * shape.channels * head * network.timesteps * network.share(entry.q) ** 2)
+    elif isinstance(entry, IntWindowAttention):
+        macs, kind = 2 * entry.shape.positions * entry.tokens * entry.shape.channels * network.timesteps, "attention"
     elif isinstance(entry, IntSum):
         kind = "concat" if isinstance(entry, IntConcat) else "sum"
     elif isinstance(entry, IntTranspose):

@@ -36,7 +36,8 @@ def operands(network: Network) -> dict[str, Operand]:
         elif isinstance(layer, Norm):
             result[layer.name] = Operand(REAL)
         if spikes := written(layer):
-            scaled = isinstance(layer, WindowAttention) or getattr(layer, "neuron", None) == IF_HALF
+            neuron = getattr(layer, "neuron", None)
+            scaled = not layer.unit if isinstance(layer, WindowAttention) else neuron == IF_HALF
             result[spikes] = Operand(SCALED if scaled else SPIKES, ((spikes, 1.0),))
     return result
 

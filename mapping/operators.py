@@ -1,30 +1,45 @@
 """What the mapper refuses, by name: operators of :mod:`mapping.ir` that have no integer form or no instruction yet."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import CHANNELS, IF_HALF, Chain, Classifier, Layer, Network, Synapse, sources
+from mapping.ir import CHANNELS, Chain, Classifier, Layer, Network, Synapse, sources
 from mapping.lower import does_more, lower
-from mapping.nodes import Concat, Experts, Norm, Sum, Transpose, WindowAttention
+from mapping.nodes import LAYER, Concat, Experts, Norm, Sum, Transpose, WindowAttention
 from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
+from mapping.spike_heights import LAYER_NORM, has_heights, lowered
 
 NODES = {
     Chain: "a chain of convolutions without a neuron between them; merge it into one",
     Norm: "a norm that folds into no weight",
-    WindowAttention: "attention within windows, with softmax",
 }
 """Layers that are refused whatever they hold."""
 
 
 def require_mapped(network: Network) -> None:
     """Raise ArchsimError with the first layer of a network that cannot be mapped, and why; or that does not fit its map."""
-    network = lower(network)
+    network = lower(lowered(network))
     network.maps()
     maps = operands(network)
     for layer in network.layers:
         reason = refusal(layer, maps)
         if reason:
             raise ArchsimError(f"layer '{layer.name}': not mapped yet: {reason}")
+
+
+def refusals(network: Network) -> dict[str, str | None]:
+    """Why each layer of a network cannot be mapped, or None; of one with spikes of other heights than 1, once it is lowered."""
+    maps = operands(network)
+    if not has_heights(network):
+        return {layer.name: refusal(layer, maps) for layer in network.layers}
+    return {layer.name: _lowered_refusal(layer) for layer in network.layers}
+
+
+def _lowered_refusal(layer: Layer) -> str | None:
+    if isinstance(layer, Synapse):
+        return _synapse(replace(layer, neuron=None), Operand(SPIKES))
+    return LAYER_NORM if isinstance(layer, Norm) and layer.kind == LAYER else None
 
 
 def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
@@ -42,6 +57,8 @@ def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
         return NODES[type(layer)]
     if isinstance(layer, Transpose):
         return _transpose(maps[layer.source])
+    if isinstance(layer, WindowAttention):
+        return None if layer.unit else "attention within windows of spikes as high as their thresholds"
     if isinstance(layer, Sum) and maps[layer.name].kind != INTEGERS:
         return "a sum of maps other than spikes of height 1"
     if any(_is_beside(maps[name]) for name in sources(layer)):
@@ -96,7 +113,6 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
         and (source.kind != SPIKES or _is_beside(source) or size != "1x1" or layer.stride > 1 or layer.padding > 0),
         "a pool or a reduction behind a norm by position": layer.token_norm is not None and (layer.pool or layer.reduce),
         f"a time constant of {layer.tau:g} steps; the neuron unit has 2": layer.tau != 2.0,
-        "integrate and fire from half the threshold": layer.neuron == IF_HALF,
         f"a layer on a map of {source.kind}": source.kind == REAL,
         f"a {size} kernel of stride {layer.stride} on a sum of spike maps; put a neuron in between": source.kind
         == INTEGERS

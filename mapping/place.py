@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntAttention, IntSum, IntTokenNeuron
 from mapping.ir import IMAGE
-from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
-from mapping.sums import home, readers
+from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
+from mapping.sums import home, places, readers
 from mapping.turned import written_places
+from mapping.window_attention import IntWindowAttention
 
 Slots = Mapping[str, tuple[int, int, int]]
 """Positions, slices and words of regions, by name, neighbours in different banks."""
@@ -40,6 +41,12 @@ class Region:
     def rows(self) -> int:
         """Rows of all of them."""
         return self.spacing * self.addends
+
+
+def one_of(region: Region, network: IntNetwork, name: str) -> Region:
+    """Where one map of those in a region lies."""
+    number = next(number for place, number in places(network, name) if place == home(network, name))
+    return replace(region, base=region.base + number * region.spacing, addends=1)
 
 
 def collected(layer: IntPlanes | IntTokenNeuron) -> str:
@@ -83,6 +90,8 @@ def regions(
     for layer in network.layers:
         if isinstance(layer, IntSum) and layer.name not in placed and home(network, layer.name) in placed:
             placed[layer.name] = replace(placed[home(network, layer.name)], addends=len(layer.sources))
+        if isinstance(layer, IntSynapse) and layer.source not in placed and home(network, layer.source) in placed:
+            placed[layer.source] = one_of(placed[home(network, layer.source)], network, layer.source)
     placed |= _slots(
         chip, network, slots, {name: (placed[name], written[name], read[name]) for name in read if name in placed}
     )
@@ -160,7 +169,7 @@ def _source_bank(network: IntNetwork, name: str, placed: dict[str, Region]) -> i
     for layer in network.layers:
         if isinstance(layer, IntSynapse) and layer.spikes and (name, 0) in written_places(network, layer.spikes):
             return placed[home(network, layer.source)].bank
-        if isinstance(layer, IntAttention) and layer.spikes == name:
+        if isinstance(layer, IntAttention | IntWindowAttention) and layer.spikes == name:
             writer = next(x for x in network.layers if isinstance(x, IntSynapse) and x.spikes == layer.q)
             return placed[home(network, writer.source)].bank
         if isinstance(layer, IntPlanes | IntTokenNeuron) and layer.spikes == name:

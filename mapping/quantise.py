@@ -15,18 +15,17 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
-from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron, IntTranspose
-from mapping.ir import GATE, IMAGE, LIF, PRODUCT, Attention, Classifier, Joined, Map, Network, Synapse, output_shape
+from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose, quantise_attention
+from mapping.ir import IF_HALF_ONE, IMAGE, LIF, Attention, Classifier, Joined, Map, Network, Synapse, output_shape
 from mapping.lower import lower
-from mapping.nodes import Concat, Experts, Sum, Transpose
+from mapping.nodes import Concat, Experts, Sum, Transpose, WindowAttention
 from mapping.operators import require_mapped
 from mapping.scales import image_scale, integers, powers, stream_exponent
+from mapping.spike_heights import lowered
+from mapping.window_attention import IntWindowAttention, quantise_window
 
 THRESHOLD_LIMIT = 1 << 15
 """Greatest threshold of a channel in raw units: caps the scale of channels with nearly no weight, whose threshold explodes."""
-
-ATTENTION_SHIFT = -1
-"""The attention unit's neurons take twice the count, so that the published scale 1/8 and threshold 1/2 give threshold 8."""
 
 LEAST_EXPONENT = 4
 """Least exponent of a residual stream: a threshold of 1 is 16 units. At 64 the digits network loses nothing; less is untried."""
@@ -88,26 +87,6 @@ class IntSynapse:
 
 
 @dataclass(frozen=True)
-class IntAttention:
-    """Spike attention in integers: the neurons take ``count >> shift``; ``kind``: as in :class:`mapping.ir.Attention`."""
-
-    name: str
-    q: str
-    k: str
-    v: str
-    spikes: str
-    heads: int
-    threshold: int
-    shift: int
-    kind: str = PRODUCT
-
-    @property
-    def gates(self) -> bool:
-        """Whether it is ``q AND neuron(sum over tokens of k AND v)``."""
-        return self.kind == GATE
-
-
-@dataclass(frozen=True)
 class IntPlanes:
     """Bit planes of a layer's reduction: ``planes`` bits of ``sum >> right_shift``, saturated.
 
@@ -122,7 +101,7 @@ class IntPlanes:
     exponent: int
 
 
-IntLayer = IntSynapse | IntAttention | IntPlanes | IntSum | IntTranspose | IntTokenNeuron
+IntLayer = IntSynapse | IntAttention | IntWindowAttention | IntPlanes | IntSum | IntTranspose | IntTokenNeuron
 
 
 @dataclass(frozen=True)
@@ -181,7 +160,7 @@ def quantise(network: Network, precision: Precision, classes: int = TOKEN_CLASSE
     Raises ArchsimError when a sum or membrane could overflow, or an operator has no integer form on the chip.
     """
     require_mapped(network)
-    network = lower(network)
+    network = lower(lowered(network))
     exponent = stream_exponent(network, precision)
     while True:
         try:
@@ -231,6 +210,9 @@ def _quantise(network: Network, precision: Precision, exponent: int, classes: in
             layers.append(IntTranspose(layer.name, layer.source, layer.order, maps[layer.name]))
         elif isinstance(layer, Attention):
             layers.append(quantise_attention(layer))
+        elif isinstance(layer, WindowAttention):
+            number = sum(isinstance(x, IntWindowAttention) for x in layers)
+            layers.append(quantise_window(layer, maps[layer.q], number))
         elif isinstance(layer, Experts):
             from mapping.experts import quantise_experts  # its layers are this module's
 
@@ -247,22 +229,9 @@ def _quantise(network: Network, precision: Precision, exponent: int, classes: in
     )
 
 
-def quantise_attention(layer: Attention) -> IntAttention:
-    """An attention layer in integers; raises ArchsimError unless its threshold is exact on counts."""
-    threshold = layer.threshold / layer.scale * 2.0**-ATTENTION_SHIFT
-    if threshold != round(threshold):
-        raise ArchsimError(
-            f"layer '{layer.name}': threshold / scale must be a multiple of 1/2 to be exact on counts, "
-            f"given {layer.threshold} / {layer.scale}"
-        )
-    return IntAttention(
-        layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT, layer.kind
-    )
-
-
 def neuron_kind(name: str | None) -> int:
     """Kind of the contract of a neuron, or of none."""
-    return neuron.NONE if name is None else neuron.LIF if name == LIF else neuron.IF_ZERO
+    return neuron.NONE if name is None else {LIF: neuron.LIF, IF_HALF_ONE: neuron.IF_HALF}.get(name, neuron.IF_ZERO)
 
 
 def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, precision: Precision) -> IntSynapse:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from archsim.contracts import neuron
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron, IntTranspose
+from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
 from mapping.ir import IMAGE, Map
-from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
 from mapping.token_norm import IntTokenSynapse
+from mapping.window_attention import IntWindowAttention
 
 Integer = TypeVar("Integer", np.int32, np.int64)
 
@@ -24,7 +25,8 @@ class ReferenceRun:
     Attributes:
         spikes: bool [T, positions, channels] by map, after any pool.
         inputs: membrane inputs int64 [T, positions, channels] by layer (stream values where it joins a stream).
-        potentials: membrane potentials before the reset, of the same shape, of layers that fire.
+        potentials: membrane potentials before the reset, of the same shape, of layers that fire. Those of attention within windows
+            are in the order of the windows, as inputs are.
         routes: choices by layer of experts, int64 [tokens x choices, 3]: token, expert, slot (-1: dropped).
         operand: int64 [channels], the classifier's; sums over time where it reads spikes.
         logits: int64 [classes].
@@ -44,8 +46,8 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
     streams: dict[str, NDArray[np.int64]] = {}
     sums = np.zeros(0, np.int64)
     for layer in network.layers:
-        if isinstance(layer, IntAttention):
-            _attention(layer, result)
+        if isinstance(layer, IntAttention | IntWindowAttention):
+            _attend(layer, network, result)
         elif isinstance(layer, IntPlanes):
             half = 2 ** (layer.planes - 1)
             result.operand = np.clip(sums // 2**layer.right_shift, -half, half - 1)
@@ -81,6 +83,14 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
                 fired, result.potentials[layer.name] = fire(y, layer.threshold, layer.kind, bits)
                 result.spikes[layer.spikes] = pool(fired, layer.shape) if layer.pool else fired
     return result
+
+
+def _attend(layer: IntAttention | IntWindowAttention, network: IntNetwork, result: ReferenceRun) -> None:
+    """Attention over all tokens or within windows."""
+    if isinstance(layer, IntAttention):
+        _attention(layer, result)
+    else:
+        _windows(layer, network, result)
 
 
 def _operand(network: IntNetwork, result: ReferenceRun, name: str) -> NDArray[np.int64]:
@@ -185,6 +195,14 @@ def _attention(layer: IntAttention, result: ReferenceRun) -> None:
     result.inputs[layer.name] = y
     fired, result.potentials[layer.name] = fire(y, np.full(channels, layer.threshold), neuron.LIF, 64)
     result.spikes[layer.spikes] = fired
+
+
+def _windows(layer: IntWindowAttention, network: IntNetwork, result: ReferenceRun) -> None:
+    """Attention within windows; inputs and potentials in the order of the windows."""
+    from mapping.window_reference import attend  # it fires as this module says
+
+    y, fired, result.potentials[layer.name] = attend(layer, result.spikes, network.precision.membrane_bits)
+    result.inputs[layer.name], result.spikes[layer.spikes] = y, fired[:, np.argsort(layer.order)]
 
 
 def gate(

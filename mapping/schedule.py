@@ -14,12 +14,12 @@ from mapping.attend import AttentionScheduler
 from mapping.classify import ClassifierScheduler
 from mapping.context import NOWHERE, Context, Limits, Placement
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron, IntTranspose
+from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
 from mapping.loads import Loads
 from mapping.partition import chunks, tiles, words
 from mapping.place import require
 from mapping.product import FirstProduct
-from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
 from mapping.reduction import apart, stream_sums
 from mapping.route import ExpertsScheduler
 from mapping.spill import Spill
@@ -28,10 +28,12 @@ from mapping.token_norm import IntTokenSynapse
 from mapping.token_schedule import TokenNormScheduler
 from mapping.tokens import TokenScheduler
 from mapping.turned import held
+from mapping.window_attention import IntWindowAttention
+from mapping.windows import WindowScheduler
 
 RESIDENT: dict[type, str] = {
-    IntExperts: "experts, whose tokens wait in the banks", IntConcat: "maps side by side",
-    IntTranspose: "a map with its axes exchanged", IntTokenSynapse: "a norm by token",
+    IntExperts: "experts, whose tokens wait in the banks", IntConcat: "maps side by side", IntTokenSynapse: "a norm by token",
+    IntTranspose: "a map with its axes exchanged", IntWindowAttention: "attention within windows",
 }  # fmt: skip
 """Layers that want every map in the input banks."""
 
@@ -94,7 +96,7 @@ class Scheduler:
         self.context, self.chip, self.network = context, context.chip, context.network
         self.loads, self.classifier, self.spill = Loads(context), ClassifierScheduler(context), Spill(context)
         self.attention, self.experts = AttentionScheduler(context, products), ExpertsScheduler(self)
-        self.tokens = TokenNormScheduler(self)
+        self.tokens, self.windows = TokenNormScheduler(self), WindowScheduler(context)
 
     def run(self) -> Program:
         """Emit every layer and assemble the program."""
@@ -131,6 +133,8 @@ class Scheduler:
             self._synapse(layer)
         elif isinstance(layer, IntAttention):
             self.attention.finish(layer)
+        elif isinstance(layer, IntWindowAttention):
+            self.windows.attend(layer)
         elif isinstance(layer, IntPlanes):
             self.classifier.planes(layer, self._reduce)
         elif isinstance(layer, IntTokenNeuron):
@@ -293,3 +297,4 @@ class Scheduler:
             transpose.deliver(self.context, layer, tile.first, tile.end, word, source)
             sources.append((word, source))
         self.attention.receive(layer, tile, sources)
+        self.windows.receive(layer, tile, sources)

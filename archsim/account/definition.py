@@ -10,7 +10,7 @@ from archsim.config import load_workload
 from archsim.config.workload import WorkloadConfig
 from archsim.synthetic import read_rates
 from archsim.traces import pooled, recorded
-from archsim.workload import FAMILIES, published_size
+from archsim.workload import published_size, trained_network
 from mapping.importers import artefact
 from mapping.ir import Network, Synapse, output_shape
 from mapping.networks.meta_spikeformer import MetaSpikeformer, unmerged
@@ -69,7 +69,7 @@ def _variants(size: Size) -> dict[str, Network]:
 def _trained(config: WorkloadConfig) -> Definition:
     """The network of an artefact, and the mean rates of its recording."""
     trained = artefact.load(config.artefact)
-    network = FAMILIES[config.network.family](trained)
+    network = trained_network(config, trained)
     parameters: dict[str, int] = {}
     for name, tensor in trained.weights.items():
         place, _, kind = name.rpartition(".")

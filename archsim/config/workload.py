@@ -25,6 +25,8 @@ class NetworkConfig(Strict):
     """published size instead of a trained network: its weights are random"""
     seed: Annotated[int, Field(ge=0)] = 0
     """seed of random weights, images and spikes"""
+    masked: Annotated[float, Field(ge=0, le=1)] | None = None
+    """share of the spikes of q, k and scores that a trained masked spiking transformer drops; without it that of its artefact"""
 
 
 class OperandBits(Strict):
@@ -111,6 +113,11 @@ def load_workload(path: str | Path) -> WorkloadConfig:
         problems.append((("chip",), f"required a preset's name or a YAML file, given {workload.chip!r}; {remedy}"))
     if (workload.network.artefact is None) == (workload.network.size is None):
         problems.append((("network",), "required either `artefact:` (a trained network) or `size:` (a published one)"))
+    if workload.network.masked is not None and (
+        workload.network.family != "masked_spiking_transformer" or workload.network.artefact is None
+    ):
+        given = f"given {workload.network.masked} for another network; remove it"
+        problems.append((("network", "masked"), f"required only for a trained masked_spiking_transformer, {given}"))
     spikes = "trace" if workload.network.size is None else "rates"
     if workload.mode == "trace" and getattr(workload, spikes) is None:
         problems.append(

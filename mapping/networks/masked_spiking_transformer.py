@@ -6,7 +6,7 @@ stands before the classifier. Random masks drop spikes of q, k and the scores, i
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ class MaskedSpikingTransformer:
         mlp_norms: batch norms behind the layers of the MLP: in the network for ImageNet.
         masked: share of the spikes that are masked.
         dim, depths, window, mlp_ratio, timesteps, image: as in the published code.
+        head, patch: channels of a head, and side of a patch.
+        last_norm: kind of the norm before the classifier; published is a layer norm.
     """
 
     name: str
@@ -45,6 +47,9 @@ class MaskedSpikingTransformer:
     timesteps: int = 128
     image: Map = Map(224, 224, 3)
     note: str = ""
+    head: int = HEAD
+    patch: int = PATCH
+    last_norm: str = LAYER
 
     def network(self, weights: Weights, image_limit: float = 1.0, head_limit: float = 1.0) -> Network:
         """The network with these weights; the limits are as in :class:`~mapping.ir.Network`."""
@@ -52,10 +57,10 @@ class MaskedSpikingTransformer:
         return Network(self.name, self.timesteps, self.image, image_limit, head_limit, layers)
 
     def _layers(self, weights: Weights) -> Iterator[Layer]:
-        shape = (self.dim, self.image.channels, PATCH, PATCH)
+        shape = (self.dim, self.image.channels, self.patch, self.patch)
         kernel, x = weights.conv("patch_embed.proj", "patch_embed.norm", shape, bias=True), "patch_embed.proj_if"
-        yield self._firing(weights, "patch_embed.proj", IMAGE, kernel, x, stride=PATCH)
-        side, dim = self.image.height // PATCH, self.dim
+        yield self._firing(weights, "patch_embed.proj", IMAGE, kernel, x, stride=self.patch)
+        side, dim = self.image.height // self.patch, self.dim
         for stage, depth in enumerate(self.depths):
             for number in range(depth):
                 shift = self.window // 2 if number % 2 and side > self.window else 0
@@ -65,7 +70,7 @@ class MaskedSpikingTransformer:
                 place, source, x = f"layers.{stage}.downsample", x, f"layers.{stage}.downsample.reduction_if"
                 yield self._firing(weights, f"{place}.reduction", source, _merging(weights, place, dim), x, stride=2)
                 side, dim = side // 2, 2 * dim
-        yield Norm("norm", x, LAYER, *weights.norm("norm", dim), reduce=True)
+        yield Norm("norm", x, self.last_norm, *weights.norm("norm", dim), reduce=True)
         yield Classifier("head", "norm", *weights.linear("head", (self.classes, dim)))
 
     def _block(self, weights: Weights, place: str, x: str, dim: int, shift: int) -> Iterator[Layer]:
@@ -76,10 +81,10 @@ class MaskedSpikingTransformer:
             rows = slice(number * dim, (number + 1) * dim)
             kernel = weight[rows], bias[rows]
             yield self._firing(weights, f"{attn}.qkv.{part}", f"{place}.shortcut1_if", kernel, f"{attn}.{part}_if")
-        heads = dim // HEAD
+        heads = dim // self.head
         table = weights.table(f"{attn}.relative_position_bias_table", ((2 * self.window - 1) ** 2, heads))
         yield WindowAttention(
-            attn, f"{attn}.q_if", f"{attn}.k_if", f"{attn}.v_if", f"{attn}.attn_v_if", heads, HEAD**-0.5, self.window, shift,
+            attn, f"{attn}.q_if", f"{attn}.k_if", f"{attn}.v_if", f"{attn}.attn_v_if", heads, self.head**-0.5, self.window, shift,
             _relative(table, self.window), 1 - self.masked, weights.threshold(f"{attn}.attn_if", THRESHOLD),
             weights.threshold(f"{attn}.attn_v_if", THRESHOLD),
         )  # fmt: skip
@@ -107,6 +112,12 @@ class MaskedSpikingTransformer:
         """A batch norm on the stream and the neuron behind it."""
         threshold = weights.threshold(spikes, THRESHOLD)
         return Norm(name, source, BATCH, *weights.norm(name, dim), IF_HALF, threshold, spikes)
+
+
+def masked(network: Network, share: float) -> Network:
+    """The network with another share of its spikes masked."""
+    layers = (replace(x, keep=1 - share) if isinstance(x, WindowAttention) else x for x in network.layers)
+    return replace(network, layers=tuple(layers))
 
 
 def _merging(weights: Weights, place: str, dim: int) -> Kernel:

@@ -39,6 +39,10 @@ def test_every_spike_and_logit_is_the_definitions():
         names.add("to_patch_embedding.1.h")
         for name in names:
             assert np.array_equal(expected[name], given[name]), name
+        first, second = (given[f"to_patch_embedding.1.h.{step}"] for step in (0, 1))
+        third = first.shape[3] // 3
+        assert not first[..., third:].any(), "channels of later nodes have no spikes yet, so they cost no event"
+        assert not np.delete(second, np.s_[third : 2 * third], 3).any()
         shows |= {name for name in names if 0 < expected[name].mean() < 1}
         np.testing.assert_allclose(logits, lowered, rtol=0, atol=1e-12)
     assert shows == names, "a map that never fires, or always, shows nothing"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import HEIGHT, IF_HALF, IMAGE, Attention, Chain, Classifier, Part, Synapse
+from mapping.ir import HEIGHT, IMAGE, Attention, Chain, Classifier, Part, Synapse
 from mapping.nodes import BATCH, Concat, Expert, Experts, Norm, Sum, WindowAttention
 from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
 from mapping.operators import NODES, refusal
@@ -30,7 +30,6 @@ REFUSED = {
     ),
     "a pool or a reduction behind a norm by position": replace(LAYER, pool=True, token_norm=np.ones((2, 4))),
     "a time constant of 1.5 steps; the neuron unit has 2": replace(LAYER, tau=1.5),
-    "integrate and fire from half the threshold": replace(LAYER, neuron=IF_HALF),
     "a chain of convolutions without a neuron between them; merge it into one": CHAIN,
     "streams side by side, unless layers of one shape open all of them and each further layer reads what the one before it "
     "fired": Concat("l", ("s", "s"), ("x", "y")),
@@ -39,7 +38,7 @@ REFUSED = {
         "l", "both", "both", "both", "t", 1, 1.0, 0.5
     ),
     "a norm that folds into no weight": Norm("l", "s", BATCH, ONE, ONE),
-    "attention within windows, with softmax": WINDOWS,
+    "windows of 7x7 tokens that do not divide a map of 2x2": WINDOWS,
     "experts whose results a softmax weighs": replace(MOE, softmax=True),
     "an expert that runs for fewer time steps than there are": replace(MOE, experts=(replace(EXPERT, steps=1),)),
     "an expert whose input joins the sums of its first layer": replace(MOE, experts=(replace(EXPERT, residual=True),)),

@@ -103,6 +103,14 @@ def test_the_operator_equals_the_reference(name, chip):
     assert not silent, "a map without a spike shows nothing"
 
 
+@pytest.mark.parametrize("rows", [8 * 4, 3 * 8 * 4])
+def test_a_map_turned_by_rows_comes_in_tiles(rows):
+    """The output bank holds one row of 8 positions and 4 steps at a time, or three; of two words, so both cores begin at row 0."""
+    check, _, capture = run(turned(WIDTH, 8), CHIPS["small_complete"].replace(**ROOMY | {"spike_out_rows": rows}))
+    assert check.differing == EXACT
+    assert capture.words["mixed by width"].any()
+
+
 @pytest.mark.parametrize("param_rows", [8, 64, 1023])
 def test_parameters_of_tokens_come_in_turns_or_stay(param_rows):
     """Two tokens at a time, 16, or those of all layers from the start."""
@@ -155,9 +163,8 @@ def test_recorded_spikes_are_those_of_the_maps_that_the_chip_stores():
     _, capture = simulate.run_image(workload, workload.trained.normalised()[0], 0)
     assert set(words) == set(capture.words)
     for name, recorded in words.items():
-        if name in capture.words and "mlp_head" not in name:
-            bits = np.bitwise_count(recorded ^ capture.words[name]).sum() / (recorded.size * 16)
-            assert bits < 0.1, name
+        if "mlp_head" not in name:  # spikes at other places would differ in nearly twice as many bits as there are spikes
+            assert np.bitwise_count(recorded ^ capture.words[name]).sum() < np.bitwise_count(recorded).sum(), name
     image, _ = simulate.run_image(workload, workload.trained.normalised()[0], 0, "trace", trace=words)
     assert image.cycles > 0
 
@@ -171,13 +178,14 @@ def test_what_has_no_room_is_refused_by_name():
     roomy = CHIPS["small_complete"].replace(**ROOMY)
     with pytest.raises(ArchsimError, match=r"layer 'conv.first': needs 256 rows of spike_out, but chip"):
         run(turned(HEIGHT, 8), roomy.replace(spike_out_rows=128))
+    with pytest.raises(ArchsimError, match=r"since layer 'conv.part.0' is beside a stream that stays as it is"):
+        run(kept(16), roomy.replace(spike_in_rows=1024))
     with pytest.raises(ArchsimError, match=r"layer 'conv.token.0': the weights of 32 inputs need more than the 16 rows"):
         run(by_token(), roomy.replace(weight_rows=16))
 
 
-@pytest.mark.parametrize("size", ["mlp-spe-t", "mlp-spe-s"])
-def test_published_sizes_are_refused_from_shapes(size):
-    shapes = PUBLISHED[size].network(Shapes())
+def test_published_sizes_are_refused_from_shapes():
+    shapes = PUBLISHED["mlp-spe-t"].network(Shapes())
     chip = load_chip("adders_512").replace(transposer=1)
     with pytest.raises(ArchsimError, match=r"maps do not pass through DRAM, since layer '.* by height' is a map with its axes"):
         require_room(skeleton(shapes, Precision()), chip)

@@ -22,12 +22,13 @@ def run(
     describe: Callable[[TrainConfig], dict[str, Any]],
     epochs: int,
     configure: Callable[..., TrainConfig] = TrainConfig,
+    traced: int = TRACED_IMAGES,
 ) -> None:
     """Parse the command line, train what ``make`` gives, write it, and print its scores.
 
     A network's ``penalty()``, if it has one, is added to the loss.
     ``describe`` gives the network's own part of the manifest, whose ``name`` is the artefact's folder by default;
-    ``epochs`` is the default of the option; ``configure`` is given epochs and seed.
+    ``epochs`` is the default of the option; ``configure`` is given epochs and seed; of ``traced`` test images the spikes are kept.
     """
     parser = argparse.ArgumentParser(description="Train a small network on scikit-learn's digits.")
     parser.add_argument("--out", type=Path, help="artefact folder to write (default: the committed one)")
@@ -38,6 +39,6 @@ def run(
     configure_determinism(training.seed)
     split, model, about = load_split(SPLIT_SEED), make(), describe(training)
     train(model, split.train, training, getattr(model, "penalty", None))
-    manifest = write_artefact(arguments.out or ARTEFACTS / about["name"], model, split, TRACED_IMAGES, about)
+    manifest = write_artefact(arguments.out or ARTEFACTS / about["name"], model, split, traced, about)
     for part, score in manifest["accuracy"].items():
         print(f"{part:5} {score['correct']:4} of {score['total']:4} correct, {100 * score['accuracy']:.2f} %")

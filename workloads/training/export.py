@@ -4,7 +4,7 @@ Nothing is pickled and nothing depends on the clock: the same network gives the 
 
 - ``weights.safetensors``: the state dict in float32, without ``num_batches_tracked``;
 - ``test.npz``: ``images`` uint8 [n, 8, 8], ``labels`` uint8 [n], ``index`` int32 [n];
-- ``traces.npz``: for every LIF its spikes over the first test images, uint8, laid out as
+- ``traces.npz``: for every layer of neurons its spikes over the first test images, uint8, laid out as
   [image, T, position, channel] (position y * W + x, channel last) and packed by
   ``np.packbits(..., axis=-1, bitorder="little")``; ``logits`` in float32, and ``head.input`` likewise unless the head
   reads spikes;
@@ -30,23 +30,25 @@ from torch import Tensor, nn
 
 from workloads.training.digits import MEAN, PIXEL_MAX, STD, Part, Split, count_correct, normalise
 from workloads.training.lif import Lif
+from workloads.training.qcfs import Qcfs
 
 SCHEMA_VERSION = 1
+NEURONS = (Lif, Qcfs)
 BATCH = 60  # images per forward pass in evaluation
 
 
 def channels_last(spikes: Tensor) -> np.ndarray:
-    """Lay out spikes [T, B, C, N] or [T, B, C, H, W] as uint8 [B, T, N, C], position y * W + x."""
+    """Lay out spikes [T, B, C, N] or [T, B, C, H, W, ...] as uint8 [B, T, N, C], position y * W + x."""
     return spikes.flatten(3).permute(1, 0, 3, 2).to(torch.uint8).contiguous().numpy()
 
 
 @contextmanager
 def _recording(model: nn.Module) -> Iterator[dict[str, np.ndarray]]:
-    """Collect, per forward pass, the spikes of every LIF by module name and the input of ``head`` (or what ``HEAD`` names)."""
+    """Collect, per forward pass, the spikes of every layer of neurons by module name and the input of ``head`` (or ``HEAD``)."""
     seen: dict[str, np.ndarray] = {}
 
     def keep_spikes(name: str, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        seen[name] = channels_last(output)  # a hook must return None, or it replaces the output
+        seen[name] = channels_last(output != 0)  # whatever their height; a hook must return None, or it replaces the output
 
     def keep_input(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if inputs[0].ndim == 2:  # [images, channels]; else the spikes of the LIF before it, step by step
@@ -55,7 +57,7 @@ def _recording(model: nn.Module) -> Iterator[dict[str, np.ndarray]]:
     handles = [
         module.register_forward_hook(partial(keep_spikes, name))
         for name, module in model.named_modules()
-        if isinstance(module, Lif)
+        if isinstance(module, NEURONS)
     ]
     head = model.get_submodule(getattr(model, "HEAD", "head"))
     handles.append(head.register_forward_pre_hook(keep_input))
@@ -68,7 +70,7 @@ def _recording(model: nn.Module) -> Iterator[dict[str, np.ndarray]]:
 
 @torch.no_grad()
 def record(model: nn.Module, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Run images uint8 [n, 8, 8]; return spikes uint8 [n, T, N, C] per LIF, ``head.input`` and ``logits``."""
+    """Run images uint8 [n, 8, 8]; return spikes uint8 [n, T, N, C] per layer of neurons, ``head.input`` and ``logits``."""
     model.eval()
     chunks: list[dict[str, np.ndarray]] = []
     with _recording(model) as seen:
@@ -78,9 +80,9 @@ def record(model: nn.Module, images: np.ndarray) -> dict[str, np.ndarray]:
     return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
 
 
-def lif_nodes(model: nn.Module) -> dict[str, Lif]:
-    """Return the LIFs of a network by module name, in the order of the module tree."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, Lif)}
+def lif_nodes(model: nn.Module) -> dict[str, Lif | Qcfs]:
+    """Return the layers of neurons of a network by module name, in the order of the module tree."""
+    return {name: module for name, module in model.named_modules() if isinstance(module, NEURONS)}
 
 
 def _firing(spikes: np.ndarray) -> dict[str, Any]:
