@@ -168,10 +168,12 @@ class Joined:
     Attributes:
         parts: what its spike map is made of: the definition's maps with their channels; "": channels that never fire.
         weights: that the definition's layers have; the others are 0.
+        reads: first channel of the source with such weights, and the one behind the last.
     """
 
     parts: tuple[tuple[str, int], ...]
     weights: int
+    reads: tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,8 @@ class _Chain:
                 layer, name=name, source=source, weight=weight, bias=bias, stream=self.concat.name, opens=not number, into=None,
                 neuron=fire[0].neuron, threshold=thresholds, spikes=spikes,
             ))  # fmt: skip
-            joined[name] = Joined(parts, count)
+            read = self._read(layer) if number else slice(0, weight.shape[1])
+            joined[name] = Joined(parts, count, (read.start, read.stop))
             source = spikes
         return made, joined
 
@@ -137,11 +138,15 @@ class _Chain:
         number = self.concat.streams.index(stream)
         return slice(sum(sizes[:number]), sum(sizes[: number + 1]))
 
+    def _read(self, layer: Synapse) -> slice:
+        """Channels, among all, of the spikes that a layer reads."""
+        return self._slice(self.concat.streams[self.concat.sources.index(layer.source)])
+
     def _spread(self, layer: Synapse) -> Kernel:
         """Weights and bias from all channels to all, of which only those of the layer are not 0."""
         channels = sum(len(bias) for _, bias in self.kernels.values())
         weight, bias = np.zeros((channels, channels, *layer.weight.shape[2:])), np.zeros(channels)
-        read = self._slice(self.concat.streams[self.concat.sources.index(layer.source)])
+        read = self._read(layer)
         written = self._slice(layer.into or layer.stream or "")
         weight[written, read], bias[written] = layer.weight, layer.bias
         return weight, bias

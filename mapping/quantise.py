@@ -20,7 +20,7 @@ from mapping.ir import IF_HALF_ONE, IMAGE, LIF, Attention, Classifier, Joined, M
 from mapping.lower import lower
 from mapping.nodes import Concat, Experts, Sum, Transpose, WindowAttention
 from mapping.operators import require_mapped
-from mapping.scales import image_scale, integers, powers, stream_exponent
+from mapping.scales import image_scale, integers, powers, stream_exponent, thresholds
 from mapping.spike_heights import lowered
 from mapping.window_attention import IntWindowAttention, quantise_window
 
@@ -59,6 +59,7 @@ class IntSynapse:
         shape: of the sums, before any pool.
         beside: maps side by side that it reads, whose channels follow each other in its weights.
         into: as in :class:`mapping.ir.Synapse`.
+        reads: first input channel with weights, and the one behind the last, if they are known to be the only ones; else None.
     """
 
     name: str
@@ -79,6 +80,7 @@ class IntSynapse:
     planes: int = 0
     beside: int = 1
     into: str | None = None
+    reads: tuple[int, int] | None = None
 
     @property
     def classifies(self) -> bool:
@@ -191,7 +193,8 @@ def _quantise(network: Network, precision: Precision, exponent: int, classes: in
                 continue
             integer = quantise_synapse(layer, shape, scale, exponent, precision)
             addends = len(sums[layer.source].sources) if layer.source in sums else 1
-            integer = replace(integer, beside=beside.get(layer.source, 1))
+            joined = network.joined.get(layer.name)
+            integer = replace(integer, beside=beside.get(layer.source, 1), reads=joined.reads if joined else None)
             bounds.synapse(integer, shape.positions * steps, addends)
             layers.append(integer)
         elif isinstance(layer, Sum):
@@ -260,10 +263,3 @@ def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, 
         layer.stride, layer.padding, layer.stream, layer.opens, layer.spikes, layer.pool, layer.reduce,
         precision.image_bits if layer.source == IMAGE else 0, into=layer.into,
     )  # fmt: skip
-
-
-def thresholds(layer: Synapse, factor: float, least: int, precision: Precision) -> NDArray[np.int64]:
-    """Thresholds [Cout] of a layer that joins a stream, in units of 1 / ``factor``; the greatest there is for an infinite one."""
-    never = min((1 << (precision.membrane_bits - 1)) - 1, 1 << 40)  # beyond which everything is clipped
-    values = np.minimum(np.broadcast_to(layer.threshold, len(layer.weight)) * factor, never)
-    return np.maximum(integers(values), least)

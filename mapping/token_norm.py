@@ -17,8 +17,8 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from mapping.data import param_rows
 from mapping.ir import Map, Synapse
-from mapping.quantise import THRESHOLD_LIMIT, TOKEN_CLASSES, IntSynapse, Precision, neuron_kind, thresholds
-from mapping.scales import integers, powers
+from mapping.quantise import THRESHOLD_LIMIT, TOKEN_CLASSES, IntSynapse, Precision, neuron_kind
+from mapping.scales import integers, powers, thresholds
 
 if TYPE_CHECKING:
     from mapping.bounds import Bounds

@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from archsim.config import load_chip
 from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import CHANNELS, IMAGE, Classifier, Map, Network, Synapse
 from mapping.lower import lower
 from mapping.networks.spiking_mlp import PUBLISHED, SpikingMlp
 from mapping.networks.weights import Shapes, Synthetic
 from mapping.nodes import Concat, Sum, Transpose
+from mapping.partition import chunks
+from mapping.quantise import Precision, quantise
 from tests.mapping.floats import run
 
 SMALL = SpikingMlp("small", 6, (1, 2), image=Map(8, 8, 2), patch=2, classes=3)
@@ -78,6 +81,22 @@ def test_joined_layers_know_the_definitions_maps_and_weights():
     assert [joined.weights for name, joined in lowered.joined.items() if ".1." in name] == [
         sum(weights), third**2 * 9, third**2 * 9,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [1024, 12])
+def test_weights_of_channels_that_are_not_read_are_not_loaded(limit):
+    """Of 12 channels on words of 4, the nodes have 4 each: one word is read, in one chunk of 3 x 3 x 4 rows or in three."""
+    chip = load_chip("small").replace(columns=4, neurons=4)
+    network = quantise(SMALL.network(Dyadic(1)), Precision())
+    layers = {layer.name: layer for layer in network.layers}
+    for name, first in (("node1_node2", 0), ("node2_node3", 4)):
+        layer = layers[f"to_patch_embedding.1.{name}.0"]
+        found = chunks(chip, layer, limit)
+        assert {(chunk.channel_first, chunk.channels) for chunk in found} == {(first, 4)}
+        assert sum(chunk.kernel_rows for chunk in found) == 3
+        weight = layer.weight.copy()
+        weight[:, first : first + 4] = 0
+        assert not weight.any()
 
 
 def test_streams_that_are_no_chain_are_refused():
