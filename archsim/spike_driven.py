@@ -15,7 +15,7 @@ from rich.table import Table
 
 from archsim.account.definition import define
 from mapping.ir import GATE, IMAGE, Attention, Chain, Classifier, Layer, Network, Synapse
-from mapping.nodes import BATCH, Concat, Experts, Norm, Sum, WindowAttention
+from mapping.nodes import BATCH, Concat, Experts, Norm, Sum, Transpose, WindowAttention
 from mapping.operands import ANALOG, INTEGERS, REAL, SCALED, SPIKES, Operand, operands
 from mapping.operators import refusals
 
@@ -124,7 +124,7 @@ def _judge(layer: Layer, maps: Mapping[str, Operand]) -> tuple[str, str, str]:
         return NOT, reason, "attention unit, by table and division"
     if isinstance(layer, Sum):
         return ADDITION, f"adds {_of(maps[layer.name])} position by position", "multicast"
-    if isinstance(layer, Concat):
+    if isinstance(layer, Concat | Transpose):
         return ADDITION, "moves spikes only", "multicast"
     if isinstance(layer, Norm):
         return _norm(layer, maps[layer.source])
@@ -147,8 +147,9 @@ def _synapse(layer: Synapse, source: Operand) -> tuple[str, str, str]:
     if layer.token_norm is not None and layer.stream:
         return (
             NOT,
-            "its norm has a factor for each position, and its sums join a membrane: a multiplication each",
-            "vector unit",
+            "its norm has a factor for each position, and its sums join a membrane: a multiplication each; runs on copies of the "
+            "weights for a few factors",
+            "core, over copies of its weights",
         )
     if source.kind == REAL:
         unit = "core, a layer for each map of the stream" if source.spikes else "vector unit or host"

@@ -11,10 +11,10 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.tensors import to_words
 from mapping.importers.artefact import Artefact
-from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntAttention, IntSum, IntTokenNeuron, IntTranspose, quantise_attention
 from mapping.ir import Attention, Layer, Map
 from mapping.place import collected
-from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse, quantise_attention
+from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
 from mapping.reference import gate
 from mapping.window_attention import IntWindowAttention
 
@@ -34,7 +34,7 @@ def trace_words(
         if isinstance(layer, IntPlanes):
             words |= _operand(chip, network, notes, layer, recording, image)
         elif layer.spikes:
-            spikes = recorded(recording, layer, layer.spikes, image)
+            spikes = _written(network, recording, layer, layer.spikes, image)
             if isinstance(layer, IntWindowAttention):
                 spikes = spikes[:, layer.order]
             if isinstance(layer, IntSynapse) and layer.pool:
@@ -56,6 +56,22 @@ def trace_words(
                 (shape["positions"], shape["slices"], shape["words"], chip.lanes), np.uint64
             )
     return words
+
+
+def _written(network: IntNetwork, recording: Artefact, layer: IntLayer, name: str, image: int) -> NDArray[np.bool_]:
+    """Recorded spikes [T, positions, channels] that ``layer`` writes: a map of the definition, several, or one turned."""
+    back = next((x for x in network.layers if isinstance(x, IntTranspose) and x.source == name), None)
+    if back is not None and back.name in recording.manifest["traces"]["shapes"]:
+        spikes, source = recording.spikes(back.name, image), network.maps[name]
+        axes = [0, *(1 + back.order.index(axis) for axis in range(3))]
+        turned = spikes.reshape(len(spikes), back.shape.height, back.shape.width, back.shape.channels).transpose(axes)
+        return turned.reshape(len(spikes), source.positions, source.channels)
+    if layer.name not in network.joined:
+        return recorded(recording, layer, name, image)
+    parts = network.joined[layer.name].parts
+    shape = next(recording.spikes(part, image).shape[:2] for part, _ in parts if part)
+    maps = [recording.spikes(part, image) if part else np.zeros((*shape, size), np.bool_) for part, size in parts]
+    return np.concatenate(maps, 2)
 
 
 def recorded(recording: Artefact, layer: IntLayer | Layer, name: str, image: int) -> NDArray[np.bool_]:

@@ -23,6 +23,7 @@ from mapping.importers.meta_spikeformer import read as read_meta_spikeformer
 from mapping.importers.spike_driven_transformer import read as read_spike_driven_transformer
 from mapping.importers.spike_driven_transformer import read_experts
 from mapping.importers.spikformer import read as read_spikformer
+from mapping.importers.spiking_mlp import read as read_spiking_mlp
 from mapping.importers.spikingformer import read as read_spikingformer
 from mapping.ir import Network
 from mapping.networks import (
@@ -47,6 +48,7 @@ from mapping.window_attention import on_chip
 FAMILIES = {
     "spikingformer": read_spikingformer, "spikformer": read_spikformer, "meta_spikeformer": read_meta_spikeformer,
     "spike_driven_transformer": read_spike_driven_transformer, "spiking_moe": read_experts,
+    "spiking_mlp": read_spiking_mlp,
     "masked_spiking_transformer": read_masked_spiking_transformer,
 }  # fmt: skip
 """Importer of each network family that has one."""

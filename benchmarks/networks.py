@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from archsim.workload import Workload
+from mapping.integer_nodes import IntAttention
 from mapping.ir import IMAGE
-from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
 
 
 def layers(network: IntNetwork) -> list[dict[str, Any]]:

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from archsim.contracts import multicast, neuron, sequencer
 from archsim.contracts.common.errors import ArchsimError
 from mapping.context import Context
+from mapping.integer_nodes import IntAttention
 from mapping.place import require
 from mapping.product import FirstProduct, heads
-from mapping.quantise import IntAttention, IntSynapse
+from mapping.quantise import IntSynapse
 from mapping.tile import Tile
 
 EXPECTED_RATE = 0.1

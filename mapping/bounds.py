@@ -75,7 +75,7 @@ class Bounds:
         if layer.stream:
             if not layer.opens:
                 low, high = low + self.streams[layer.stream][0], high + self.streams[layer.stream][1]
-            self.streams[layer.stream] = low, high
+            self.streams[layer.into or layer.stream] = low, high
         self.require(layer.name, "membrane", low, high, layer.threshold)
         if layer.reduce:
             self.require(layer.name, "reduction", low * sums, high * sums)

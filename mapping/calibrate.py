@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.bounds import Bounds
+from mapping.integer_nodes import IntAttention
 from mapping.ir import IMAGE, Map
-from mapping.quantise import IntAttention, IntNetwork, IntSynapse
+from mapping.quantise import IntNetwork, IntSynapse
 from mapping.reference import fire, pool
 
 SAMPLE = 1 << 18

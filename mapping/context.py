@@ -18,7 +18,10 @@ from mapping.partition import Partition, choose, split, words
 from mapping.place import Region, regions
 from mapping.quantise import IntNetwork, IntSynapse
 from mapping.slots import routes, slot_regions
+from mapping.streams import is_made, require_rows
 from mapping.sums import home, places, readers
+from mapping.token_norm import IntTokenSynapse
+from mapping.turned import held
 
 Placement = Mapping[str, Sequence[int]]
 """Core of each expert, by layer."""
@@ -67,6 +70,7 @@ class Context:
         placement: Placement = NOWHERE,
     ) -> None:
         self.network, self.chip, self.limits, self.streamed = network, chip, limits, streamed
+        require_rows(network)
         self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
         self.dram = DramImage(chip)
         self.emitter = Emitter(chip, self.dram)
@@ -93,6 +97,8 @@ class Context:
             if isinstance(layer, IntSynapse):
                 if layer.stream and layer.opens:
                     opened[layer.stream] = layer.name
+                if layer.stream and layer.into:
+                    opened[layer.into] = opened[layer.stream]
                 groups.setdefault(opened[layer.stream] if layer.stream else layer.name, []).append(layer)
             elif isinstance(layer, IntSum) and layer.reduce:
                 result[layer.name] = Partition(1, split(layer.shape, self.chip.cores, whole_rows=False))
@@ -100,12 +106,20 @@ class Context:
             shape = layers[0].shape
             if layers[0].pool:
                 shape = Map((shape.height + 1) // 2, (shape.width + 1) // 2, shape.channels)
-            partition = choose(self.chip, layers, shape, layers[0].pool)
+            partition = choose(self.chip, layers, shape, layers[0].pool or self._holds(layers) > 1)
+            if self._holds(layers) == shape.positions > 1:  # by channel words alone
+                partition = Partition(self.chip.cores, ((0, shape.positions),))
             # A token and all of its words have one home; words of a diagonal layer read different ones.
             if any(isinstance(layer, IntExperts) or layer.diagonal for layer in layers):
                 partition = Partition(1, split(shape, self.chip.cores, layers[0].pool))
             result |= {layer.name: partition for layer in layers}
         return result
+
+    def _holds(self, layers: list[IntSynapse]) -> int:
+        """Positions that a range of these layers is a multiple of: whole axes that are turned, or all tokens of a norm."""
+        if any(isinstance(layer, IntTokenSynapse) for layer in layers):
+            return layers[0].shape.positions
+        return max(held(self.network, layer.spikes) for layer in layers)
 
     def _shares(self) -> dict[str, Partition]:
         """A partition per layer of a streamed network: even parts of the positions, a core each; the classifier's as ever."""
@@ -128,6 +142,10 @@ class Context:
         longest = max(end - first for first, end in partition.ranges)
         steps = self.network.timesteps if layer.stream else 1
         return -(-words(self.chip, layer) // partition.gang) * longest * steps * self.chip.blocks
+
+    def stream_base(self, layer: IntSynapse, name: str | None) -> int:
+        """First row of a stream in the residual banks: one that another goes ``into`` lies behind it."""
+        return self.share_rows(layer) if is_made(self.network, name) else 0
 
     def spilled(self, layer: IntSynapse) -> bool:
         """Whether the layer's stream lies in DRAM (see ``mapping.spill``)."""

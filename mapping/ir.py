@@ -3,13 +3,14 @@
 It says more than the chip can run: :mod:`mapping.operators` names what the mapper refuses.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.nodes import Concat, Experts, Norm, Sum, WindowAttention
+from mapping.nodes import Concat, Experts, Norm, Sum, Transpose, WindowAttention
 
 LIF, IF, IF_HALF, IF_HALF_ONE = "lif", "if", "if_half", "if_half_one"
 """Neurons: leaky with hard reset to 0; integrate and fire with soft reset, from 0 or from half the threshold.
@@ -57,7 +58,7 @@ class Synapse:
         stream: residual stream that the sums join, or None.
         opens: the layer is the stream's first (nothing to add to).
         neuron: ``LIF``, ``IF``, ``IF_HALF`` or ``IF_HALF_ONE`` when the result fires, else None.
-        threshold: of the neuron.
+        threshold: of the neuron, or float64 [Cout] of those of each channel (infinite: they never fire).
         spikes: map that the neuron writes, or None.
         pool: the spikes pass an OR over 3x3 windows, stride 2, padding 1.
         reduce: the results are summed over positions and time for the classifier.
@@ -79,7 +80,7 @@ class Synapse:
     stream: str | None = None
     opens: bool = False
     neuron: str | None = LIF
-    threshold: float = 1.0
+    threshold: float | NDArray[np.float64] = 1.0
     spikes: str | None = None
     pool: bool = False
     reduce: bool = False
@@ -159,7 +160,22 @@ class Classifier:
     spikes: str | None = None
 
 
-Layer = Synapse | Chain | Sum | Concat | Norm | Attention | WindowAttention | Experts | Classifier
+Layer = Synapse | Chain | Sum | Concat | Transpose | Norm | Attention | WindowAttention | Experts | Classifier
+
+
+@dataclass(frozen=True)
+class Joined:
+    """A layer that stands for several of the definition's, side by side.
+
+    Attributes:
+        parts: what its spike map is made of: the definition's maps with their channels; "": channels that never fire.
+        weights: that the definition's layers have; the others are 0.
+        reads: first channel of the source with such weights, and the one behind the last.
+    """
+
+    parts: tuple[tuple[str, int], ...]
+    weights: int
+    reads: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -173,6 +189,7 @@ class Network:
         image_limit: greatest magnitude of a normalised pixel.
         head_limit: greatest magnitude of the classifier's operand seen in recorded runs (float).
         layers: in an order in which every map is written before it is read.
+        joined: by name, the layers that :mod:`mapping.lower` made of several.
     """
 
     name: str
@@ -181,6 +198,7 @@ class Network:
     image_limit: float
     head_limit: float
     layers: tuple[Layer, ...]
+    joined: Mapping[str, Joined] = field(default_factory=dict)
 
     def maps(self) -> dict[str, Map]:
         """Shape of every map. Raises ArchsimError when a layer does not fit the map that it reads."""
@@ -205,6 +223,9 @@ class Network:
                     raise ArchsimError(f"layer '{layer.name}': its maps must have one shape, given {shapes}")
                 channels = apart or sum(shape.channels for shape in shapes)
                 maps[layer.name] = Map(shapes[0].height, shapes[0].width, channels)
+            elif isinstance(layer, Transpose):
+                shape = shapes[0]
+                maps[layer.name] = Map(*((shape.height, shape.width, shape.channels)[axis] for axis in layer.order))
             elif isinstance(layer, Norm):
                 maps[layer.name] = shapes[0]
                 if layer.spikes:

@@ -14,6 +14,7 @@ from mapping.ir import IMAGE
 from mapping.partition import chunks, of_word, words
 from mapping.place import require
 from mapping.quantise import IntSynapse
+from mapping.token_norm import IntTokenSynapse, token_rows
 
 
 class Loads:
@@ -31,14 +32,19 @@ class Loads:
     def resident_params(self) -> None:
         """Load the parameters of every layer at the start if one bank holds them; else each layer loads its own."""
         context, layers = self.context, self.context.synapses()
-        rows = [param_rows(context.chip, layer, word) for layer in layers for word in range(words(context.chip, layer))]
-        if sum(map(len, rows)) > context.chip.param_rows:
+        places = [(layer, word) for layer in layers for word in range(words(context.chip, layer))]
+        count = sum(len(layer.kinds) if isinstance(layer, IntTokenSynapse) else 1 for layer, _ in places)
+        if count * context.chip.blocks > context.chip.param_rows:
             return
+        rows = [
+            token_rows(context.chip, layer, word, np.arange(len(layer.kinds)))
+            if isinstance(layer, IntTokenSynapse) else param_rows(context.chip, layer, word)
+            for layer, word in places
+        ]  # fmt: skip
         base = 0
-        for layer in layers:
-            for word in range(words(context.chip, layer)):
-                self.param_base[layer.name, word] = base
-                base += context.chip.blocks
+        for (layer, word), part in zip(places, rows, strict=True):
+            self.param_base[layer.name, word] = base
+            base += len(part)
         context.load(dma.PARAM, (1 << context.chip.cores) - 1, 0, 0, np.concatenate(rows))
 
     def image(self) -> None:

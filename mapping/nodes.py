@@ -31,6 +31,18 @@ class Concat:
 
 
 @dataclass(frozen=True)
+class Transpose:
+    """The map ``source`` with its axes in another order, as the map ``name``.
+
+    ``order``: numbers of the source's axes (0 height, 1 width, 2 channels) that become height, width and channels.
+    """
+
+    name: str
+    source: str
+    order: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
 class Norm:
     """A norm that folds into no weight, as the map ``name``, and the neuron behind it.
 

@@ -4,10 +4,11 @@ from typing import Any
 
 from mapping.context import Context
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
 from mapping.partition import words
 from mapping.place import collected
-from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
+from mapping.token_norm import IntTokenSynapse
 from mapping.window_attention import IntWindowAttention
 
 
@@ -82,9 +83,12 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
     elif isinstance(entry, IntSynapse):
         steps = 1 if entry.classifies and entry.planes else network.timesteps
         share = network.share(entry.source) * network.share(entry.spikes)
-        dense = entry.weight.shape[1] if entry.diagonal else entry.weight.size
-        macs, operand = int(entry.shape.positions * dense * steps * share), "planes" if entry.planes else "spikes"
+        count = network.joined[entry.name].weights if entry.name in network.joined else entry.weight.size
+        count = entry.weight.shape[1] if entry.diagonal else count
+        macs, operand = int(entry.shape.positions * count * steps * share), "planes" if entry.planes else "spikes"
         kind = "classifier" if entry.classifies else "synapse"
+        if isinstance(entry, IntTokenSynapse):
+            kind = f"synapse by token: {len(entry.kinds)} tokens, weight copies: {len(entry.copies)}"
     elif isinstance(entry, IntAttention):
         shape, kind = network.maps[entry.q], "attention"
         head = 0 if entry.gates else shape.channels // entry.heads  # a gate multiplies nothing
@@ -93,6 +97,8 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
         macs, kind = 2 * entry.shape.positions * entry.tokens * entry.shape.channels * network.timesteps, "attention"
     elif isinstance(entry, IntSum):
         kind = "concat" if isinstance(entry, IntConcat) else "sum"
+    elif isinstance(entry, IntTranspose):
+        kind = "transpose"
     elif isinstance(entry, IntTokenNeuron):
         kind, operand = "neuron", "planes"
     else:

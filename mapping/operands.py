@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mapping.ir import IF_HALF, IMAGE, Chain, Classifier, Layer, Network
-from mapping.nodes import Concat, Norm, Sum, WindowAttention
+from mapping.nodes import Concat, Norm, Sum, Transpose, WindowAttention
 
 SPIKES, SCALED, INTEGERS, REAL, ANALOG = "spikes", "scaled spikes", "integers", "real numbers", "image"
 """Kinds of maps, in the order of what they cost. Scaled spikes are as high as their neurons' threshold: a factor of weights."""
@@ -13,10 +13,14 @@ _ORDER = (SPIKES, SCALED, INTEGERS, REAL, ANALOG)
 
 @dataclass(frozen=True)
 class Operand:
-    """A map as its readers find it: its kind, and the spike maps that it is made of with their share in its mean."""
+    """A map as its readers find it: its kind, and the spike maps that it is made of with their share in its mean.
+
+    ``whole``: several make it, but it is one map: the spikes of streams side by side.
+    """
 
     kind: str
     spikes: tuple[tuple[str, float], ...] = ()
+    whole: bool = False
 
 
 def operands(network: Network) -> dict[str, Operand]:
@@ -26,7 +30,9 @@ def operands(network: Network) -> dict[str, Operand]:
         if isinstance(layer, Sum):
             result[layer.name] = _sum([result[name] for name in layer.sources])
         elif isinstance(layer, Concat):
-            result[layer.name] = _beside([result[name] for name in layer.sources])
+            result[layer.name] = _beside([result[name] for name in layer.sources], bool(layer.streams))
+        elif isinstance(layer, Transpose):
+            result[layer.name] = result[layer.source]
         elif isinstance(layer, Norm):
             result[layer.name] = Operand(REAL)
         if spikes := written(layer):
@@ -40,7 +46,7 @@ def written(layer: Layer) -> str | None:
     """The spike map that a layer writes, or None."""
     if isinstance(layer, Chain):
         return layer.synapse.spikes
-    return None if isinstance(layer, Sum | Concat | Classifier) else layer.spikes
+    return None if isinstance(layer, Sum | Concat | Transpose | Classifier) else layer.spikes
 
 
 def _sum(parts: list[Operand]) -> Operand:
@@ -49,7 +55,7 @@ def _sum(parts: list[Operand]) -> Operand:
     return Operand(INTEGERS if integers else REAL, tuple(share for part in parts for share in part.spikes))
 
 
-def _beside(parts: list[Operand]) -> Operand:
+def _beside(parts: list[Operand], whole: bool) -> Operand:
     """Maps side by side, alike in size: the kind that costs most."""
     kind = max((part.kind for part in parts), key=_ORDER.index)
-    return Operand(kind, tuple((name, share / len(parts)) for part in parts for name, share in part.spikes))
+    return Operand(kind, tuple((name, share / len(parts)) for part in parts for name, share in part.spikes), whole)

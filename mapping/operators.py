@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import CHANNELS, Chain, Classifier, Layer, Network, Synapse, sources
-from mapping.nodes import LAYER, Concat, Experts, Norm, Sum, WindowAttention
+from mapping.lower import does_more, lower
+from mapping.nodes import LAYER, Concat, Experts, Norm, Sum, Transpose, WindowAttention
 from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
 from mapping.spike_heights import LAYER_NORM, has_heights, lowered
 
@@ -18,7 +19,7 @@ NODES = {
 
 def require_mapped(network: Network) -> None:
     """Raise ArchsimError with the first layer of a network that cannot be mapped, and why; or that does not fit its map."""
-    network = lowered(network)
+    network = lower(lowered(network))
     network.maps()
     maps = operands(network)
     for layer in network.layers:
@@ -51,14 +52,11 @@ def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
     if isinstance(layer, Concat):
         return _concat(layer, maps)
     if isinstance(layer, Classifier):
-        is_mean_of_map = layer.source in maps and maps[layer.source].kind != INTEGERS
-        return (
-            "a mean over a map; the classifier reads that of a stream or of a sum of spike maps"
-            if is_mean_of_map
-            else None
-        )
+        return _classifier(layer, maps)
     if type(layer) in NODES:
         return NODES[type(layer)]
+    if isinstance(layer, Transpose):
+        return _transpose(maps[layer.source])
     if isinstance(layer, WindowAttention):
         return None if layer.unit else "attention within windows of spikes as high as their thresholds"
     if isinstance(layer, Sum) and maps[layer.name].kind != INTEGERS:
@@ -75,13 +73,29 @@ def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:
 
 def _is_beside(source: Operand) -> bool:
     """Whether a map is several spike maps side by side."""
-    return source.kind == SPIKES and len(source.spikes) > 1
+    return source.kind == SPIKES and len(source.spikes) > 1 and not source.whole
+
+
+def _transpose(source: Operand) -> str | None:
+    """Only a map that one layer writes is turned: its rows leave an output bank as columns."""
+    if source.kind != SPIKES or _is_beside(source):
+        return f"{'maps side by side' if _is_beside(source) else source.kind} whose axes are exchanged"
+    return None
+
+
+def _classifier(layer: Classifier, maps: Mapping[str, Operand]) -> str | None:
+    if layer.source in maps and maps[layer.source].kind not in (SPIKES, INTEGERS):
+        kind = maps[layer.source].kind
+        return f"a mean over a map of {kind}; the classifier reads that of a stream, of spikes or of a sum of spike maps"
+    if layer.source in maps and _is_beside(maps[layer.source]):
+        return "a mean over maps side by side"
+    return None
 
 
 def _concat(layer: Concat, maps: Mapping[str, Operand]) -> str | None:
     kinds = {maps[name].kind for name in layer.sources} - {SPIKES}
     reasons = {
-        "streams side by side": bool(layer.streams),
+        "streams side by side, not one with the spikes of each": len(layer.streams) not in (0, len(layer.sources)),
         f"maps of {', '.join(sorted(kinds))} side by side": bool(kinds),
         "maps side by side beside others; name them all in one": any(_is_beside(maps[x]) for x in layer.sources),
     }
@@ -92,10 +106,12 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
     size = f"{layer.weight.shape[2]}x{layer.weight.shape[3]}"
     reasons = {
         f"a convolution in {layer.groups} groups": layer.groups > 1,
-        f"a linear layer over the {layer.axis}": layer.axis != CHANNELS,
+        f"a linear layer over the {layer.axis} of anything but a spike map, or that does more than fire": layer.axis != CHANNELS
+        and (source.kind != SPIKES or _is_beside(source) or does_more(layer)),
         "a maximum over sums before the neuron": layer.pool_sums,
-        "a stream that keeps its value while another takes the sum": layer.into is not None,
-        "a norm by position behind the sums": layer.token_norm is not None,
+        "a norm by position behind the sums of anything but a 1x1 kernel on a spike map": layer.token_norm is not None
+        and (source.kind != SPIKES or _is_beside(source) or size != "1x1" or layer.stride > 1 or layer.padding > 0),
+        "a pool or a reduction behind a norm by position": layer.token_norm is not None and (layer.pool or layer.reduce),
         f"a time constant of {layer.tau:g} steps; the neuron unit has 2": layer.tau != 2.0,
         f"a layer on a map of {source.kind}": source.kind == REAL,
         f"a {size} kernel of stride {layer.stride} on a sum of spike maps; put a neuron in between": source.kind

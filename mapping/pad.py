@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.integer_nodes import IntConcat
+from mapping.integer_nodes import IntAttention, IntConcat
 from mapping.ir import Map
-from mapping.quantise import IntAttention, IntNetwork, IntSynapse
+from mapping.quantise import IntNetwork, IntSynapse
 
 
 def padded(network: IntNetwork, columns: int) -> IntNetwork:

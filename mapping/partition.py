@@ -89,6 +89,8 @@ class Chunk:
 def chunks(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:
     """Split a layer's inputs so that each chunk has at most ``limit`` weight rows: by kernel rows first, then by channel words.
 
+    Inputs that are known to have no weights are in none.
+
     Raises ArchsimError when even one kernel row of one channel word does not fit.
     """
     if layer.diagonal:
@@ -96,11 +98,14 @@ def chunks(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:
     if layer.beside > 1:
         return _beside(chip, layer, limit)
     _, channels, height, width = layer.weight.shape
+    start, stop = layer.reads or (0, channels)
+    start, stop = start - start % chip.columns, min(channels, -(-stop // chip.columns) * chip.columns)  # whole words
+    channels = stop - start
     rows = limit // (width * channels)
     if rows:
         count = -(-height // min(rows, height))
         edges = [height * part // count for part in range(count + 1)]
-        return [Chunk(first, end - first, 0, channels) for first, end in zip(edges[:-1], edges[1:], strict=True)]
+        return [Chunk(first, end - first, start, channels) for first, end in zip(edges[:-1], edges[1:], strict=True)]
     fitting = limit // (width * chip.columns)
     if not fitting:
         raise ArchsimError(
@@ -109,7 +114,7 @@ def chunks(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:
         )
     total = -(-channels // chip.columns)
     count = -(-total // fitting)
-    edges = [total * part // count * chip.columns for part in range(count)] + [channels]
+    edges = [start + total * part // count * chip.columns for part in range(count)] + [stop]
     return [
         Chunk(row, 1, first, end - first)
         for row in range(height) for first, end in zip(edges[:-1], edges[1:], strict=True)

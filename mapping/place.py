@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from mapping.integer_nodes import IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntAttention, IntSum, IntTokenNeuron
 from mapping.ir import IMAGE
-from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
 from mapping.sums import home, places, readers
+from mapping.turned import written_places
 from mapping.window_attention import IntWindowAttention
 
 Slots = Mapping[str, tuple[int, int, int]]
@@ -158,7 +159,7 @@ def _lifetimes(network: IntNetwork) -> tuple[dict[str, int], dict[str, int]]:
         elif isinstance(layer, IntSum) and layer.reduce:
             read[home(network, layer.name)] = number
         if layer.spikes:
-            for name, _ in places(network, layer.spikes):
+            for name, _ in written_places(network, layer.spikes):
                 written.setdefault(name, number)
     return written, read
 
@@ -166,7 +167,7 @@ def _lifetimes(network: IntNetwork) -> tuple[dict[str, int], dict[str, int]]:
 def _source_bank(network: IntNetwork, name: str, placed: dict[str, Region]) -> int | None:
     """Bank that is being read while map ``name`` is written, or None."""
     for layer in network.layers:
-        if isinstance(layer, IntSynapse) and layer.spikes and (name, 0) in places(network, layer.spikes):
+        if isinstance(layer, IntSynapse) and layer.spikes and (name, 0) in written_places(network, layer.spikes):
             return placed[home(network, layer.source)].bank
         if isinstance(layer, IntAttention | IntWindowAttention) and layer.spikes == name:
             writer = next(x for x in network.layers if isinstance(x, IntSynapse) and x.spikes == layer.q)

@@ -10,7 +10,8 @@ from archsim.contracts.attention import kv_cycles, popcount_cycles
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.event_encoder import word_cycles
-from mapping.quantise import IntAttention, IntNetwork
+from mapping.integer_nodes import IntAttention
+from mapping.quantise import IntNetwork
 
 Maps = Mapping[str, NDArray[np.uint64]]
 """Words of every map of an image, uint64 [positions, slices, channel words, L]."""

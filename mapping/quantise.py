@@ -15,34 +15,24 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
-from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
-from mapping.ir import (
-    GATE,
-    IF_HALF_ONE,
-    IMAGE,
-    LIF,
-    PRODUCT,
-    Attention,
-    Classifier,
-    Map,
-    Network,
-    Synapse,
-    output_shape,
-)  # fmt: skip
-from mapping.nodes import Concat, Experts, Sum, WindowAttention
+from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose, quantise_attention
+from mapping.ir import IF_HALF_ONE, IMAGE, LIF, Attention, Classifier, Joined, Map, Network, Synapse, output_shape
+from mapping.lower import lower
+from mapping.nodes import Concat, Experts, Sum, Transpose, WindowAttention
 from mapping.operators import require_mapped
-from mapping.scales import image_scale, integers, powers, stream_exponent
+from mapping.scales import image_scale, integers, powers, stream_exponent, thresholds
 from mapping.spike_heights import lowered
 from mapping.window_attention import IntWindowAttention, quantise_window
 
 THRESHOLD_LIMIT = 1 << 15
 """Greatest threshold of a channel in raw units: caps the scale of channels with nearly no weight, whose threshold explodes."""
 
-ATTENTION_SHIFT = -1
-"""The attention unit's neurons take twice the count, so that the published scale 1/8 and threshold 1/2 give threshold 8."""
-
 LEAST_EXPONENT = 4
 """Least exponent of a residual stream: a threshold of 1 is 16 units. At 64 the digits network loses nothing; less is untried."""
+
+
+TOKEN_CLASSES = 1
+"""Copies of the weights of a layer with a norm by token (:mod:`mapping.token_norm`); more gained nothing on the digits network."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +59,8 @@ class IntSynapse:
         shape: of the sums, before any pool.
         beside: maps side by side that it reads, whose channels follow each other in its weights.
         diagonal: as in :class:`mapping.ir.Synapse`; a word of the output then reads the same word of each map alone.
+        into: as in :class:`mapping.ir.Synapse`.
+        reads: first input channel with weights, and the one behind the last, if they are known to be the only ones; else None.
     """
 
     name: str
@@ -89,31 +81,13 @@ class IntSynapse:
     planes: int = 0
     beside: int = 1
     diagonal: bool = False
+    into: str | None = None
+    reads: tuple[int, int] | None = None
 
     @property
     def classifies(self) -> bool:
         """Whether the layer is the classifier: its sums are the logits."""
         return not (self.stream or self.spikes or self.reduce)
-
-
-@dataclass(frozen=True)
-class IntAttention:
-    """Spike attention in integers: the neurons take ``count >> shift``; ``kind``: as in :class:`mapping.ir.Attention`."""
-
-    name: str
-    q: str
-    k: str
-    v: str
-    spikes: str
-    heads: int
-    threshold: int
-    shift: int
-    kind: str = PRODUCT
-
-    @property
-    def gates(self) -> bool:
-        """Whether it is ``q AND neuron(sum over tokens of k AND v)``."""
-        return self.kind == GATE
 
 
 @dataclass(frozen=True)
@@ -131,7 +105,7 @@ class IntPlanes:
     exponent: int
 
 
-IntLayer = IntSynapse | IntAttention | IntWindowAttention | IntPlanes | IntSum | IntTokenNeuron
+IntLayer = IntSynapse | IntAttention | IntWindowAttention | IntPlanes | IntSum | IntTranspose | IntTokenNeuron
 
 
 @dataclass(frozen=True)
@@ -147,6 +121,7 @@ class IntNetwork:
         precision: bits.
         bounds: per layer, the least number of bits that holds every sum and membrane, as proven from the weights.
         padding: by map whose heads are padded, (channels, columns) of a head; see :mod:`mapping.pad`.
+        joined: as in :class:`mapping.ir.Network`.
     """
 
     name: str
@@ -158,6 +133,7 @@ class IntNetwork:
     precision: Precision
     bounds: dict[str, int]
     padding: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    joined: Mapping[str, Joined] = field(default_factory=dict)
 
     def carried(self, name: str, columns: int) -> NDArray[np.bool_]:
         """Which columns carry a channel, bool [words, ``columns``], of the words of a map."""
@@ -181,25 +157,25 @@ class IntNetwork:
         return np.clip(np.rint(channels * self.image_scale), -half, half - 1).astype(np.int64)
 
 
-def quantise(network: Network, precision: Precision) -> IntNetwork:
-    """Integers for a network.
+def quantise(network: Network, precision: Precision, classes: int = TOKEN_CLASSES) -> IntNetwork:
+    """Integers for a network; ``classes``: copies of weights for a norm by token at most.
 
     A reduction over many positions and time steps makes the stream's units coarser until no sum can overflow.
     Raises ArchsimError when a sum or membrane could overflow, or an operator has no integer form on the chip.
     """
     require_mapped(network)
-    network = lowered(network)
+    network = lower(lowered(network))
     exponent = stream_exponent(network, precision)
     while True:
         try:
-            return _quantise(network, precision, exponent)
+            return _quantise(network, precision, exponent, classes)
         except ReductionOverflow as overflow:
             if exponent - overflow.excess < LEAST_EXPONENT:
                 raise
             exponent -= overflow.excess
 
 
-def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwork:
+def _quantise(network: Network, precision: Precision, exponent: int, classes: int) -> IntNetwork:
     """Integers for a network whose residual stream counts in units of ``2 ** -exponent``."""
     maps, bounds = network.maps(), Bounds(precision)
     pixel = image_scale(network, precision)
@@ -212,9 +188,15 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
         if isinstance(layer, Synapse):
             shape = output_shape(layer, maps[layer.source])
             scale = pixel if layer.source == IMAGE else 1.0
+            if layer.token_norm is not None:
+                from mapping.token_norm import prove, quantise_tokens  # its layers are this module's
+
+                layers.append(prove(quantise_tokens(layer, shape, exponent, precision, classes), bounds))
+                continue
             integer = quantise_synapse(layer, shape, scale, exponent, precision)
             addends = len(sums[layer.source].sources) if layer.source in sums else 1
-            integer = replace(integer, beside=beside.get(layer.source, 1))
+            joined = network.joined.get(layer.name)
+            integer = replace(integer, beside=beside.get(layer.source, 1), reads=joined.reads if joined else None)
             bounds.synapse(integer, shape.positions * steps, addends)
             layers.append(integer)
         elif isinstance(layer, Sum):
@@ -229,6 +211,8 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
                 )
             layers.append(IntConcat(layer.name, layer.sources, maps[layer.sources[0]]))
             beside[layer.name] = len(layer.sources)
+        elif isinstance(layer, Transpose):
+            layers.append(IntTranspose(layer.name, layer.source, layer.order, maps[layer.name]))
         elif isinstance(layer, Attention):
             layers.append(quantise_attention(layer))
         elif isinstance(layer, WindowAttention):
@@ -245,19 +229,8 @@ def _quantise(network: Network, precision: Precision, exponent: int) -> IntNetwo
             layers += quantise_head(layer, network, layers.pop(), exponent, precision, bounds)
             maps[layers[-2].spikes or ""] = Map(1, 1, layer.weight.shape[1])
     maps |= {layer.name: layer.shape for layer in layers if isinstance(layer, IntConcat)}
-    return IntNetwork(network.name, network.timesteps, maps, tuple(layers), pixel, exponent, precision, bounds.layers)
-
-
-def quantise_attention(layer: Attention) -> IntAttention:
-    """An attention layer in integers; raises ArchsimError unless its threshold is exact on counts."""
-    threshold = layer.threshold / layer.scale * 2.0**-ATTENTION_SHIFT
-    if threshold != round(threshold):
-        raise ArchsimError(
-            f"layer '{layer.name}': threshold / scale must be a multiple of 1/2 to be exact on counts, "
-            f"given {layer.threshold} / {layer.scale}"
-        )
-    return IntAttention(
-        layer.name, layer.q, layer.k, layer.v, layer.spikes, layer.heads, round(threshold), ATTENTION_SHIFT, layer.kind
+    return IntNetwork(
+        network.name, network.timesteps, maps, tuple(layers), pixel, exponent, precision, bounds.layers, joined=network.joined
     )
 
 
@@ -279,7 +252,7 @@ def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, 
         factor, shift = 2.0**power, power - unit
         half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
         bias = integers(layer.bias * factor * operand) + half
-        threshold = np.full(channels, max(round(layer.threshold * 2.0**exponent), least))
+        threshold = thresholds(layer, 2.0**exponent, least, precision)
     else:
         greatest = np.maximum(np.abs(layer.weight).reshape(channels, -1).max(1), 1e-30)
         factor = np.minimum(top / greatest, THRESHOLD_LIMIT / (layer.threshold * operand))
@@ -290,5 +263,5 @@ def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, 
     return IntSynapse(
         layer.name, layer.source, np.clip(weight, -top - 1, top).astype(np.int8), bias, threshold, shift, kind, shape,
         layer.stride, layer.padding, layer.stream, layer.opens, layer.spikes, layer.pool, layer.reduce,
-        precision.image_bits if layer.source == IMAGE else 0, diagonal=layer.diagonal,
+        precision.image_bits if layer.source == IMAGE else 0, diagonal=layer.diagonal, into=layer.into,
     )  # fmt: skip

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from archsim.contracts import neuron
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
 from mapping.ir import IMAGE, Map
-from mapping.quantise import IntAttention, IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
+from mapping.token_norm import IntTokenSynapse
 from mapping.window_attention import IntWindowAttention
 
 Integer = TypeVar("Integer", np.int32, np.int64)
@@ -45,16 +46,16 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
     streams: dict[str, NDArray[np.int64]] = {}
     sums = np.zeros(0, np.int64)
     for layer in network.layers:
-        if isinstance(layer, IntAttention):
-            _attention(layer, result)
-        elif isinstance(layer, IntWindowAttention):
-            _windows(layer, network, result)
+        if isinstance(layer, IntAttention | IntWindowAttention):
+            _attend(layer, network, result)
         elif isinstance(layer, IntPlanes):
             half = 2 ** (layer.planes - 1)
             result.operand = np.clip(sums // 2**layer.right_shift, -half, half - 1)
         elif isinstance(layer, IntSum):
             if layer.reduce:
                 sums = _operand(network, result, layer.name).sum(axis=(0, 1))
+        elif isinstance(layer, IntTranspose):
+            result.spikes[layer.name] = _turned(layer, network.maps[layer.source], result.spikes[layer.source])
         elif isinstance(layer, IntTokenNeuron):
             result.inputs[layer.name] = y = result.inputs[layer.source].sum(axis=1, keepdims=True)
             bits = network.precision.membrane_bits
@@ -67,10 +68,13 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
         else:
             if isinstance(layer, IntExperts):
                 y = _experts(layer, network, result)
+            elif isinstance(layer, IntTokenSynapse):
+                y = _by_token(layer, result)
             else:
                 y = _sums(layer, network, result, image)
             if layer.stream:
-                streams[layer.stream] = y = y if layer.opens else y + streams[layer.stream]
+                y = y if layer.opens else y + streams[layer.stream]
+                streams[layer.into or layer.stream] = y
             result.inputs[layer.name] = y
             if layer.reduce:
                 sums = y.sum(axis=(0, 1))
@@ -79,6 +83,14 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
                 fired, result.potentials[layer.name] = fire(y, layer.threshold, layer.kind, bits)
                 result.spikes[layer.spikes] = pool(fired, layer.shape) if layer.pool else fired
     return result
+
+
+def _attend(layer: IntAttention | IntWindowAttention, network: IntNetwork, result: ReferenceRun) -> None:
+    """Attention over all tokens or within windows."""
+    if isinstance(layer, IntAttention):
+        _attention(layer, result)
+    else:
+        _windows(layer, network, result)
 
 
 def _operand(network: IntNetwork, result: ReferenceRun, name: str) -> NDArray[np.int64]:
@@ -102,6 +114,20 @@ def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: N
     sums = columns @ layer.weight.reshape(len(layer.weight), -1).astype(np.int64).T + layer.bias
     scaled = _shifted(sums, layer.shift)
     return np.repeat(scaled, network.timesteps, axis=0) if len(scaled) == 1 else scaled
+
+
+def _by_token(layer: IntTokenSynapse, result: ReferenceRun) -> NDArray[np.int64]:
+    """Scaled sums [T, positions, Cout] of a layer whose tokens have weights and parameters of their own."""
+    spikes = result.spikes[layer.source].astype(np.int64)
+    weights = layer.copies[layer.kinds, :, :, 0, 0].astype(np.int64)  # [positions, Cout, Cin]
+    return _shifted(np.einsum("tnc,noc->tno", spikes, weights) + layer.bias, layer.shift)
+
+
+def _turned(layer: IntTranspose, source: Map, spikes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Spikes [T, positions, channels] of a map with its axes in another order."""
+    maps = spikes.reshape(len(spikes), source.height, source.width, source.channels)
+    turned = maps.transpose(0, *(axis + 1 for axis in layer.order))
+    return turned.reshape(len(spikes), layer.shape.positions, layer.shape.channels)
 
 
 def _shifted(sums: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.int64]:

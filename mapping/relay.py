@@ -7,9 +7,10 @@ on to its output bank, from which STORE takes them. Q, K and V of a layer that r
 from archsim.contracts import dma, sequencer
 from mapping.context import Context
 from mapping.data import param_rows, weight_rows
+from mapping.integer_nodes import IntAttention
 from mapping.partition import Chunk
 from mapping.place import require
-from mapping.quantise import IntAttention, IntSynapse
+from mapping.quantise import IntSynapse
 from mapping.tile import Piece, Tile, identity_layer, is_pointwise, output_tile, synapse_fields
 
 

@@ -41,3 +41,10 @@ def image_scale(network: Network, precision: "Precision") -> float:
     scale = ((1 << (precision.image_bits - 1)) - 1) / network.image_limit
     streams = any(isinstance(layer, Synapse) and layer.source == IMAGE and layer.stream for layer in network.layers)
     return float(2.0 ** np.floor(np.log2(scale))) if streams else scale
+
+
+def thresholds(layer: Synapse, factor: float, least: int, precision: "Precision") -> NDArray[np.int64]:
+    """Thresholds [Cout] of a layer that joins a stream, in units of 1 / ``factor``; the greatest there is for an infinite one."""
+    never = min((1 << (precision.membrane_bits - 1)) - 1, 1 << 40)  # beyond which everything is clipped
+    values = np.minimum(np.broadcast_to(layer.threshold, len(layer.weight)) * factor, never)
+    return np.maximum(integers(values), least)

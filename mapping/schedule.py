@@ -9,28 +9,31 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
-from mapping import notes
+from mapping import notes, transpose
 from mapping.attend import AttentionScheduler
 from mapping.classify import ClassifierScheduler
 from mapping.context import NOWHERE, Context, Limits, Placement
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntConcat, IntSum, IntTokenNeuron
+from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
 from mapping.loads import Loads
 from mapping.partition import chunks, of_word, tiles, words
 from mapping.place import require
 from mapping.product import FirstProduct
-from mapping.quantise import IntAttention, IntLayer, IntNetwork, IntPlanes, IntSynapse
+from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
 from mapping.reduction import apart, stream_sums
 from mapping.route import ExpertsScheduler
 from mapping.spill import Spill
 from mapping.tile import SUMS_ONLY, Tile, is_pointwise, output_tile, source_fields, synapse_fields, whole_map
+from mapping.token_norm import IntTokenSynapse
+from mapping.token_schedule import TokenNormScheduler
 from mapping.tokens import TokenScheduler
+from mapping.turned import held
 from mapping.window_attention import IntWindowAttention
 from mapping.windows import WindowScheduler
 
 RESIDENT: dict[type, str] = {
-    IntExperts: "experts, whose tokens wait in the banks", IntConcat: "maps side by side",
-    IntWindowAttention: "attention within windows",
+    IntExperts: "experts, whose tokens wait in the banks", IntConcat: "maps side by side", IntTokenSynapse: "a norm by token",
+    IntTranspose: "a map with its axes exchanged", IntWindowAttention: "attention within windows",
 }  # fmt: skip
 """Layers that want every map in the input banks."""
 
@@ -54,6 +57,7 @@ def schedule(
             f"chip '{chip.name}': the network was quantised to {network.precision.weight_bits}-bit weights and "
             f"{network.precision.membrane_bits}-bit membranes, the chip has {chip.weight_bits} and {chip.membrane_bits}"
         )
+    transpose.require_transposer(network, chip)
     context = _context(network, chip, limits or Limits(), placement)
     if context.streamed:
         from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
@@ -76,10 +80,12 @@ def _context(network: IntNetwork, chip: ChipParams, limits: Limits, placement: P
     try:
         return Context(network, chip, limits, placement=placement)
     except ArchsimError as error:  # some map, or those that are alive at a time, have no room in the input banks
-        if resident := next((layer for layer in network.layers if type(layer) in RESIDENT), None):
-            raise ArchsimError(
-                f"{error}; maps do not pass through DRAM, since layer '{resident.name}' is {RESIDENT[type(resident)]}"
-            ) from error
+        for layer in network.layers:
+            stays = "beside a stream that stays as it is" if isinstance(layer, IntSynapse) and layer.into else None
+            if stays := RESIDENT.get(type(layer), stays):
+                raise ArchsimError(
+                    f"{error}; maps do not pass through DRAM, since layer '{layer.name}' is {stays}"
+                ) from error
         return Context(network, chip, limits, streamed=True)
 
 
@@ -90,7 +96,7 @@ class Scheduler:
         self.context, self.chip, self.network = context, context.chip, context.network
         self.loads, self.classifier, self.spill = Loads(context), ClassifierScheduler(context), Spill(context)
         self.attention, self.experts = AttentionScheduler(context, products), ExpertsScheduler(self)
-        self.windows = WindowScheduler(context)
+        self.tokens, self.windows = TokenNormScheduler(self), WindowScheduler(context)
 
     def run(self) -> Program:
         """Emit every layer and assemble the program."""
@@ -121,6 +127,8 @@ class Scheduler:
     def _layer(self, layer: IntLayer) -> None:
         if isinstance(layer, IntExperts):
             self.experts.experts(layer)
+        elif isinstance(layer, IntTokenSynapse):
+            self.tokens.synapse(layer)
         elif isinstance(layer, IntSynapse):
             self._synapse(layer)
         elif isinstance(layer, IntAttention):
@@ -131,7 +139,7 @@ class Scheduler:
             self.classifier.planes(layer, self._reduce)
         elif isinstance(layer, IntTokenNeuron):
             TokenScheduler(self.context, self.classifier, self.spill).fire(layer)
-        elif layer.reduce and not apart(self.context, layer.name):
+        elif isinstance(layer, IntSum) and layer.reduce and not apart(self.context, layer.name):
             self._count(layer, range(words(self.chip, layer)))
 
     def _reduce(self, layer: IntSynapse | IntSum, group: range) -> None:
@@ -169,8 +177,9 @@ class Scheduler:
     def _width(self, layer: IntSynapse) -> int:
         """Positions that a tile of several rows is a multiple of."""
         if is_pointwise(layer):
-            return 1
-        return (layer.shape.width + 1) // 2 if layer.pool else layer.shape.width
+            return held(self.network, layer.spikes)
+        width = (layer.shape.width + 1) // 2 if layer.pool else layer.shape.width
+        return max(width, held(self.network, layer.spikes))
 
     def tile_limit(self, layer: IntSynapse) -> int:
         """Greatest number of stored positions of a tile."""
@@ -189,15 +198,15 @@ class Scheduler:
 
     def _passes(self, layer: IntSynapse, limit: int, room: int) -> list[list[Tile]]:
         """Tiles of at most ``limit`` positions, gang by gang in turn, in passes of at most ``room`` positions a gang."""
-        width, passes = self._width(layer), []
+        width, passes, whole = self._width(layer), [], layer.pool or held(self.network, layer.spikes) > 1
         ranges = self.context.partitions[layer.name].ranges
-        blocks = [list(tiles(first, end, width, room, layer.pool)) for first, end in ranges]
+        blocks = [list(tiles(first, end, width, room, whole)) for first, end in ranges]
         for number in range(max(map(len, blocks))):
             pieces = []
             for index, (first, _) in enumerate(ranges):
                 offset = 0
                 for start, stop in blocks[index][number : number + 1]:
-                    for order, (a, b) in enumerate(tiles(start, stop, width, limit, layer.pool)):
+                    for order, (a, b) in enumerate(tiles(start, stop, width, limit, whole)):
                         tile = replace(output_tile(layer, index, a, b, first), psum_first=offset)
                         offset += tile.height * tile.width
                         pieces.append((order, index, tile))
@@ -207,13 +216,11 @@ class Scheduler:
     def _tile(self, layer: IntSynapse, group: int, index: int, tile: Tile) -> None:
         """One SYNAPSE of a chunk of the inputs on a gang, and the copies of its output."""
         context, chip = self.context, self.chip
-        narrow = of_word(chip, layer, group)
-        parts = chunks(chip, narrow, context.chunk_rows)
+        parts = chunks(chip, narrow := of_word(chip, layer, group), context.chunk_rows)
         last = index == len(parts) - 1
         resident = (layer.name, 0) in self.loads.param_base
-        piece = whole_map(layer, context.regions[layer.source], self.network.maps[layer.source])
-        if layer.diagonal:  # alone in its gang, so its group is its word
-            piece = replace(piece, word=-group)
+        word = group * layer.diagonal  # alone in its gang, so its group is its word
+        piece = whole_map(layer, context.regions[layer.source], self.network.maps[layer.source], word)
         fields = synapse_fields(chip, self.network, narrow, tile, parts[index], piece)
         fields |= {
             "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
@@ -225,6 +232,12 @@ class Scheduler:
 
     def issue(self, layer: IntSynapse, group: int, tile: Tile, fields: dict[str, int], last: bool) -> None:
         """A SYNAPSE with these fields on the gang of a tile; the copies of its output if it is the ``last`` of its sums."""
+        self.emit(layer, group, tile, fields, last)
+        if last:
+            self.finish(layer, group, tile, fields)
+
+    def emit(self, layer: IntSynapse, group: int, tile: Tile, fields: dict[str, int], last: bool, row: int = 0) -> None:
+        """The SYNAPSE alone; ``row``: first row of its parameters among those of the layer."""
         context, chip, partition = self.context, self.chip, self.context.partitions[layer.name]
         cores = partition.cores(tile.gang, words(chip, layer), group)
         fields |= {
@@ -238,15 +251,20 @@ class Scheduler:
                 "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
                 "positions": tile.end - tile.first, "words": 1, "recording": layer.name,
                 "input_position": tile.input_position, "core": core,
-                "fields": {"columns": columns, "param_base": self.loads.param_base.get((layer.name, word), 0)},
+                "fields": {"columns": columns, "param_base": self.loads.param_base.get((layer.name, word), 0) + row},
             }  # fmt: skip
             notes.append(note | ({"computed": True} if isinstance(layer, IntGate) else {}))
         context.emitter.emit([sequencer.CORE0 + core for core in cores], sequencer.SYNAPSE, fields, notes)
-        if last and layer.spikes:
+
+    def finish(self, layer: IntSynapse, group: int, tile: Tile, fields: dict[str, int]) -> None:
+        """What follows the last SYNAPSE of a tile: the copies of its output, or the logits."""
+        context, partition = self.context, self.context.partitions[layer.name]
+        cores = partition.cores(tile.gang, words(self.chip, layer), group)
+        if layer.spikes:
             for core in cores:
                 context.out_bank[core] = fields["out_bank"] ^ 1
             self._deliver(layer, tile, cores, [group * partition.gang + member for member in range(len(cores))], fields)
-        if last and layer.classifies:
+        if layer.classifies:
             self.classifier.logits(layer, cores, group, fields)
 
     def residual(self, layer: IntSynapse, group: int, tile: Tile) -> dict[str, int]:
@@ -259,11 +277,14 @@ class Scheduler:
         step = chip.blocks
         position = steps * step
         if layer.stream or layer.classifies:
-            require(self.context.share_rows(layer), chip.residual_rows, layer.name, "residual", chip)
+            behind = self.context.stream_base(layer, layer.into or layer.stream)
+            require(behind + self.context.share_rows(layer), chip.residual_rows, layer.name, "residual", chip)
         base = group * longest * position + (tile.first - tile.range_first) * position
         return {
             "residual_in": int(bool(layer.stream) and not layer.opens), "residual_out": int(bool(layer.stream) or layer.classifies),
-            "residual_in_base": base, "residual_out_base": base, "residual_position": position, "residual_step": step,
+            "residual_in_base": base + self.context.stream_base(layer, layer.stream),
+            "residual_out_base": base + self.context.stream_base(layer, layer.into or layer.stream),
+            "residual_position": position, "residual_step": step,
         }  # fmt: skip
 
     def _deliver(
@@ -274,6 +295,7 @@ class Scheduler:
         for core, word in zip(cores, written, strict=True):
             source = source_fields(core, fields)
             self.context.copy_to_cores(layer.spikes or "", tile.first, tile.end, word, source)
+            transpose.deliver(self.context, layer, tile.first, tile.end, word, source)
             sources.append((word, source))
         self.attention.receive(layer, tile, sources)
         self.windows.receive(layer, tile, sources)

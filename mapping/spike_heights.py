@@ -126,7 +126,7 @@ class _Lowering:
 
 def _height(layer: Synapse | Norm) -> float:
     """Of a layer's spikes."""
-    return layer.threshold if layer.neuron == IF_HALF else 1.0
+    return float(layer.threshold) if layer.neuron == IF_HALF else 1.0
 
 
 def _unit(layer: Synapse | Norm) -> str | None:

@@ -2,10 +2,10 @@
 
 from archsim.contracts import multicast, neuron, sequencer
 from mapping.attend import EXPECTED_RATE
-from mapping.integer_nodes import IntSum
+from mapping.integer_nodes import IntAttention, IntSum
 from mapping.partition import words
 from mapping.place import require
-from mapping.quantise import IntAttention, IntPlanes, IntSynapse
+from mapping.quantise import IntPlanes, IntSynapse
 from mapping.reduction import apart, sums_at_once
 from mapping.stream_layers import StreamedLayers
 from mapping.stream_sums import count_streamed

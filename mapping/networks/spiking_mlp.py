@@ -28,6 +28,7 @@ class SpikingMlp:
         depths: blocks by stage.
         spe: stages are embedded by spiking patch encoding, else by one convolution.
         timesteps, classes, image: as in the published code.
+        patch, alpha: side of the first stage's patches, and expansion of the channel mixing.
         note: what of this size is not published.
     """
 
@@ -38,6 +39,8 @@ class SpikingMlp:
     timesteps: int = 4
     classes: int = 1000
     image: Map = Map(224, 224, 3)
+    patch: int = PATCH
+    alpha: int = ALPHA
     note: str = ""
 
     def network(self, weights: Weights, image_limit: float = 1.0, head_limit: float = 1.0) -> Network:
@@ -45,12 +48,12 @@ class SpikingMlp:
         return Network(self.name, self.timesteps, self.image, image_limit, head_limit, tuple(self._layers(weights)))
 
     def _layers(self, weights: Weights) -> Iterator[Layer]:
-        side, dim, x, block = self.image.height // PATCH, self.dim, IMAGE, 0
+        side, dim, x, block = self.image.height // self.patch, self.dim, IMAGE, 0
         for stage, depth in enumerate(self.depths):
             embed = f"to_patch_embedding.{stage}"
             if stage == 0:
-                kernel = weights.conv(f"{embed}.0.0", f"{embed}.0.1", (dim, self.image.channels, PATCH, PATCH))
-                yield _opening(f"{embed}.0.0", x, kernel, PATCH, 0, f"{embed}.h", weights, f"{embed}.lif")
+                kernel = weights.conv(f"{embed}.0.0", f"{embed}.0.1", (dim, self.image.channels, self.patch, self.patch))
+                yield _opening(f"{embed}.0.0", x, kernel, self.patch, 0, f"{embed}.h", weights, f"{embed}.lif")
             elif self.spe:
                 yield from self._encoding(weights, embed, x, dim)
             else:
@@ -113,8 +116,8 @@ class SpikingMlp:
         """Two layers, each with a norm by token."""
         net, source = f"channel_mix.{block}.1.net", f"token_mix_lif.{block}"
         for number, lif, shape, stream in (
-            (0, f"{net}.2", (ALPHA * dim, dim), None),
-            (3, f"channel_mix_lif.{block}", (dim, ALPHA * dim), f"token_mix.{block}.t"),
+            (0, f"{net}.2", (self.alpha * dim, dim), None),
+            (3, f"channel_mix_lif.{block}", (dim, self.alpha * dim), f"token_mix.{block}.t"),
         ):
             kernel = weights.plain(f"{net}.{number}", shape, bias=True)
             norm = np.stack(weights.norm(f"{net}.{number + 1}", tokens))

@@ -112,6 +112,7 @@ class Multicast(Component):
         with m.Elif(answered):
             m.d.sync += first.eq(0)
         spikes = Cat(elements(masker.i.payload, masker.params.i, "spikes"))
+        # Rows of other instructions would change nothing but registers that then switch.
         m.d.comb += [
             masker.config.seed.eq(self.mask.seed), masker.config.keep.eq(self.mask.keep),
             masker.i.valid.eq(answered & self.mask.active), masker.i.payload.first.eq(first), spikes.eq(words),

@@ -82,7 +82,9 @@ _VERILOG: dict[str, tuple[Stage, ...]] = {
         _rtl("attention_popcount", "first_after_the_reset"),
         _rtl("attention", "(handmade_program or random_program or on_their_way or full_words) and (one or odd) and not softmax"),
     ),
-    "attention_softmax": (_rtl("attention", "with_softmax and least"), _rtl("attention", "with_softmax and (one or odd)")),
+    "attention_softmax": (
+        _rtl("attention", "corners_of_the_softmax and least"), _rtl("attention", "with_softmax and (least or odd)"),
+    ),
     "dma": (
         _rtl("dma", "random_transfers and single_beats or without_a_division"),
         _rtl("dma_requester"), _rtl("dma", "random_transfers and (odd or wide_bus)"),

@@ -24,9 +24,10 @@ from cosim.machine import Machine
 from cosim.run import Bench
 from mapping import reference
 from mapping.context import Limits
+from mapping.integer_nodes import IntAttention
 from mapping.ir import IF, IMAGE, LIF, Attention, Classifier, Map, Network, Synapse
 from mapping.product import FirstProduct
-from mapping.quantise import IntAttention, IntNetwork, Precision, quantise
+from mapping.quantise import IntNetwork, Precision, quantise
 from mapping.schedule import schedule
 from tests.cosim.reorder import reorder
 

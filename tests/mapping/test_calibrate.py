@@ -5,9 +5,10 @@ import pytest
 
 from mapping import reference
 from mapping.calibrate import apply, calibrate
+from mapping.integer_nodes import IntAttention
 from mapping.networks.spikingformer import PUBLISHED
 from mapping.networks.weights import Synthetic
-from mapping.quantise import IntAttention, IntSynapse, Precision, quantise
+from mapping.quantise import IntSynapse, Precision, quantise
 
 
 @pytest.fixture(scope="module")

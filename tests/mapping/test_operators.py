@@ -21,13 +21,18 @@ MOE = Experts("l", "s", "x", np.ones((1, 1)), ONE, (EXPERT,), 1, 4)
 
 REFUSED = {
     "a convolution in 2 groups": replace(LAYER, source="pair", weight=np.ones((2, 1, 1, 1)), bias=np.ones(2), groups=2),
-    "a linear layer over the height": replace(LAYER, weight=np.ones((2, 2, 1, 1)), bias=np.ones(2), axis=HEIGHT),
+    "a linear layer over the height of anything but a spike map, or that does more than fire": replace(
+        LAYER, weight=np.ones((2, 2, 1, 1)), bias=np.ones(2), axis=HEIGHT, stream="x", opens=True
+    ),
     "a maximum over sums before the neuron": replace(LAYER, pool_sums=True),
-    "a stream that keeps its value while another takes the sum": replace(LAYER, stream="x", into="y"),
-    "a norm by position behind the sums": replace(LAYER, token_norm=np.ones((2, 4))),
+    "a norm by position behind the sums of anything but a 1x1 kernel on a spike map": replace(
+        LAYER, weight=np.ones((1, 1, 3, 3)), padding=1, token_norm=np.ones((2, 4))
+    ),
+    "a pool or a reduction behind a norm by position": replace(LAYER, pool=True, token_norm=np.ones((2, 4))),
     "a time constant of 1.5 steps; the neuron unit has 2": replace(LAYER, tau=1.5),
     "a chain of convolutions without a neuron between them; merge it into one": CHAIN,
-    "streams side by side": Concat("l", ("s", "s"), ("x", "y")),
+    "streams side by side, unless layers of one shape open all of them and each further layer reads what the one before it "
+    "fired": Concat("l", ("s", "s"), ("x", "y")),
     "maps of image side by side": Concat("l", (IMAGE, IMAGE)),
     "maps side by side, which only a layer with weights for each can read": Attention(
         "l", "both", "both", "both", "t", 1, 1.0, 0.5
@@ -72,12 +77,15 @@ def test_readers_of_integers_and_of_real_numbers():
     assert refusal(Sum("l", ("s", "s")), {"l": Operand(REAL)}) == "a sum of maps other than spikes of height 1"
 
 
-def test_the_mean_of_a_map_is_one_of_a_sum():
+def test_the_mean_of_a_map_is_one_of_spikes_or_of_a_sum():
     head = Classifier("l", "s", np.ones((2, 1)), np.ones(2))
     assert refusal(head, {"s": Operand(INTEGERS)}) is None
-    assert refusal(head, {"s": Operand(SPIKES)}) == (
-        "a mean over a map; the classifier reads that of a stream or of a sum of spike maps"
+    assert refusal(head, {"s": Operand(SPIKES)}) is None
+    assert refusal(head, {"s": Operand(REAL)}) == (
+        "a mean over a map of real numbers; the classifier reads that of a stream, of spikes or of a sum of spike maps"
     )
+    beside = Operand(SPIKES, (("a", 0.5), ("b", 0.5)))
+    assert refusal(head, {"s": beside}) == "a mean over maps side by side"
 
 
 def test_every_node_beside_the_synapses_is_named():

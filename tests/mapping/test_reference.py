@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from mapping import reference
+from mapping.integer_nodes import IntAttention
 from mapping.ir import GATE, IMAGE
-from mapping.quantise import IntAttention, IntPlanes, Precision, quantise
+from mapping.quantise import IntPlanes, Precision, quantise
 
 
 def _conv(layer, maps, source):

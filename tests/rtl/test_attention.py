@@ -12,13 +12,15 @@ import pytest
 
 from archsim import kernel, simulate
 from archsim.contracts import attention as contract
+from archsim.contracts import attention_softmax as softmax
 from archsim.contracts import neuron, sequencer
 from archsim.contracts.neuron import IF_HALF, IF_ZERO, LIF, NONE
 from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND_SCORES
 from archsim.units import attention as fast
 from rtl.units.attention import Attention, AttentionEngine
 from rtl.units.attention_counts import CountMemory
-from tests.archsim.softmax_windows import random_window
+from rtl.units.attention_softmax import Scores
+from tests.archsim.softmax_windows import random_window, window
 from tests.rtl import attention_slice
 from tests.rtl.attention_slice import (
     ENGINE,
@@ -51,10 +53,10 @@ SOFT = [
             softmax_tokens=4),
     chip_of("soft_odd", lanes=3, columns=9, neurons=3, membrane_bits=13, attention_rows=200, count_rows=200, count_bits=3,
             softmax_tokens=9),
-    chip_of("soft_wide", lanes=4, columns=64, neurons=16, membrane_bits=15, attention_rows=512, count_rows=2048,
+    chip_of("soft_wide", lanes=4, columns=32, neurons=8, membrane_bits=15, attention_rows=512, count_rows=1024,
             softmax_tokens=64),
 ]  # fmt: skip
-"""With a softmax: a usual one; one neuron, the narrowest membranes; no power of two; the most tokens and channels."""
+"""With a softmax: a usual one; one neuron, the narrowest membranes; no power of two; the most tokens, four lanes."""
 CHIPS = [pytest.param(chip, id=chip.name) for chip in (ONE, LEAST, ODD, THREE, FOUR, WIDE)]
 """One lane; one neuron and counts of 2 bits; a single block, M no power of two, a count memory that does not end with a block;
 counts wider than the sums; four lanes; words of 64 channels, all neurons at once."""
@@ -277,6 +279,60 @@ def test_a_changed_constant_is_found(monkeypatch, module, constant):
         monkeypatch.setattr(module, constant, getattr(module, constant) + 1)
     wanted = expected(ONE, queue, memory, [], law_attend)
     assert (wanted.times == ENGINE.run(ONE, queue, memory).times) == (module is None)
+
+
+@pytest.mark.parametrize("corner", range(4))
+@pytest.mark.parametrize("chip", SOFT[1:3], ids=lambda chip: chip.name)
+def test_corners_of_the_softmax(chip, corner):
+    """Alone, so that the membranes that it leaves are compared; queries 0 and 1 have entries of 0 only."""
+    tokens, memory = chip.softmax_tokens, random_memory(chip, corner, 0.6)
+    memory.table[: 2 * tokens] = 0
+    for kind in (IF_HALF, IF_ZERO):
+        fields = window(chip, tokens, 4, neuron=kind, segment=chip.columns) | softmax.corners(chip.membrane_bits)[corner]
+        check(chip, [fields], memory)
+
+
+class UnmaskedScores(Scores):
+    """Scores whose spikes all stay."""
+
+    def _kept(self, m, taken):
+        super()._kept(m, taken)
+        return 1
+
+
+class UnmaskedEngine(AttentionEngine):
+    """The engine with them."""
+
+    def __init__(self, chip):
+        super().__init__(chip)
+        self.unit.softmax.__class__ = UnmaskedScores
+
+
+def softmax_program(chip):
+    """Two windows, all of whose score spikes are masked."""
+    heads = {"keep": 0, "score_threshold": 1, "fraction": 6, "threshold": 1, "neuron": IF_ZERO}
+    return [window(chip, 4, 3, seed=seed, out_bank=seed, **heads) for seed in (0, 1)]
+
+
+def test_wrong_scores_are_found():
+    chip, memory = SOFT[1], random_memory(SOFT[1], 1, 0.5)
+    memory.table[:] = 0, 255  # a spike that stays is all that counts
+    queue = queue_of(softmax_program(chip))
+    wanted = expected(chip, queue, memory, [], fast_attend)
+    assert ENGINE.difference(wanted, ENGINE.run(chip, queue, memory)) == ""
+    found = ENGINE.run(chip, queue, memory, library=ENGINE.library(chip, UnmaskedEngine))
+    assert ENGINE.difference(wanted, found).startswith("out[")
+
+
+@pytest.mark.parametrize("constant", ["FIRST_SOFTMAX", "DIVISION_OVERHEAD", ""])
+def test_a_changed_constant_of_the_softmax_is_found(monkeypatch, constant):
+    chip, memory = SOFT[1], random_memory(SOFT[1], 1, 0.5)
+    queue = queue_of(softmax_program(chip))
+    if constant:
+        monkeypatch.setattr(softmax, constant, getattr(softmax, constant) + 1)
+    monkeypatch.setattr(softmax, "softmax_cycles", softmax.softmax_cycles.__wrapped__)  # nothing of before
+    wanted = expected(chip, queue, memory, [], law_attend)
+    assert (wanted.times == ENGINE.run(chip, queue, memory).times) == (not constant)
 
 
 def test_a_changed_bit_is_found():

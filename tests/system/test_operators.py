@@ -170,9 +170,9 @@ RUNS = {
 }  # fmt: skip
 
 
-def run(net, chip):
+def run(net, chip, **options):
     """Map and simulate an image of noise; returns the comparison with the reference, the opcodes, and the capture."""
-    quantised = quantise(net.network(), Precision(chip.weight_bits, 8, 12, chip.membrane_bits))
+    quantised = quantise(net.network(), Precision(chip.weight_bits, 8, 12, chip.membrane_bits), **options)
     program = schedule(quantised, chip)
     queues = decode(program)
     prove(chip, queues, len(program.dram))

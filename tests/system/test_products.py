@@ -11,8 +11,8 @@ from archsim.report.terminal import headline
 from archsim.results import RunResult
 from archsim.summary import summarise
 from mapping.context import Limits
+from mapping.integer_nodes import IntAttention
 from mapping.product import FirstProduct, first_products
-from mapping.quantise import IntAttention
 from mapping.schedule import schedule
 from tests.system.test_cuts import _assert_right
 

@@ -1,4 +1,4 @@
-"""Are the committed Spikformer and Meta-SpikeFormer what their manifests say, and do their weights make their recorded spikes?"""
+"""Are the committed Spikformer, Meta-SpikeFormer and Spiking MLP as their manifests say, and do weights make recorded spikes?"""
 
 import hashlib
 from pathlib import Path
@@ -117,7 +117,61 @@ class MetaSpikeformer(Folded):
         return None, (spikes @ self.weights["head.weight"].T + self.weights["head.bias"]).mean(1)
 
 
-NETWORKS = {"spikformer": Spikformer, "meta_spikeformer": MetaSpikeformer}
+class SpikingMlp(Folded):
+    """Token mixing by matrices over an axis; norms by token as a factor and an offset of each."""
+
+    def embedded(self, x: Array, stage: int, neurons: Neurons) -> tuple[Array, Array]:
+        """Membrane and spikes of a stage after the first: three nodes, each a third of the channels."""
+        at, names = f"to_patch_embedding.{stage}", ("n1", "n2", "n3")
+        nodes = [self.convolution(x, f"{at}.cell2node.{n}.0", f"{at}.cell2node.{n}.1", 2) for n in range(3)]
+        nodes[2] = nodes[2] + nodes[0]
+        spikes = []
+        for number, name in enumerate(names):
+            if number:
+                part = f"{at}.node{number}_node{number + 1}"
+                nodes[number] = nodes[number] + self.convolution(spikes[-1], f"{part}.0", f"{part}.1")
+            spikes.append(on_maps(neurons, f"{at}.{name}_lif", nodes[number]))
+        return np.concatenate(nodes, -1), np.concatenate(spikes, -1)
+
+    def mixed(self, x: Array, at: str, neurons: Neurons) -> Array:
+        """What token mixing adds to the membrane."""
+        parts = [x]
+        for axis, places in (("h", "ntyxc,oy->ntoxc"), ("w", "ntyxc,ox->ntyoc")):
+            w, b = self.folded(f"{at}.proj_{axis}.1", f"{at}.proj_{axis}.2")
+            current = np.einsum(places, x, w[:, :, 0, 0]) + (b[:, None, None] if axis == "h" else b[:, None])
+            parts.append(on_maps(neurons, f"{at}.proj_{axis}_lif", current))
+        return self.pointwise(np.concatenate(parts, -1), f"{at}.fuse.0", f"{at}.fuse.1")
+
+    def by_token(self, x: Array, linear: str, norm: str) -> Array:
+        """A linear layer of tokens [n, T, N, C] and its norm over tokens."""
+        y = x @ self.weights[f"{linear}.weight"].T + self.weights[f"{linear}.bias"]
+        mean, beta = self.weights[f"{norm}.running_mean"][:, None], self.weights[f"{norm}.bias"][:, None]
+        return (y - mean) * self.scale(norm)[:, None] + beta
+
+    def forward(self, images: Array, neurons: Neurons) -> tuple[Array, Array]:
+        """Pixels [n, 8, 8] to the mean of the last spikes [n, D] and logits [n, 10]."""
+        hyper, block, first = self.manifest["hyperparameters"], 0, "to_patch_embedding.0"
+        w, b = self.folded(f"{first}.0.0", f"{first}.0.1")
+        current = np.einsum("ntyxcij,ocij->ntyxo", windows(self.normalised(images), w.shape[2], w.shape[2], 0), w) + b
+        membrane = np.repeat(current, hyper["timesteps"], axis=1)
+        x = on_maps(neurons, f"{first}.lif", membrane)
+        for stage, depth in enumerate(hyper["depths"]):
+            if stage:
+                membrane, x = self.embedded(x, stage, neurons)
+            for number in range(block, block + depth):
+                mixed = membrane + self.mixed(x, f"token_mix.{number}", neurons)
+                net, flat = f"channel_mix.{number}.1.net", (*mixed.shape[:2], -1, mixed.shape[-1])
+                x = neurons(f"token_mix_lif.{number}", mixed.reshape(flat))
+                x = neurons(f"{net}.2", self.by_token(x, f"{net}.0", f"{net}.1"))
+                y = self.by_token(x, f"{net}.3", f"{net}.4") + mixed.reshape(flat)
+                x = neurons(f"channel_mix_lif.{number}", y).reshape(mixed.shape)
+            block += depth
+        pooled = x.mean(axis=(1, 2, 3))
+        normed = (pooled - self.weights["batch_norm.running_mean"]) * self.scale("batch_norm") + self.weights["batch_norm.bias"]
+        return pooled, normed @ self.weights["mlp_head.1.weight"].T + self.weights["mlp_head.1.bias"]
+
+
+NETWORKS = {"spikformer": Spikformer, "meta_spikeformer": MetaSpikeformer, "spiking_mlp": SpikingMlp}
 
 
 @pytest.fixture(scope="module", params=NETWORKS)

@@ -44,7 +44,7 @@ def channels_last(spikes: Tensor) -> np.ndarray:
 
 @contextmanager
 def _recording(model: nn.Module) -> Iterator[dict[str, np.ndarray]]:
-    """Collect, per forward pass, the spikes of every layer of neurons by module name and the input of ``head``."""
+    """Collect, per forward pass, the spikes of every layer of neurons by module name and the input of ``head`` (or ``HEAD``)."""
     seen: dict[str, np.ndarray] = {}
 
     def keep_spikes(name: str, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -59,7 +59,8 @@ def _recording(model: nn.Module) -> Iterator[dict[str, np.ndarray]]:
         for name, module in model.named_modules()
         if isinstance(module, NEURONS)
     ]
-    handles.append(model.get_submodule("head").register_forward_pre_hook(keep_input))
+    head = model.get_submodule(getattr(model, "HEAD", "head"))
+    handles.append(head.register_forward_pre_hook(keep_input))
     try:
         yield seen
     finally:
