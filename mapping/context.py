@@ -109,7 +109,8 @@ class Context:
             partition = choose(self.chip, layers, shape, layers[0].pool or self._holds(layers) > 1)
             if self._holds(layers) == shape.positions > 1:  # by channel words alone
                 partition = Partition(self.chip.cores, ((0, shape.positions),))
-            if any(isinstance(layer, IntExperts) for layer in layers):  # a token and all of its words have one home
+            # A token and all of its words have one home; words of a diagonal layer read different ones.
+            if any(isinstance(layer, IntExperts) or layer.diagonal for layer in layers):
                 partition = Partition(1, split(shape, self.chip.cores, layers[0].pool))
             result |= {layer.name: partition for layer in layers}
         return result

@@ -68,6 +68,7 @@ class Synapse:
         pool_sums: the sums pass a maximum over the pool's windows before they join a stream or reach the neuron.
         into: stream that takes stream + sums; ``stream`` then keeps its value. None: ``stream`` itself.
         token_norm: float64 [2, positions], scale and offset of the sums by position (a norm over tokens), or None.
+        diagonal: each channel reads the same channel alone, of a map or of each of maps side by side: other weights are 0.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Synapse:
     pool_sums: bool = False
     into: str | None = None
     token_norm: NDArray[np.float64] | None = None
+    diagonal: bool = False
 
 
 @dataclass(frozen=True)

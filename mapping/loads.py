@@ -11,7 +11,7 @@ from archsim.contracts.common.errors import ArchsimError
 from mapping.context import Context
 from mapping.data import image_rows, param_rows, weight_rows
 from mapping.ir import IMAGE
-from mapping.partition import chunks, words
+from mapping.partition import chunks, of_word, words
 from mapping.place import require
 from mapping.quantise import IntSynapse
 from mapping.token_norm import IntTokenSynapse, token_rows
@@ -71,6 +71,9 @@ class Loads:
         for member in range(min(partition.gang, count - group * partition.gang)):
             word, mask = group * partition.gang + member, partition.member_mask(member)
             rows = partial(weight_rows, chip, layer, word, chunk)
+            if layer.diagonal:
+                narrow = of_word(chip, layer, word)
+                rows = partial(weight_rows, chip, narrow, 0, chunks(chip, narrow, context.chunk_rows)[chunk_index])
             context.load(dma.WEIGHT, mask, context.weight_bank, 0, *self._rows((layer.name, word, chunk_index), rows))
             if stream_params:
                 require(context.chip.blocks, context.chip.param_rows, layer.name, "param", context.chip)

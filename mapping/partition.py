@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from mapping.integer_nodes import IntSum
@@ -91,6 +93,8 @@ def chunks(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:
 
     Raises ArchsimError when even one kernel row of one channel word does not fit.
     """
+    if layer.diagonal:
+        return chunks(chip, of_word(chip, layer, 0), limit)
     if layer.beside > 1:
         return _beside(chip, layer, limit)
     _, channels, height, width = layer.weight.shape
@@ -115,6 +119,16 @@ def chunks(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:
         Chunk(row, 1, first, end - first)
         for row in range(height) for first, end in zip(edges[:-1], edges[1:], strict=True)
     ]  # fmt: skip
+
+
+def of_word(chip: ChipParams, layer: IntSynapse, word: int) -> IntSynapse:
+    """What computes one word of a diagonal layer: the weights of that word of each of its maps. Of another layer, the layer."""
+    if not layer.diagonal:
+        return layer
+    first = word * chip.columns
+    maps = np.split(layer.weight[first : first + chip.columns], layer.beside, axis=1)
+    weight = np.concatenate([one[:, first : first + chip.columns] for one in maps], axis=1)
+    return replace(layer, weight=weight, diagonal=False)
 
 
 def _beside(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:

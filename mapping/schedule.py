@@ -16,7 +16,7 @@ from mapping.context import NOWHERE, Context, Limits, Placement
 from mapping.experts import IntExperts, IntGate
 from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
 from mapping.loads import Loads
-from mapping.partition import chunks, tiles, words
+from mapping.partition import chunks, of_word, tiles, words
 from mapping.place import require
 from mapping.product import FirstProduct
 from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
@@ -216,11 +216,11 @@ class Scheduler:
     def _tile(self, layer: IntSynapse, group: int, index: int, tile: Tile) -> None:
         """One SYNAPSE of a chunk of the inputs on a gang, and the copies of its output."""
         context, chip = self.context, self.chip
-        parts = chunks(chip, layer, context.chunk_rows)
-        last = index == len(parts) - 1
-        resident = (layer.name, 0) in self.loads.param_base
+        parts = chunks(chip, narrow := of_word(chip, layer, group), context.chunk_rows)
+        last, resident = index == len(parts) - 1, (layer.name, 0) in self.loads.param_base
         piece = whole_map(layer, context.regions[layer.source], self.network.maps[layer.source])
-        fields = synapse_fields(chip, self.network, layer, tile, parts[index], piece)
+        piece = replace(piece, word=-group) if layer.diagonal else piece  # alone in its gang: its group is its word
+        fields = synapse_fields(chip, self.network, narrow, tile, parts[index], piece)
         fields |= {
             "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
             "param_bank": 0 if resident else context.param_bank,

@@ -119,6 +119,7 @@ class _Lowering:
         yield Synapse(
             layer.name, self.beside[value.maps], weight, value.constant, stream=layer.name if layer.reduce else None,
             opens=layer.reduce, neuron=_unit(layer), threshold=layer.threshold, spikes=layer.spikes, reduce=layer.reduce,
+            diagonal=True,
         )  # fmt: skip
         self._fires(layer.spikes, _height(layer), len(value.constant))
 

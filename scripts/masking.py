@@ -12,8 +12,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 import archsim
 from archsim.account import define, figures
 from archsim.config import load_workload
@@ -38,11 +36,15 @@ class Row:
 
 def with_share(workload: Path, share: float, folder: Path) -> Path:
     """A copy of a workload file in ``folder`` whose share of masked spikes is another."""
-    config = load_workload(workload)
-    document = yaml.safe_load(workload.read_text(encoding="utf-8"))
-    document["network"] |= {"masked": share, "artefact": str(config.artefact.resolve())}
+    artefact, lines = load_workload(workload).artefact.resolve(), []
+    for line in workload.read_text(encoding="utf-8").splitlines():
+        key = line.partition(":")[0].strip()
+        if key == "artefact":
+            lines += [f"  artefact: {artefact}", f"  masked: {share}"]
+        elif key != "masked":
+            lines.append(line)
     path = folder / f"masked_{share:g}.yaml"
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 

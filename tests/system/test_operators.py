@@ -14,7 +14,7 @@ from archsim.kernel import Simulation, decode
 from archsim.ownership import prove
 from archsim.tensors import Capture
 from archsim.units.sram import Memories
-from mapping.ir import GATE, IMAGE, PRODUCT, Attention, Classifier, Map, Network, Synapse
+from mapping.ir import GATE, IF_HALF_ONE, IMAGE, PRODUCT, Attention, Classifier, Map, Network, Synapse
 from mapping.nodes import Concat, Sum
 from mapping.quantise import Precision, quantise
 from mapping.schedule import schedule
@@ -125,6 +125,20 @@ def beside(maps=3):
     return net.end("all", 32 * len(names))
 
 
+def diagonal():
+    """Each channel of three maps side by side, then of one map, read alone; 24 channels, which no word divides."""
+    net = Net()
+    names = [net.conv(IMAGE, "first", 24, 3, 3, 1, 1)]
+    names += [net.conv(names[0], f"map.{number}", 24, 24, 1) for number in range(2)]
+    net.layers.append(Concat("beside", tuple(names)))
+    for source, name in (("beside", "mixed"), ("mixed", "alone")):
+        width = 24 * (3 if source == "beside" else 1)
+        weight = np.concatenate([np.diag(net.rng.normal(0.6, 0.4, 24)) for _ in range(width // 24)], 1)[:, :, None, None]
+        bias = net.rng.normal(0.3, 0.2, 24)
+        net.layers.append(Synapse(f"conv.{name}", source, weight, bias, neuron=IF_HALF_ONE, spikes=name, diagonal=True))
+    return net.end("alone", 24)
+
+
 def token_neuron(steps=4):
     net = Net(steps=steps)
     net.end(net.first(), 32)
@@ -145,8 +159,8 @@ def reopened(stride):
 
 
 RUNS = {
-    "maps side by side": (beside,), "sums of spikes": (summed,), "neuron before the classifier": (token_neuron,),
-    "and six steps": (token_neuron, 6),
+    "maps side by side": (beside,), "diagonal weights": (diagonal,), "sums of spikes": (summed,),
+    "neuron before the classifier": (token_neuron,), "and six steps": (token_neuron, 6),
     "a stream from the image": (image_stream,), "a stream opened again": (reopened, 2),
     "image 3x3": (image_conv, 3, 1, 1), "image 7x7 stride 2": (image_conv, 7, 2, 3), "image 4x4 stride 4": (image_conv, 4, 4, 0),
     "spikes 3x3": (spike_conv, 3, 1, 1), "spikes 3x3 stride 2": (spike_conv, 3, 2, 1), "depthwise 3x3": (depthwise, 3),
