@@ -58,9 +58,9 @@ class IntSynapse:
         planes: bits of the operand when it is made of bit planes (two's complement), 0 for spikes.
         shape: of the sums, before any pool.
         beside: maps side by side that it reads, whose channels follow each other in its weights.
-        diagonal: as in :class:`mapping.ir.Synapse`; a word of the output then reads the same word of each map alone.
         into: as in :class:`mapping.ir.Synapse`.
         reads: first input channel with weights, and the one behind the last, if they are known to be the only ones; else None.
+        diagonal: as in :class:`mapping.ir.Synapse`; a word of the output then reads the same word of each map alone.
     """
 
     name: str
@@ -80,9 +80,9 @@ class IntSynapse:
     reduce: bool = False
     planes: int = 0
     beside: int = 1
-    diagonal: bool = False
     into: str | None = None
     reads: tuple[int, int] | None = None
+    diagonal: bool = False
 
     @property
     def classifies(self) -> bool:
@@ -263,5 +263,5 @@ def quantise_synapse(layer: Synapse, shape: Map, operand: float, exponent: int, 
     return IntSynapse(
         layer.name, layer.source, np.clip(weight, -top - 1, top).astype(np.int8), bias, threshold, shift, kind, shape,
         layer.stride, layer.padding, layer.stream, layer.opens, layer.spikes, layer.pool, layer.reduce,
-        precision.image_bits if layer.source == IMAGE else 0, diagonal=layer.diagonal, into=layer.into,
+        precision.image_bits if layer.source == IMAGE else 0, into=layer.into, diagonal=layer.diagonal,
     )  # fmt: skip

@@ -217,13 +217,13 @@ class Scheduler:
         """One SYNAPSE of a chunk of the inputs on a gang, and the copies of its output."""
         context, chip = self.context, self.chip
         parts = chunks(chip, narrow := of_word(chip, layer, group), context.chunk_rows)
-        last = index == len(parts) - 1
-        # One core has each word of a diagonal layer: its group is its word.
-        piece = whole_map(layer, context.regions[layer.source], self.network.maps[layer.source], group * layer.diagonal)
+        last, resident = index == len(parts) - 1, (layer.name, 0) in self.loads.param_base
+        piece = whole_map(layer, context.regions[layer.source], self.network.maps[layer.source])
+        piece = replace(piece, word=-group) if layer.diagonal else piece  # alone in its gang: its group is its word
         fields = synapse_fields(chip, self.network, narrow, tile, parts[index], piece)
         fields |= {
             "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
-            "param_bank": 0 if (layer.name, 0) in self.loads.param_base else context.param_bank,
+            "param_bank": 0 if resident else context.param_bank,
         }  # fmt: skip
         fields |= {"reduce": 0} if apart(context, layer.name) else {}
         fields |= self.residual(layer, group, tile) | ({} if last else SUMS_ONLY)

@@ -73,10 +73,10 @@ class Piece:
     word: int = 0
 
 
-def whole_map(layer: IntSynapse, region: Region, source: Map, word: int = 0) -> Piece:
-    """The piece that is a whole map; of its words, those from ``word`` on are read as if they were the first."""
+def whole_map(layer: IntSynapse, region: Region, source: Map) -> Piece:
+    """The piece that is a whole map."""
     height, width = (source.positions, 1) if is_pointwise(layer) else (source.height, source.width)
-    return Piece(region, 0, 0, height, width, -word)
+    return Piece(region, 0, 0, height, width)
 
 
 def is_pointwise(layer: IntSynapse) -> bool:

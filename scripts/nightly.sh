@@ -19,6 +19,7 @@ declare -A COMMANDS=(
     [cosim-pool]="$BIN/python -m tests.cosim.long"
     [cosim]="$BIN/archsim cosim workloads/spikingformer.yaml --chip small --images 64"
     [cosim-families]="scripts/cosim_families.sh 2"
+    [cosim-masked]="$BIN/archsim cosim workloads/masked_spiking_transformer.yaml --images 8"
     [cosim-sample-128]="$BIN/archsim cosim $PUBLISHED --chip adders_128 --sample 200 --seed 1"
     [cosim-sample-512]="$BIN/archsim cosim $PUBLISHED --chip adders_512 --sample 200 --seed 1"
     [published]="$BIN/python -m scripts.published"
@@ -26,7 +27,7 @@ declare -A COMMANDS=(
     [compare]="$BIN/python -m scripts.compare --rates 0.05 0.15 --figure docs/spikformer.svg"
     [bandwidth]="$BIN/python -m scripts.bandwidth $PUBLISHED"
 )
-ORDER=(cosim-units formal cosim cosim-families cosim-pool cosim-sample-128 cosim-sample-512 published chains compare bandwidth synthesis place-and-route mutation)
+ORDER=(cosim-units formal cosim cosim-families cosim-masked cosim-pool cosim-sample-128 cosim-sample-512 published chains compare bandwidth synthesis place-and-route mutation)
 
 failed=()
 for stage in "${@:-${ORDER[@]}}"; do

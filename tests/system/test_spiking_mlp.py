@@ -103,9 +103,9 @@ def test_the_operator_equals_the_reference(name, chip):
     assert not silent, "a map without a spike shows nothing"
 
 
-@pytest.mark.parametrize("rows", [8 * 4, 3 * 8 * 4])
+@pytest.mark.parametrize("rows", [32 * 4, 3 * 32 * 4])
 def test_a_map_turned_by_rows_comes_in_tiles(rows):
-    """The output bank holds one row of 8 positions and 4 steps at a time, or three; of two words, so both cores begin at row 0."""
+    """The output bank holds one row of the turned map, 32 channels and 4 steps, at a time, or three of 8."""
     check, _, capture = run(turned(WIDTH, 8), CHIPS["small_complete"].replace(**ROOMY | {"spike_out_rows": rows}))
     assert check.differing == EXACT
     assert capture.words["mixed by width"].any()
