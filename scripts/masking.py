@@ -62,14 +62,17 @@ def measure(workload: Path, share: float, images: int) -> Row:
 
 def table(rows: list[Row], images: int) -> str:
     """The rows as a table, changes against the first in parentheses."""
-    lines = ["share   right      cycles          operations          formula, uJ         chip, uJ            without DRAM, uJ"]
+    names = {
+        "cycles": "cycles", "operations": "operations", "formula_uj": "formula, uJ", "chip_uj": "chip, uJ",
+        "chip_without_dram_uj": "without DRAM, uJ",
+    }  # fmt: skip
+    lines = ["share   right     " + "".join(f"{heading:<24}" for heading in names.values())]
     for row in rows:
-        names = [name for name in Row.__dataclass_fields__ if name not in ("share", "right")]
         pairs = [(getattr(row, name), getattr(rows[0], name)) for name in names]
         cells = [
-            f"{value:,.{0 if value > 1e4 else 3}f} ({100 * (value / first - 1):+.2f} %)".ljust(20) for value, first in pairs
+            f"{value:,.{0 if value > 1e4 else 3}f} ({100 * (value / first - 1):+.2f} %)" for value, first in pairs
         ]
-        lines.append(f"{row.share:<8g}{f'{row.right}/{images}':<11}" + "".join(cells))
+        lines.append(f"{row.share:<8g}{f'{row.right}/{images}':<10}" + "".join(f"{cell:<24}" for cell in cells))
     return "\n".join(line.rstrip() for line in lines)
 
 
