@@ -63,13 +63,16 @@ def test_wrong_family(copy, refused):
     assert "given 'resnet'" in message
 
 
-def test_family_without_an_importer(copy, refused):
-    copy.replace("family: spikingformer", "family: spiking_mlp")
-    assert (
-        "network.family: required one of spikingformer, spikformer, meta_spikeformer, spike_driven_transformer, spiking_moe, "
-        "whose artefacts can be read, given 'spiking_mlp'; "
-        "name a published size instead of an artefact" in refused()
-    )
+def test_masks_of_a_network_without_any(copy, refused):
+    copy.replace("family: spikingformer", "family: spikingformer\n  masked: 0.5")
+    message = refused()
+    assert "spikingformer.yaml:7:11: network.masked: required only for a trained masked_spiking_transformer" in message
+    assert "given 0.5 for another network; remove it" in message
+
+
+def test_a_share_of_masks_beyond_all(copy, refused):
+    copy.replace("family: spikingformer", "family: spikingformer\n  masked: 1.5")
+    assert "network.masked: required" in refused()
 
 
 def test_unknown_claim(copy, refused):
