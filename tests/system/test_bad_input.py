@@ -7,7 +7,6 @@ import pytest
 
 import archsim
 from archsim.contracts.common.errors import ArchsimError
-from archsim.workload import FAMILIES
 from mapping import program
 
 WEIGHTS, TRACES, TEST = "weights.safetensors", "traces.npz", "test.npz"
@@ -64,13 +63,16 @@ def test_wrong_family(copy, refused):
     assert "given 'resnet'" in message
 
 
-def test_family_without_an_importer(copy, refused, monkeypatch):
-    monkeypatch.delitem(FAMILIES, "spiking_mlp")  # every family has one
-    copy.replace("family: spikingformer", "family: spiking_mlp")
-    assert (
-        f"network.family: required one of {', '.join(FAMILIES)}, whose artefacts can be read, given 'spiking_mlp'; "
-        "name a published size instead of an artefact" in refused()
-    )
+def test_masks_of_a_network_without_any(copy, refused):
+    copy.replace("family: spikingformer", "family: spikingformer\n  masked: 0.5")
+    message = refused()
+    assert "spikingformer.yaml:7:11: network.masked: required only for a trained masked_spiking_transformer" in message
+    assert "given 0.5 for another network; remove it" in message
+
+
+def test_a_share_of_masks_beyond_all(copy, refused):
+    copy.replace("family: spikingformer", "family: spikingformer\n  masked: 1.5")
+    assert "network.masked: required" in refused()
 
 
 def test_unknown_claim(copy, refused):
