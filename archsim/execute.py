@@ -15,6 +15,7 @@ from archsim.jit import copy, kernel, lowest_bit
 from archsim.units import attention, core, dma, multicast
 from archsim.units.attention import run_attend
 from archsim.units.core import run_planes, run_synapse
+from archsim.units.core_groups import NEVER
 from archsim.units.sram import Stack
 from archsim.vectors import progress_of, report, yield_processor
 
@@ -24,6 +25,7 @@ LOAD, STORE, COPY, SYNAPSE, PLANES = (
 TRANSPOSE, MASK = sequencer.TRANSPOSE, sequencer.MASK
 ATTEND_KV, ATTEND_Q, CORE0 = sequencer.ATTEND_KV, sequencer.ATTEND_Q, sequencer.CORE0
 move_in, move_out, move, turn, mask = dma.move_in, dma.move_out, multicast.move, multicast.turn, multicast.mask
+SPIKE_IN = dma.contract.SPIKE_IN
 COMPUTED = (dma.contract.WEIGHT, dma.contract.PARAM)
 """Memories that only arithmetic reads."""
 
@@ -98,6 +100,7 @@ class Run(NamedTuple):
         static: int64 [instructions, COUNTERS], what follows from the fields alone.
         counters: int64 [instructions, COUNTERS], that and what spikes add, written for the same ones.
         progress: tasks that each thread has done, int64 [threads, 8]: a line of the cache each.
+        versions: how often each input bank of each core has been written, int64 [cores, 2].
     """
 
     sizes: dma.Sizes
@@ -108,6 +111,15 @@ class Run(NamedTuple):
     static: NDArray[np.int64]
     counters: NDArray[np.int64]
     progress: NDArray[np.int64]
+    versions: NDArray[np.int64]
+
+
+@kernel
+def written(cores, bank, versions):
+    """Rows of an input bank of the cores of a mask have changed."""
+    for number in range(len(versions)):
+        if cores >> number & 1:
+            versions[number, bank] += 1
 
 
 @kernel
@@ -157,8 +169,9 @@ def work_synapse(f, number, member, tables, run, work):
         stack.spike_in[leader, f.in_bank], stack.weight[member, f.weight_bank], stack.param[member, f.param_bank],
         stack.residual[member].reshape(-1), stack.psum[member].reshape(-1), stack.reduce[member].reshape(-1), out,
     )  # fmt: skip
-    bits, leads = run.sizes.membrane_bits, member == leader
-    run.cycles[number] = run_synapse(f, bits, banks, work.core, compute, trace, leads, counts)
+    bits = run.sizes.membrane_bits
+    version = run.versions[leader, f.in_bank]
+    run.cycles[number] = run_synapse(f, bits, banks, work.core, compute, trace, member, leader, version, counts)
     if compute:
         keep_rows(place, out, run.maps)
 
@@ -196,6 +209,7 @@ def work_attention(f, number, opcode, tables, run, work):
 def run_tasks(tasks, tables, run, work, thread):
     """All tasks of a thread."""
     sizes, stack, compute = run.sizes, run.stack, len(run.trace) == 0
+    work.core.counted.key[:] = NEVER  # of another run
     for task in range(len(tasks.number)):
         spins = 0
         while progress_of(run.progress, 1 - thread) < tasks.need[task]:
@@ -211,14 +225,19 @@ def run_tasks(tasks, tables, run, work, thread):
             f = tables.transfers[entry]
             if compute or f.memory not in COMPUTED:
                 move_in(f, tasks.cores[task], sizes, stack)
+            if f.memory == SPIKE_IN:
+                written(tasks.cores[task], f.bank, run.versions)
         elif opcode == STORE:
             move_out(tables.transfers[entry], sizes, stack)
-        elif opcode == COPY:
-            move(tables.copies[entry], tasks.cores[task], stack)
-        elif opcode == TRANSPOSE:
-            turn(tables.copies[entry], tasks.cores[task], stack)
-        elif opcode == MASK:
-            mask(tables.copies[entry], tasks.cores[task], stack)
+        elif opcode in (COPY, TRANSPOSE, MASK):
+            rows = tables.copies[entry]
+            if opcode == COPY:
+                move(rows, tasks.cores[task], stack)
+            elif opcode == TRANSPOSE:
+                turn(rows, tasks.cores[task], stack)
+            else:
+                mask(rows, tasks.cores[task], stack)
+            written(tasks.cores[task], rows.bank, run.versions)
         elif opcode == PLANES:
             work_planes(tables.planes[entry], number, tasks.engine[task] - CORE0, tables, run, work)
         else:

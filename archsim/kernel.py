@@ -149,7 +149,8 @@ class Simulation:
                     cycles[number] = dma.account(fields, self.chip, self._latencies(fields))[0]
         trace, sizes = self.capture.trace_rows, dma.Sizes.of(self.chip)
         progress = np.zeros((THREADS, LINE), np.int64)
-        run = Run(sizes, self.memories.stack, maps, trace, cycles, program.static, seat.counters, progress)
+        versions = np.zeros((self.chip.cores, 2), np.int64)
+        run = Run(sizes, self.memories.stack, maps, trace, cycles, program.static, seat.counters, progress, versions)
         threads = min(self.threads, self.chip.cores, len(os.sched_getaffinity(0)))
         first, *rest = program.tasks[threads]
         with ThreadPoolExecutor(1) as pool:

@@ -53,7 +53,7 @@ def main() -> None:
     weight, rows = rng.integers(-128, 128, (512, WIDTH), np.int8), rng.integers(0, 512, BLOCK).astype(np.int32)
     spikes = rng.random((WORDS, 64)) < RATE
     words, listed = np.packbits(spikes, bitorder="little").view(np.uint64), np.zeros(WORDS * 64 + BYTE, np.int32)
-    scratch = Scratch.empty(chip, 0, 0, 0, Recording(none, none))
+    scratch = Scratch.empty(chip, 0, 0, 0, 0, Recording(none, none))
     scratch.neuron.params[1] = 50
     flat, map_rows = np.zeros(chip.columns * 16, np.int32), np.zeros((16, chip.lanes), np.uint64)
     params = np.zeros((chip.param_rows, 3, chip.neurons), np.int32)

@@ -5,7 +5,7 @@ import numpy as np
 from archsim.contracts import attention as contract
 from archsim.jit import kernel, lowest_bit, njit, popcount
 from archsim.results import COUNT
-from archsim.units.core import word_cycles
+from archsim.units.event_encoder import word_cycles
 from archsim.units.transposer import transpose
 
 FORWARD = contract.FORWARD

@@ -5,7 +5,7 @@ import numpy as np
 from archsim.jit import copy, kernel, lowest_bit, popcount
 from archsim.results import COUNT
 from archsim.units.attention_counts import count_row, segment_of, word_at
-from archsim.units.core import word_cycles
+from archsim.units.event_encoder import word_cycles
 from archsim.units.neuron import fire, initial, membrane_input
 from archsim.units.spike_writer import store
 

@@ -12,9 +12,9 @@ from archsim.contracts.neuron import NONE
 from archsim.contracts.spike_writer import pool_accesses
 from archsim.jit import entry, kernel, njit, popcount
 from archsim.results import COUNT, COUNTERS, Recording
-from archsim.units.event_encoder import word_cycles
+from archsim.units.core_groups import EMPTY, EVENTS, LANE_EVENTS, NEVER, PADDING, WORDS, Counted, count_groups
 from archsim.units.neuron import NeuronScratch, columns_step, take_params
-from archsim.units.spike_fetch import clip, fetch_slice
+from archsim.units.spike_fetch import clip, list_events
 from archsim.units.spike_writer import output_row, pooled, store
 from archsim.units.sram import CoreMemory
 from archsim.units.synapse_array import add_weights
@@ -48,6 +48,7 @@ class Scratch(NamedTuple):
         sums: accumulators, int32 [L, M].
         columns, lines: of the pool, uint64 [steps x blocks, 1] and [steps x blocks, pooled width] at least.
         neuron: that of the neuron unit.
+        counted: of the tiles that each core has read last.
     """
 
     rows: NDArray[np.int32]
@@ -56,14 +57,18 @@ class Scratch(NamedTuple):
     columns: NDArray[np.uint64]
     lines: NDArray[np.uint64]
     neuron: NeuronScratch
+    counted: Counted
 
     @classmethod
-    def empty(cls, chip: ChipParams, events: int, entries: int, width: int, recording: Recording) -> "Scratch":
+    def empty(
+        cls, chip: ChipParams, events: int, entries: int, width: int, groups: int, recording: Recording
+    ) -> "Scratch":
         """For instructions of at most ``events`` a slice and lane, and pools of ``entries`` granules and ``width`` columns."""
         return cls(
             np.zeros((chip.lanes, events + BYTE), np.int32), np.zeros(chip.lanes, np.int64),
             np.zeros((chip.lanes, chip.columns), np.int32), np.zeros((entries, 1), np.uint64),
             np.zeros((entries, width), np.uint64), NeuronScratch.empty(chip.columns, *recording),
+            Counted.empty(chip.cores, groups),
         )  # fmt: skip
 
 
@@ -113,11 +118,10 @@ def count_blocks(f, counts):
 
 
 @kernel
-def run_tile(f, bits, banks, scratch, compute, counts):
-    """All groups of a tile; returns the duration in cycles. Without ``compute`` its time and counters alone."""
-    handover, taken, cycles, busy, half = FIRST_ADD, 0, 0, 0, 1 << (bits - 1)
-    spikes, sums, words, padding, empty, events, lane_events = banks.spike_in, scratch.sums, 0, 0, 0, 0, 0
-    shifted = compute and not f.psum_out and take_params(f, banks.param, scratch.neuron.params)
+def compute_tile(f, bits, banks, scratch, counts):
+    """Sums, neurons and output of all groups of a tile."""
+    spikes, sums, half = banks.spike_in, scratch.sums, 1 << (bits - 1)
+    shifted = not f.psum_out and take_params(f, banks.param, scratch.neuron.params)
     for y in range(f.out_height):
         top, bottom = clip(f.in_y + y * f.stride, f.kernel_height, f.in_height)
         for x in range(f.out_width):
@@ -125,54 +129,64 @@ def run_tile(f, bits, banks, scratch, compute, counts):
             origin, window = f.in_origin + f.stride * (y * f.y_stride + x * f.x_stride), (top, bottom, left, right)
             for index in range(f.slices):
                 if index == 0 or not f.planes:
-                    cycles = 0
-                    if compute:
-                        sums[:] = 0
-                elif compute:
+                    sums[:] = 0
+                else:
                     for lane in range(sums.shape[0]):
                         for column in range(sums.shape[1]):
                             sums[lane, column] *= 2
-                if top >= bottom or left >= right:
-                    cycles += word_cycles(0, 1 if f.planes and index > 0 else 0)
-                    padding += 1
-                else:
-                    part = fetch_slice(f, origin, window, index, spikes, sums.shape[1], scratch, compute)
-                    cycles, words, empty = cycles + part[0], words + part[1], empty + part[2]
-                    events, lane_events = events + part[3], lane_events + part[4]
-                    if compute:
-                        add_weights(scratch, banks.weight, -1 if f.planes and f.signed and index == 0 else 1)
+                if top < bottom and left < right:
+                    start = origin + index * f.slice_stride
+                    for lane in range(sums.shape[0]):
+                        rows = scratch.rows[lane]
+                        scratch.ends[lane] = list_events(f, start, window, spikes, lane, sums.shape[1], rows)
+                    add_weights(scratch, banks.weight, -1 if f.planes and f.signed and index == 0 else 1)
                 if f.planes and index < f.slices - 1:
                     continue
-                before = handover
-                handover, taken = group_end(handover, taken, cycles, f.blocks * f.steps)
-                busy += cycles
-                counts[COUNT.stall_cycles] += handover - before - cycles
-                if compute:
-                    for lane in range(sums.shape[0]):
-                        for column in range(sums.shape[1]):
-                            sums[lane, column] = ((sums[lane, column] + half) & (2 * half - 1)) - half
-                    store_group(f, y, x, index, shifted, bits, banks, scratch, counts)
+                for lane in range(sums.shape[0]):
+                    for column in range(sums.shape[1]):
+                        sums[lane, column] = ((sums[lane, column] + half) & (2 * half - 1)) - half
+                store_group(f, y, x, index, shifted, bits, banks, scratch, counts)
+
+
+@kernel
+def time_tile(f, totals, cycles, counts):
+    """Law and counters of a tile from the cycles of its groups and the totals of its words; returns the duration in cycles."""
+    handover, taken, busy, stalls = FIRST_ADD, 0, 0, 0
+    groups, granules = f.out_height * f.out_width * (1 if f.planes else f.slices), f.blocks * f.steps
+    for group in range(groups):
+        before = handover
+        handover, taken = group_end(handover, taken, cycles[group], granules)
+        busy += cycles[group]
+        stalls += handover - before - cycles[group]
     end = taken + drain(f.pool)
-    counts[COUNT.fill_cycles] += end - busy - counts[COUNT.stall_cycles]
-    counts[COUNT.words] += words + padding
-    counts[COUNT.empty_words] += empty + padding
-    counts[COUNT.spike_reads] += words
-    counts[COUNT.events] += events
-    counts[COUNT.weight_reads] += events
-    counts[COUNT.lane_events] += lane_events
-    counts[COUNT.additions] += lane_events * f.columns
+    counts[COUNT.stall_cycles] += stalls
+    counts[COUNT.fill_cycles] += end - busy - stalls
+    counts[COUNT.words] += totals[WORDS] + totals[PADDING]
+    counts[COUNT.empty_words] += totals[EMPTY] + totals[PADDING]
+    counts[COUNT.spike_reads] += totals[WORDS]
+    counts[COUNT.events] += totals[EVENTS]
+    counts[COUNT.weight_reads] += totals[EVENTS]
+    counts[COUNT.lane_events] += totals[LANE_EVENTS]
+    counts[COUNT.additions] += totals[LANE_EVENTS] * f.columns
     counts[COUNT.shifts] += f.out_height * f.out_width * (f.slices - 1) if f.planes else 0
     count_blocks(f, counts)
     return end
 
 
 @kernel
-def run_synapse(f, bits, banks, scratch, compute, trace, leads, counts):
-    """SYNAPSE of one member of a gang; with ``compute`` False the rows of ``trace`` are stored. Returns the cycles."""
-    cycles = run_tile(f, bits, banks, scratch, compute, counts)
-    if not compute and f.spike_out and not f.psum_out:
+def run_synapse(f, bits, banks, scratch, compute, trace, member, leader, version, counts):
+    """SYNAPSE of one member of a gang; returns the cycles.
+
+    Without ``compute`` the rows of ``trace`` are stored. ``version``: of the leader's bank; what was counted for ``member`` at the
+    same version serves again.
+    """
+    count_groups(f, banks.spike_in, leader, version, member, scratch.counted)
+    cycles = time_tile(f, scratch.counted.totals[member], scratch.counted.cycles[member], counts)
+    if compute:
+        compute_tile(f, bits, banks, scratch, counts)
+    elif f.spike_out and not f.psum_out:
         replay_tile(f, trace, banks.param.shape[2], banks.spike_out, counts)
-    if not leads:  # the leader's fetch and encoder serve the whole gang
+    if member != leader:  # the leader's fetch and encoder serve the whole gang
         for counter in (COUNT.words, COUNT.empty_words, COUNT.spike_reads):
             counts[counter] = 0
     return cycles
@@ -218,7 +232,9 @@ def scratch_for(chip: ChipParams, fields: Sequence[Mapping[str, int]], recording
     pools = [f for f in fields if f["pool"]]
     entries = [f["blocks"] * f["steps"] * (1 if f["planes"] else f["slices"]) for f in pools]
     widths = [(f["out_width"] + 1) // 2 for f in pools]
-    return Scratch.empty(chip, max(events, default=0), max(entries, default=0), max(widths, default=0), recording)
+    groups = [f["out_height"] * f["out_width"] * (1 if f["planes"] else f["slices"]) for f in fields]
+    sizes = (max(part, default=0) for part in (events, entries, widths, groups))
+    return Scratch.empty(chip, *sizes, recording)
 
 
 def account(head: Mapping[str, int]) -> NDArray[np.int64]:
@@ -263,7 +279,8 @@ def synapse(
         )  # fmt: skip
         f, scratch = entry(contract.SYNAPSE_FIELDS, heads[member]), scratch_for(chip, heads[:1], recording)
         trace = np.zeros((0, chip.lanes), np.uint64) if traces is None else traces[member]
-        cycles = run_synapse(f, chip.membrane_bits, banks, scratch, not len(trace), trace, member == 0, counts[member])
+        compute = not len(trace)
+        cycles = run_synapse(f, chip.membrane_bits, banks, scratch, compute, trace, member, 0, NEVER, counts[member])
         recordings.append(recording)
     return cycles, counts, recordings if record else []
 

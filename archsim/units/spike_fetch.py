@@ -113,24 +113,6 @@ def list_events(f, origin, window, spikes, lane, columns, rows):
     return end
 
 
-@kernel
-def fetch_slice(f, origin, window, index, spikes, columns, scratch, compute):
-    """Words of one (position, slice): their cycles, how many, how many are empty, their events and lane events.
-
-    With ``compute`` the weight rows of the events of each lane go to ``scratch`` (that of the core).
-    """
-    top, bottom, left, right = window
-    lanes, start, shift = spikes.shape[1], origin + index * f.slice_stride, 1 if f.planes and index > 0 else 0
-    if lanes == 1:  # a constant, for which the loop over lanes falls away
-        cycles, empty, events, lane_events = count_words(f, start, window, shift, spikes, 1)
-    else:
-        cycles, empty, events, lane_events = count_words(f, start, window, shift, spikes, lanes)
-    if compute:
-        for lane in range(lanes):
-            scratch.ends[lane] = list_events(f, start, window, spikes, lane, columns, scratch.rows[lane])
-    return cycles, (bottom - top) * (right - left) * f.words, empty, events, lane_events
-
-
 @njit
 def leave(start, count, wait, first_word, transferred):
     """Law of a tile that starts in ``start``: the FIFO is never empty once the first word is offered."""
