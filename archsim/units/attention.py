@@ -160,13 +160,13 @@ def apply_gate(f, gate, queries, trace, out, counts):
 
 
 @kernel
-def multiply(f, columns, banks, scratch, counts):
+def multiply(f, columns, banks, scratch, compute, counts):
     """ATTEND_KV on the engine that the instruction names; returns its cycles."""
     if f.popcount:
         multiply_kv(f, columns, banks, scratch.words, scratch.turned, counts)
         counts[COUNT.fill_cycles] += FIRST_PAIR + KV_OVERHEAD
         return f.law_cycles
-    events = count_kv(f, columns, banks, scratch.last, counts)
+    events = count_kv(f, columns, banks, scratch.last, compute, counts)
     cycles = kv_cycles(events)
     counts[COUNT.fill_cycles] += cycles - events
     return cycles
@@ -176,7 +176,7 @@ def multiply(f, columns, banks, scratch, counts):
 def run_attend(kind, f, bits, neurons, banks, scratch, compute, trace, counts):
     """ATTEND_KV (kind -1), SOFTMAX, or as in :func:`attend_tile`; without ``compute`` the rows of ``trace`` are stored."""
     if kind < 0:
-        return multiply(f, len(scratch.sums), banks, scratch, counts)
+        return multiply(f, len(scratch.sums), banks, scratch, compute, counts)
     if kind == SOFTMAX:
         softmax_tile(f, bits, neurons, banks, scratch, compute, counts)
         if not compute:

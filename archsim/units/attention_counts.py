@@ -35,8 +35,10 @@ def mark(columns, row, seen, cleared, counts):
 
 
 @kernel
-def count_kv(f, columns, banks, last, counts):
+def count_kv(f, columns, banks, last, compute, counts):
     """ATTEND_KV: K^T V into the count memory; returns its events (one at least per K word and V word).
+
+    Without ``compute`` only the marks of the rows and what is counted; the counts stay as they were.
 
     Words and events come one a cycle, so the rows of the last cycles (-1: none) say which event finds its row on its way;
     ``last``: scratch for them, int64 [FORWARD].
@@ -49,7 +51,8 @@ def count_kv(f, columns, banks, last, counts):
             for other in range(f.head_words):
                 first = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns)
                 seen = np.uint64(0)
-                counts_memory[first : first + columns] = 0
+                if compute:
+                    counts_memory[first : first + columns] = 0
                 for token in range(f.tokens):
                     k = word_at(f, banks.keys, f.k_base, token, step, head + other)
                     v = word_at(f, banks.values, f.v_base, token, step, word)
@@ -70,7 +73,7 @@ def count_kv(f, columns, banks, last, counts):
                         cycle += 1
                         gated = v & segment_of(channel, f.segment)
                         counts[COUNT.additions] += popcount(gated)
-                        while gated:
+                        while gated and compute:
                             counts_memory[first + channel, lowest_bit(gated)] += 1
                             gated &= gated - np.uint64(1)
                 mark(columns, first, seen, banks.cleared, counts)

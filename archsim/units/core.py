@@ -48,7 +48,7 @@ class Scratch(NamedTuple):
         sums: accumulators, int32 [L, M].
         columns, lines: of the pool, uint64 [steps x blocks, 1] and [steps x blocks, pooled width] at least.
         neuron: that of the neuron unit.
-        counted: of the tiles that each core has read last.
+        counted: of the tiles that the cores have read last.
     """
 
     rows: NDArray[np.int32]
@@ -180,8 +180,8 @@ def run_synapse(f, bits, banks, scratch, compute, trace, member, leader, version
     Without ``compute`` the rows of ``trace`` are stored. ``version``: of the leader's bank; what was counted for ``member`` at the
     same version serves again.
     """
-    count_groups(f, banks.spike_in, leader, version, member, scratch.counted)
-    cycles = time_tile(f, scratch.counted.totals[member], scratch.counted.cycles[member], counts)
+    place = count_groups(f, banks.spike_in, leader, version, member, scratch.counted)
+    cycles = time_tile(f, scratch.counted.totals[member, place], scratch.counted.cycles[member, place], counts)
     if compute:
         compute_tile(f, bits, banks, scratch, counts)
     elif f.spike_out and not f.psum_out:

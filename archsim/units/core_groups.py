@@ -1,7 +1,7 @@
 """Groups of a SYNAPSE, fast: the cycles of each and what its words hold, counted once for all instructions that read the same.
 
-A layer of several column groups sends the words of a tile again and again. What they cost fetch and encoder follows from the words
-alone, so it is kept by core until the bank is written or another tile is read.
+A layer of several column groups sends the words of its tiles again and again. What they cost fetch and encoder follows from the
+words alone, so it is kept by core, of the last few tiles, as long as their bank is not written.
 """
 
 from typing import NamedTuple
@@ -21,23 +21,31 @@ NEVER = -1
 
 
 class Counted(NamedTuple):
-    """What was counted last for each core (a row each).
+    """What was counted last for each core.
 
     Attributes:
-        key: int64 [cores, KEY], by what tile of which bank it was.
-        totals: int64 [cores, 5].
-        cycles: int64 [cores, groups], of each group.
+        key: int64 [cores, KEPT, KEY], of what tile of which bank.
+        totals: int64 [cores, KEPT, 5].
+        cycles: int64 [cores, KEPT, groups], of each group.
+        turn: int64 [cores], the tile that makes room for the next.
     """
 
     key: NDArray[np.int64]
     totals: NDArray[np.int64]
     cycles: NDArray[np.int64]
+    turn: NDArray[np.int64]
 
     @classmethod
     def empty(cls, cores: int, groups: int) -> "Counted":
         """For instructions of at most ``groups`` groups."""
-        return cls(np.full((cores, KEY), NEVER), np.zeros((cores, 5), np.int64), np.zeros((cores, groups), np.int64))
+        return cls(
+            np.full((cores, KEPT, KEY), NEVER), np.zeros((cores, KEPT, 5), np.int64),
+            np.zeros((cores, KEPT, groups), np.int64), np.zeros(cores, np.int64),
+        )  # fmt: skip
 
+
+KEPT = 8
+"""Tiles that are kept of a core; of Spikingformer-8-512 they save half of all words, and any number of them little more."""
 
 KEY = 19
 """Numbers that name a tile: leader, version of its bank, and the fields that the words depend on."""
@@ -53,18 +61,30 @@ def key_of(f, leader, version):
 
 
 @kernel
+def kept(key, keys):
+    """Which of the tiles that are kept has this key; NEVER: none."""
+    for place in range(KEPT):
+        same = True
+        for number in range(KEY):
+            same = same and keys[place, number] == key[number]
+        if same:
+            return place
+    return NEVER
+
+
+@kernel
 def count_groups(f, spikes, leader, version, member, counted):
-    """Cycles and totals of the groups of a tile, if they are not there already."""
-    key, kept = key_of(f, leader, version), counted.key[member]
-    same = version != NEVER
-    for place in range(len(key)):
-        same = same and kept[place] == key[place]
-    if same:
-        return
-    for place in range(len(key)):
-        kept[place] = key[place]
+    """Cycles and totals of the groups of a tile, counted if they are not there already; returns their place among those kept."""
+    key = key_of(f, leader, version)
+    place = NEVER if version == NEVER else kept(key, counted.key[member])
+    if place != NEVER:
+        return place
+    place = counted.turn[member]
+    counted.turn[member] = (place + 1) % KEPT
+    for number in range(KEY):
+        counted.key[member, place, number] = key[number]
     words, padding, empty, events, lane_events, group, total = 0, 0, 0, 0, 0, 0, 0
-    cycles, lanes = counted.cycles[member], spikes.shape[1]
+    cycles, lanes = counted.cycles[member, place], spikes.shape[1]
     for y in range(f.out_height):
         top, bottom = clip(f.in_y + y * f.stride, f.kernel_height, f.in_height)
         for x in range(f.out_width):
@@ -86,6 +106,7 @@ def count_groups(f, spikes, leader, version, member, counted):
                 if not f.planes or index == f.slices - 1:
                     cycles[group] = total
                     group, total = group + 1, 0
-    totals = counted.totals[member]
+    totals = counted.totals[member, place]
     totals[WORDS], totals[PADDING], totals[EMPTY] = words, padding, empty
     totals[EVENTS], totals[LANE_EVENTS] = events, lane_events
+    return place

@@ -1,6 +1,7 @@
 """Contents of the chip's memories during a run, and how DRAM bytes become rows."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +12,9 @@ from archsim.contracts import dma, router
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import param_layout
+
+SHARED_COPY = 1 << 22
+"""Bytes from which on a copy of DRAM is shared by two threads."""
 
 
 @dataclass
@@ -133,7 +137,7 @@ class Memories:
         """Memories of ``chip``, all 0, with a copy of ``dram``."""
         cores = (np.zeros((chip.cores, *array.shape), array.dtype) for array in vars(CoreMemory.empty(chip)).values())
         attention = vars(AttentionMemory.empty(chip)).values()
-        return cls(Stack(*cores, *attention, dram.copy()), ExpertsMemory.empty(chip))
+        return cls(Stack(*cores, *attention, _copied(dram)), ExpertsMemory.empty(chip))
 
     @property
     def cores(self) -> list[CoreMemory]:
@@ -157,6 +161,18 @@ class Memories:
     def dram(self) -> NDArray[np.uint8]:
         """DRAM."""
         return self.stack.dram
+
+
+def _copied(dram: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A copy; of much by two threads, since fresh pages cost as much as their contents."""
+    if dram.size < SHARED_COPY:
+        return dram.copy()
+    copy, half = np.empty_like(dram), dram.size // 2
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(np.copyto, copy[half:], dram[half:])
+        np.copyto(copy[:half], dram[:half])
+        other.result()
+    return copy
 
 
 def row_format(chip: ChipParams, memory: int) -> tuple[int, int]:
