@@ -41,7 +41,7 @@ def test_weight_rows_are_added(columns, events, sign):
     """At the rail of the weights too, where 16 bits hold 255 rows and no more."""
     rng, empty = np.random.default_rng(events), np.zeros((0, 0, 0), np.int32)
     chip = load_chip("small").replace(columns=columns, neurons=columns, lanes=1)
-    scratch = Scratch.empty(chip, 600, 0, 0, Recording(empty, empty))
+    scratch = Scratch.empty(chip, 600, 0, 0, 0, Recording(empty, empty))
     for weight in (rng.integers(-128, 128, (32, columns)), np.full((32, columns), -128)):
         rows = rng.integers(0, 32, events)
         scratch.rows[0, :events], scratch.ends[0] = rows, events
