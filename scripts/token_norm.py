@@ -28,7 +28,6 @@ from mapping.importers.artefact import Artefact, load
 from mapping.quantise import Precision, quantise
 from mapping.schedule import schedule
 from mapping.token_norm import IntTokenSynapse
-from workloads.training.digits import load_split
 
 WORKLOAD = Path("workloads/spiking_mlp.yaml")
 CLASSES = (1, 2, 4, 8, 16)
@@ -48,6 +47,8 @@ def images(artefact: Artefact, rest: bool) -> tuple[NDArray[np.float64], NDArray
     """Normalised images and labels: the test images of an artefact, or the ``rest`` of the digits."""
     if not rest:
         return artefact.normalised(), artefact.labels
+    from workloads.training.digits import load_split  # imports torch, of the training extra; only this choice needs it
+
     split = load_split(artefact.manifest["data"]["split_seed"])
     labels = np.concatenate([split.train.labels, split.val.labels]).astype(np.int64)
     others = replace(artefact, images=np.concatenate([split.train.images, split.val.images]), labels=labels)

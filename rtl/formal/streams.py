@@ -30,10 +30,14 @@ SMALL: dict[str, dict[str, int]] = {
     "transposer": {"word_bits": 3},
     "router": {"neurons": 2, "score_bits": 3, "experts": 4, "slot_bits": 2},
     **dict.fromkeys(("attention", "core"), _CHIP),
+    "attention+softmax": _CHIP | {"softmax_tokens": 4, "membrane_bits": 11},
     "experts": _CHIP | {"crossbar_depth": 2},
     "vector": {"elements": 1, "membrane_bits": 4, "operand_bits": 3, "sum_bits": 6, "table_bits": 2},
 }
-"""Parameters of the units for these proofs where not the default ones: small enough to be fast."""
+"""Parameters of the units for these proofs where not the default ones: small enough to be fast.
+
+A unit that has more components with an option stands here once more, as ``unit+option``.
+"""
 
 CONSTANT = ("config", "tile", "opcode", "attend", "route", "requesting", "replying")
 """Ports that are constant in an instruction or in a phase of one: they may change while nothing is offered."""
@@ -58,9 +62,10 @@ class Place:
 
 
 def create(unit: str) -> Component:
-    """A unit with small parameters."""
+    """A unit with small parameters; ``unit``: its name, or a key of SMALL."""
     changes = {name: str(value) for name, value in SMALL.get(unit, {}).items()}
-    return UNITS[unit].create(UNITS[unit].parameters(changes))
+    made = UNITS[unit.partition("+")[0]]
+    return made.create(made.parameters(changes))
 
 
 def parts(component: Component) -> Iterator[tuple[tuple[str, ...], Component]]:
@@ -90,7 +95,7 @@ def inputs(component: Component) -> list:
 def found() -> dict[str, Place]:
     """Every class of components that offers a stream with back-pressure, by its name, and the least deep place of one."""
     places: dict[str, Place] = {}
-    for unit in UNITS:
+    for unit in UNITS | SMALL:
         for path, component in parts(create(unit)):
             name = type(component).__name__
             if outputs(component) and (name not in places or len(path) < len(places[name].path)):
