@@ -111,7 +111,7 @@ def verilog(digits: int) -> Iterator[Entry]:
 
 def mapping(repeats: int) -> Iterator[Entry]:
     """Mapping of the largest network; the command line to the first line of its tables, and to its end."""
-    yield single("map Spikingformer-8-512", lambda: simulate.load(LARGE), OURS, 1)
+    yield single("map Spikingformer-8-512", lambda: simulate.load(LARGE), OURS, repeats)
     command = [str(Path(sys.executable).with_name("archsim")), "run", str(DIGITS), "--images", "1"]
     with tempfile.TemporaryDirectory() as folder:
         start = [*command, "--out", folder]
