@@ -24,6 +24,7 @@ from archsim.units.sram import Memories
 from benchmarks.events import against_sanafe
 from benchmarks.networks import write
 from benchmarks.paired import REPEATS, Entry, pair, seconds, single
+from benchmarks.sizes import across_sizes
 from cosim.run import Bench
 from cosim.run import Workload as Mapped
 
@@ -175,7 +176,7 @@ def line(entry: Entry) -> str:
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", nargs="*", choices=("forward", "verilog", "events", "mapping", "images"), default=None)
+    parser.add_argument("--only", nargs="*", choices=("forward", "verilog", "events", "mapping", "images", "sizes"), default=None)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of PyTorch")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="measurements of each side")
     parser.add_argument("--digits", type=int, default=64, help="images of the Verilog")
@@ -185,6 +186,7 @@ def main() -> None:
         "forward": lambda: forward(options.threads, options.repeats), "verilog": lambda: verilog(options.digits),
         "events": lambda: against_sanafe(OURS, options.repeats),
         "mapping": lambda: mapping(options.repeats), "images": lambda: images((1, 8)),
+        "sizes": lambda: across_sizes(OURS, options.repeats),
     }  # fmt: skip
     print(f"{'':78s} {'ours':>9s} {'theirs':>9s} {'':4s} {'ratio':>8s}  spread")
     entries = []
