@@ -7,6 +7,7 @@ from archsim.contracts import neuron
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.sequencer import ATTEND_SOFTMAX
 from archsim.units.sram import AttentionMemory
+from tests.rtl.slice_programs import random_words
 
 ROWS = 1024
 """Rows of each spike bank."""
@@ -32,13 +33,8 @@ CHIPS = [
 def filled(chip: ChipParams, rng: np.random.Generator, density: float) -> AttentionMemory:
     """Memories of random spikes (some words empty, some full), old outputs, membranes and entries, some of them 0 or 255."""
     memory = AttentionMemory.empty(chip)
-    powers = np.uint64(1) << np.arange(chip.columns, dtype=np.uint64)
     for banks in (memory.spikes, memory.out):
-        spikes = rng.random((*banks.shape, chip.columns)) < density
-        kinds = rng.random(banks.shape)
-        spikes[kinds < 0.1] = False
-        spikes[kinds > 0.9] = True
-        banks[:] = (spikes * powers).sum(axis=-1, dtype=np.uint64)
+        banks[:] = random_words(rng, banks.shape, chip.columns, density, empty=0.1, full=0.1)
     half = 1 << (chip.membrane_bits - 1)
     memory.scores[:] = rng.integers(-half, half, memory.scores.shape)
     memory.table[:] = random_table(chip, rng)

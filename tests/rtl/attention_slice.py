@@ -16,6 +16,7 @@ from rtl.units.attention import AttentionEngine
 from tests.archsim.softmax_windows import random_table, random_window
 from tests.rtl.engine import Engine
 from tests.rtl.rows import bits, integers, load_inputs
+from tests.rtl.slice_programs import random_words
 
 OPCODES = (ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_GATE)
 """Those of every chip."""
@@ -130,13 +131,8 @@ def random_memory(chip: ChipParams, seed: int, density: float) -> AttentionMemor
     """Memories full of random rows: spikes of a density with empty and full words among them, any counts and old outputs."""
     rng = np.random.default_rng(seed)
     memory = AttentionMemory.empty(chip)
-    powers = np.uint64(1) << np.arange(chip.columns, dtype=np.uint64)
     for banks in (memory.spikes, memory.out):
-        spikes = rng.random((*banks.shape, chip.columns)) < density
-        kinds = rng.random(banks.shape)
-        spikes[kinds < 0.15] = False
-        spikes[kinds > 0.93] = True
-        banks[:] = (spikes * powers).sum(axis=-1, dtype=np.uint64)
+        banks[:] = random_words(rng, banks.shape, chip.columns, density, empty=0.15, full=0.07)
     memory.counts[:] = rng.integers(0, 1 << chip.count_bits, memory.counts.shape)
     if chip.softmax_tokens:
         memory.table[:] = random_table(chip, rng)

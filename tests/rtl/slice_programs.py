@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
@@ -23,15 +24,22 @@ def chip_of(name: str, **sizes: int) -> ChipParams:
     return ChipParams(name=name, clock_mhz=100.0, **values | sizes)
 
 
+def random_words(
+    rng: np.random.Generator, shape: tuple[int, ...], columns: int, density: float, empty: float, full: float = 0.0
+) -> NDArray[np.uint64]:
+    """Words of random spikes of a density, but for shares of ``empty`` and of ``full`` ones."""
+    spikes, kinds = rng.random((*shape, columns)) < density, rng.random(shape)
+    spikes[kinds < empty] = False
+    spikes[kinds > 1 - full] = True
+    return (spikes * (np.uint64(1) << np.arange(columns, dtype=np.uint64))).sum(axis=-1, dtype=np.uint64)
+
+
 def random_memory(chip: ChipParams, seed: int, density: float = 0.3) -> CoreMemory:
     """Memories full of random rows: spikes of a density, weights of all values, parameters near what sums reach."""
     rng = np.random.default_rng(seed)
     memory = CoreMemory.empty(chip)
-    powers = np.uint64(1) << np.arange(chip.columns, dtype=np.uint64)
     for bank in (memory.spike_in, memory.spike_out):
-        spikes = rng.random((*bank.shape, chip.columns)) < density
-        spikes[rng.random(bank.shape) < 0.2] = False  # empty words
-        bank[:] = (spikes * powers).sum(axis=-1, dtype=np.uint64)
+        bank[:] = random_words(rng, bank.shape, chip.columns, density, empty=0.2)
     half = 1 << (chip.weight_bits - 1)
     memory.weight[:] = rng.integers(-half, half, memory.weight.shape)
     reach = min(4 * half, (1 << (chip.membrane_bits - 1)) - 1)

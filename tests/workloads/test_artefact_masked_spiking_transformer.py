@@ -64,4 +64,4 @@ def test_weights_make_the_recorded_spikes(trained):
         recorded = np.stack([trained.spikes(name, image) for image in range(IMAGES)])
         assert np.array_equal(run.maps[name].reshape(recorded.shape) > 0, recorded), name
         assert 0.02 < recorded.mean() < 0.8, name
-    np.testing.assert_allclose(run.logits, trained.values("logits", 10)[:IMAGES], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(run.logits, trained.values("logits", 10)[:IMAGES], rtol=0, atol=1e-5)
