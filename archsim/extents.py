@@ -37,7 +37,6 @@ def _transfer_extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int
             f"{head['memory']}"
         )
     (memory,) = dma.names([head["memory"]], load)
-    stride = dma.row_beats(head["row_bytes"], chip.dram_bus_bytes) * chip.dram_bus_bytes
     if head["memory"] == dma.PROGRAM and head["cores"] not in sequencer.engines(chip):
         raise ArchsimError(
             f"program: LOAD of the program memory of engine {head['cores']}: required one of {sequencer.engines(chip)}"
@@ -48,7 +47,7 @@ def _transfer_extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int
     rows = special[memory] if memory in special else getattr(chip, f"{memory}_rows")
     return [
         (memory, head["row"] + (head["rows"] - 1) * (1 + head["row_skip"]) + 1, rows),
-        ("dram", head["dram_address"] + head["rows"] * stride, dram_bytes),
+        ("dram", dma.dram_bytes(head, chip.dram_bus_bytes).stop, dram_bytes),
     ]
 
 

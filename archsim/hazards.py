@@ -17,9 +17,8 @@ def touched(
     """What a task reads and what it writes: banks and pages of DRAM. ``cores``: the part of the cores that it works on."""
     opcode = fields["opcode"]
     if opcode in (sequencer.LOAD, sequencer.STORE):
-        stride = dma.row_beats(fields["row_bytes"], chip.dram_bus_bytes) * chip.dram_bus_bytes
-        last = fields["dram_address"] + fields["rows"] * stride - 1
-        pages: list[Hashable] = list(range(fields["dram_address"] // PAGE, last // PAGE + 1))
+        reached = dma.dram_bytes(fields, chip.dram_bus_bytes)
+        pages: list[Hashable] = list(range(reached[0] // PAGE, reached[-1] // PAGE + 1))
         own: list[Hashable] = list(banks(engine, {**fields, "cores": cores}))
         return (pages, own) if opcode == sequencer.LOAD else (own, pages)
     if opcode in sequencer.COPIES:

@@ -6,7 +6,7 @@ others through the compiled driver. Both call the same kernels.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import cycle, islice
 
 import numpy as np
@@ -21,10 +21,14 @@ from archsim.execute import Run, run_tasks
 from archsim.prepare import THREADS, Prepared, Queues, Seat
 from archsim.results import COUNTERS, RECORD
 from archsim.tensors import Capture
+from archsim.threads import halves, together
 from archsim.timing import WAITS, fill, highest_semaphore, post_places, times
 from archsim.units import attention, core, dma, experts, multicast
 from archsim.units.sram import Memories
 from archsim.vectors import LINE
+
+SHARED_RECORDS = 4096
+"""Records from which on two threads write them."""
 
 Observer = Callable[[int, int, dict[str, int]], None]
 Watcher = Callable[[list[tuple[int, int]], list[dict[str, int]]], None]
@@ -117,8 +121,14 @@ class Simulation:
         self._check_semaphores(program, *semaphores)
         table = np.empty((len(cycles), len(RECORD)), np.int64)
         # Instructions stand queue behind queue, so that those that start together keep the order of their engines.
-        fill(np.argsort(found.start, kind="stable"), program.identity, found, counters, table)
+        order = np.argsort(found.start, kind="stable")
+        parts = halves(order, SHARED_RECORDS) if self._threads() > 1 else [slice(None)]
+        together([partial(fill, order[part], program.identity, found, counters, table[part]) for part in parts])
         return table.view(RECORD)[:, 0]
+
+    def _threads(self) -> int:
+        """Threads of this run."""
+        return min(self.threads, self.chip.cores, len(os.sched_getaffinity(0)))
 
     def _check_semaphores(
         self,
@@ -151,13 +161,8 @@ class Simulation:
         progress = np.zeros((THREADS, LINE), np.int64)
         versions = np.zeros((self.chip.cores, 2), np.int64)
         run = Run(sizes, self.memories.stack, maps, trace, cycles, program.static, seat.counters, progress, versions)
-        threads = min(self.threads, self.chip.cores, len(os.sched_getaffinity(0)))
-        first, *rest = program.tasks[threads]
-        with ThreadPoolExecutor(1) as pool:
-            others = [pool.submit(run_tasks, tasks, program.tables, run, seat.work[1], 1) for tasks in rest]
-            run_tasks(first, program.tables, run, seat.work[0], 0)
-            for other in others:
-                other.result()
+        shares = zip(program.tasks[self._threads()], seat.work, range(THREADS), strict=False)
+        together([partial(run_tasks, tasks, program.tables, run, work, thread) for tasks, work, thread in shares])
         return cycles
 
     def _step_through(self, program: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -21,7 +21,7 @@ from archsim.ownership import check_intervals
 from archsim.prepare import THREADS
 from archsim.results import CheckResult, ImageRun, RunResult
 from archsim.tensors import Capture, from_words
-from archsim.units.sram import Memories, integers_from_bytes
+from archsim.units.sram import integers_from_bytes
 from archsim.workload import Workload, read
 from mapping import reference
 from mapping.context import Limits
@@ -169,25 +169,24 @@ def run_image(
     ``record`` keeps membranes; ``trace`` (words by map, as a capture holds them) replaces the recording; ``threads`` share it.
     """  # fmt: skip
     program, chip = mapped.program, mapped.program.chip
-    memories = Memories.empty(chip, program.dram)
-    write_image(mapped, memories.dram, pixels)
     if mode == "trace" and trace is None:
         trace = mapped.words(number)
     capture = Capture(chip, program.notes, trace if mode == "trace" else None, record)
-    records = Simulation(chip, mapped.queues, memories, capture, threads=threads).run()
+    with mapped.memories.take() as memories:
+        write_image(mapped, memories.dram, pixels)
+        records = Simulation(chip, mapped.queues, memories, capture, threads=threads).run()
+        logits = read_logits(program, memories.dram)
     if mapped.queues.prepare(chip, program.notes).conflicts(records):
         check_intervals(chip, mapped.queues, records)
     # Queues are in order and end together with the last instruction: that is the last logit's.
-    return ImageRun(int(records["end"].max()), read_logits(program, memories.dram), records, capture.loads), capture
+    return ImageRun(int(records["end"].max()), logits, records, capture.loads), capture
 
 
 def write_image(mapped: Workload, dram: NDArray[np.uint8], pixels: NDArray[np.float64]) -> None:
     """Put the bit planes of a normalised image where the program expects them in DRAM."""
-    note, bus = mapped.program.notes["image"], mapped.program.chip.dram_bus_bytes
+    note, place = mapped.program.notes["image"], mapped.image_bytes
     rows = image_rows(mapped.network.quantise_image(pixels), note["planes"])
-    stride = -(-note["row_bytes"] // bus) * bus
-    place = dram[note["address"] : note["address"] + note["rows"] * stride].reshape(note["rows"], stride)
-    place[:, : note["row_bytes"]] = rows
+    dram[place.start : place.stop].reshape(note["rows"], -1)[:, : note["row_bytes"]] = rows
 
 
 def read_logits(program: Program, dram: NDArray[np.uint8]) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ A spike map is canonical as bool [T, positions, channels]; on a chip it is words
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -71,10 +72,10 @@ class Capture:
     def __post_init__(self) -> None:
         """The tensors, one behind the other: those of a trace, and 0 where they will be computed."""
         sizes = {name: self._size(name) for name in self.notes["tensors"]}
-        self.rows = np.zeros((sum(int(np.prod(size[:3])) for size in sizes.values()), self.chip.lanes), np.uint64)
+        self.rows = np.zeros((sum(prod(size[:3]) for size in sizes.values()), self.chip.lanes), np.uint64)
         first = 0
         for name, size in sizes.items():
-            last = first + int(np.prod(size[:3]))
+            last = first + prod(size[:3])
             self.words[name] = self.rows[first:last].reshape(size)
             if self.trace is not None and name in self.trace:
                 self.words[name][:] = self.trace[name]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from archsim.clustering import recorded
 from archsim.config.workload import WorkloadConfig
+from archsim.contracts import dma, sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
@@ -17,6 +19,7 @@ from archsim.ownership import prove
 from archsim.prepare import Queues
 from archsim.synthetic import Synthetic, calibrated, read_rates
 from archsim.traces import trace_words
+from archsim.units.sram import Pool
 from mapping.importers import artefact
 from mapping.importers.masked_spiking_transformer import read as read_masked_spiking_transformer
 from mapping.importers.meta_spikeformer import read as read_meta_spikeformer
@@ -92,6 +95,19 @@ class Workload:
         """Decode the program and prove its rules."""
         self.queues = decode(self.program)
         prove(self.program.chip, self.queues, len(self.program.dram))
+
+    @property
+    def image_bytes(self) -> range:
+        """Where the image lies in DRAM: rows of bit planes, each from a beat's first byte on."""
+        note = self.program.notes["image"]
+        return dma.dram_bytes(note | {"dram_address": note["address"]}, self.program.chip.dram_bus_bytes)
+
+    @cached_property
+    def memories(self) -> Pool:
+        """Memories of the runs; of DRAM they write the image and what the program stores."""
+        chip, stores = self.program.chip, [f for f in self.queues[sequencer.DMA] if f["opcode"] == sequencer.STORE]
+        stored = [dma.dram_bytes(fields, chip.dram_bus_bytes) for fields in stores]
+        return Pool(chip, self.program.dram, [self.image_bytes, *stored])
 
     def images(self, count: int) -> list[NDArray[np.float64]]:
         """The first images, normalised. Raises ArchsimError when there are not so many."""

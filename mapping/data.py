@@ -82,10 +82,16 @@ def param_rows(chip: ChipParams, layer: IntSynapse, word: int) -> NDArray[np.uin
     return np.stack(rows)
 
 
+SPREAD = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).view("<u8")[:, 0]
+"""A byte's bits as the bytes of a word, its highest bit in the lowest byte."""
+
+
 def image_rows(image: NDArray[np.int64], planes: int) -> NDArray[np.uint8]:
     """Bit planes of a quantised image [positions, channels], the sign plane first: uint8 [positions x planes, bytes]."""
-    order, bits = np.arange(planes - 1, -1, -1, dtype=np.int32), image.astype(np.int32)
-    rows = np.zeros((len(image), planes, -(-image.shape[1] // 8)), np.uint8)
-    for channel in range(image.shape[1]):
-        rows[:, :, channel // 8] |= ((bits[:, channel, None] >> order & 1) << channel % 8).astype(np.uint8)
-    return rows.reshape(-1, rows.shape[2])
+    count = -(-planes // 8)
+    rows = np.zeros((len(image), 8 * count, -(-image.shape[1] // 8)), np.uint8)
+    for channel, column in enumerate(image.T << 8 * count - planes):
+        for number in range(count):  # bytes of the value, the one with the sign first
+            bits = SPREAD[column >> 8 * (count - 1 - number) & 255] << np.uint64(channel % 8)
+            rows[:, 8 * number : 8 * number + 8, channel // 8] |= bits.view(np.uint8).reshape(-1, 8)
+    return rows[:, :planes].reshape(-1, rows.shape[2])

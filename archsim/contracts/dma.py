@@ -9,7 +9,7 @@ of its own in DRAM. Rows of fewer bytes than the bank's are filled with zeros; o
 that belong to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from archsim.contracts.common.layout import Field
 
@@ -62,6 +62,12 @@ STORE_OVERHEAD = 3
 def row_beats(row_bytes: int, bus_bytes: int) -> int:
     """Beats of a row."""
     return -(-row_bytes // bus_bytes)
+
+
+def dram_bytes(head: Mapping[str, int], bus_bytes: int) -> range:
+    """The bytes of DRAM that a LOAD or STORE covers: its rows, each from a beat's first byte on."""
+    first = head["dram_address"]
+    return range(first, first + head["rows"] * row_beats(head["row_bytes"], bus_bytes) * bus_bytes)
 
 
 def load_cycles(beats: int, burst_beats: int, outstanding: int, latencies: Sequence[int]) -> int:

@@ -1,8 +1,9 @@
 """Contents of the chip's memories during a run, and how DRAM bytes become rows."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from archsim.contracts import dma, router
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import param_layout
+from archsim.threads import halves, together
 
 SHARED_COPY = 1 << 22
 """Bytes from which on a copy of DRAM is shared by two threads."""
@@ -163,15 +165,51 @@ class Memories:
         return self.stack.dram
 
 
+class Pool:
+    """Memories that serve one run after another, as if each were new; as many as there are runs at the same time.
+
+    Args:
+        chip: the chip.
+        dram: contents of DRAM at the start of a run, uint8 [bytes].
+        written: the bytes of DRAM that a run may write; only these are copied again.
+    """
+
+    def __init__(self, chip: ChipParams, dram: NDArray[np.uint8], written: Iterable[range]) -> None:
+        self._chip, self._dram, self._written = chip, dram, _joined(written)
+        self._free: list[Memories] = []
+
+    @contextmanager
+    def take(self) -> Iterator[Memories]:
+        """Memories as a run finds them: all 0, DRAM as given."""
+        try:
+            memories = self._free.pop()
+        except IndexError:
+            memories = Memories.empty(self._chip, self._dram)
+        else:
+            for array in (*memories.stack[:-1], *vars(memories.experts).values()):
+                array.fill(0)
+            for part in self._written:
+                memories.dram[part] = self._dram[part]
+        yield memories
+        # Not after an exception, which says that the run broke a rule.
+        self._free.append(memories)
+
+
+def _joined(parts: Iterable[range]) -> list[slice]:
+    """Parts of DRAM, in order and without overlap."""
+    joined: list[slice] = []
+    for part in sorted(parts, key=lambda one: one.start):
+        if joined and part.start <= joined[-1].stop:
+            joined[-1] = slice(joined[-1].start, max(joined[-1].stop, part.stop))
+        else:
+            joined.append(slice(part.start, part.stop))
+    return joined
+
+
 def _copied(dram: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A copy; of much by two threads, since fresh pages cost as much as their contents."""
-    if dram.size < SHARED_COPY:
-        return dram.copy()
-    copy, half = np.empty_like(dram), dram.size // 2
-    with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(np.copyto, copy[half:], dram[half:])
-        np.copyto(copy[:half], dram[:half])
-        other.result()
+    copy = np.empty_like(dram)
+    together([partial(np.copyto, copy[part], dram[part]) for part in halves(dram, SHARED_COPY)])
     return copy
 
 
@@ -218,7 +256,8 @@ def rows_to_bytes(width: int, rows: NDArray[Any], row_bytes: int) -> NDArray[np.
 
 
 def _fit(bits: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    return np.pad(bits, ((0, 0), (0, max(0, width - bits.shape[1]))))[:, :width]
+    missing = max(0, width - bits.shape[1])
+    return np.pad(bits, ((0, 0), (0, missing))) if missing else bits[:, :width]
 
 
 def _integers(bits: NDArray[np.uint8], count: int) -> NDArray[np.int64]:

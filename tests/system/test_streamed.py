@@ -53,6 +53,13 @@ def test_every_spike_membrane_and_logit_equals_the_reference(workload):
     equals_the_reference(workload, 3)
 
 
+def test_nothing_is_left_for_the_next_image(workload):
+    simulate.run_image(workload, workload.trained.normalised()[1], 1)
+    with workload.memories.take() as memories:
+        assert np.array_equal(memories.dram, workload.program.dram)
+        assert not any(array.any() for array in memories.stack[:-1])
+
+
 def test_fast_equals_stepped(workload):
     same(workload, 0)
 
