@@ -1,8 +1,10 @@
 """Operations of kernels that the compiler does not find by itself: words of bytes, weight rows added in registers, two threads."""
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
+from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -54,48 +56,83 @@ def store_word(typing_context, data, byte, word):  # type: ignore[no-untyped-def
 
 
 @intrinsic
-def pack(typing_context, flags):  # type: ignore[no-untyped-def]
-    """Bit i of the result: whether byte i of a uint8 array [64] is not 0."""
+def at_least(typing_context, values, bounds):  # type: ignore[no-untyped-def]
+    """Bit i of the result: whether element i of an int32 array is at least that of another; both have WIDTH elements or more."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        vector = ir.VectorType(_I8, WIDTH)
-        place = _pointer(context, builder, signature.args[0], arguments[0])
-        values = builder.load(builder.bitcast(place, vector.as_pointer()))
-        values.align = 1
-        return builder.bitcast(builder.icmp_unsigned("!=", values, ir.Constant(vector, None)), _I64)
+        vector, loaded = ir.VectorType(_I32, WIDTH), []
+        for kind, array in zip(signature.args, arguments, strict=True):
+            part = builder.load(builder.bitcast(_pointer(context, builder, kind, array), vector.as_pointer()))
+            part.align = 4
+            loaded.append(part)
+        return builder.bitcast(builder.icmp_signed(">=", *loaded), _I64)
 
-    return types.uint64(flags), generate
+    return types.uint64(values, bounds), generate
 
 
-BYTE = 8
-"""Bits of which :func:`list_bits` looks up the places at once: it writes so many entries, whatever they are worth."""
+BYTE, HALF = 8, 16
+"""Bits whose places are listed at once, by the table and by AVX-512."""
+
+ROOM = HALF
+"""Elements that :func:`list_bits` may write behind the end of its list."""
 
 _PLACES = [[place for place in range(BYTE) if byte >> place & 1] for byte in range(1 << BYTE)]
 
 
-@intrinsic
-def list_bits(typing_context, rows, end, bits, row):  # type: ignore[no-untyped-def]
-    """Write ``row`` + i for each set bit i of a uint64 to the int32 array ``rows`` from ``end`` on; returns the end.
+def _list_parts(context: Any, builder: Any, signature: Any, arguments: Any, size: int, listed: Callable[[Any], Any]) -> Any:
+    """Store ``listed(part)``, ``size`` elements of which the first ones count, for every part of a word; returns the end."""
+    _, end, bits, row = arguments
+    vector = ir.VectorType(_I32, size)
+    for shift in range(0, 64, size):
+        part = builder.and_(builder.lshr(bits, _I64(shift)), _I64((1 << size) - 1))
+        first = builder.add(builder.trunc(row, _I32), _I32(shift))
+        before = builder.ctpop(builder.and_(bits, _I64((1 << shift) - 1)))
+        place = _pointer(context, builder, signature.args[0], arguments[0], builder.add(end, before))
+        found = builder.add(listed(part), _splat(builder, first, vector))
+        builder.store(found, builder.bitcast(place, vector.as_pointer())).align = 4
+    return builder.add(end, builder.ctpop(bits))
 
-    A table has the places of the bits of every byte, so there is no branch that depends on the bits. Up to BYTE - 1 elements behind
-    the end are overwritten.
-    """
+
+@intrinsic
+def list_by_table(typing_context, rows, end, bits, row):  # type: ignore[no-untyped-def]
+    """:func:`list_bits` for every processor: a table has the places of the bits of every byte."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         places = ir.VectorType(_I32, BYTE)
         entries = [ir.Constant(places, entry + [0] * (BYTE - len(entry))) for entry in _PLACES]
         table = cgutils.global_constant(builder.module, "places_of_bits", ir.Constant(ir.ArrayType(places, 1 << BYTE), entries))
-        _, end, bits, row = arguments
-        for shift in range(0, 64, BYTE):
-            byte = builder.and_(builder.lshr(bits, _I64(shift)), _I64((1 << BYTE) - 1))
-            first = builder.add(builder.trunc(row, _I32), _I32(shift))
-            listed = builder.add(builder.load(builder.gep(table, [_I64(0), byte])), _splat(builder, first, places))
-            before = builder.ctpop(builder.and_(bits, _I64((1 << shift) - 1)))
-            place = _pointer(context, builder, signature.args[0], arguments[0], builder.add(end, before))
-            builder.store(listed, builder.bitcast(place, places.as_pointer())).align = 4
-        return builder.add(end, builder.ctpop(bits))
+
+        def listed(byte: Any) -> Any:
+            return builder.load(builder.gep(table, [_I64(0), byte]))
+
+        return _list_parts(context, builder, signature, arguments, BYTE, listed)
 
     return types.int64(rows, types.int64, types.uint64, types.int64), generate
+
+
+@intrinsic
+def list_by_compression(typing_context, rows, end, bits, row):  # type: ignore[no-untyped-def]
+    """:func:`list_bits` for processors with AVX-512: half of the time of the table, and no data in the cache."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        places, flags = ir.VectorType(_I32, HALF), ir.VectorType(ir.IntType(1), HALF)
+        kind = ir.FunctionType(places, [places, places, flags])
+        compress = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.mask.compress.v16i32")
+        every, none = ir.Constant(places, list(range(HALF))), ir.Constant(places, None)
+
+        def listed(half: Any) -> Any:
+            return builder.call(compress, [every, none, builder.bitcast(builder.trunc(half, ir.IntType(HALF)), flags)])
+
+        return _list_parts(context, builder, signature, arguments, HALF, listed)
+
+    return types.int64(rows, types.int64, types.uint64, types.int64), generate
+
+
+list_bits = list_by_compression if get_host_cpu_features().get("avx512f") else list_by_table
+"""Write ``row`` + i for each set bit i of a uint64 to the int32 array ``rows`` from ``end`` on; returns the end.
+
+No branch depends on the bits. Up to ROOM elements behind the end are overwritten.
+"""
 
 
 @intrinsic

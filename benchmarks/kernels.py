@@ -13,7 +13,7 @@ from archsim.contracts.neuron import LIF
 from archsim.jit import entry, kernel
 from archsim.results import COUNTERS, Recording
 from archsim.units.core import Banks, Scratch, store_group
-from archsim.vectors import BLOCK, BYTE, WIDTH, add_rows, list_bits
+from archsim.vectors import BLOCK, ROOM, WIDTH, add_rows, list_bits
 from benchmarks.paired import REPEATS, seconds
 
 TURNS, WORDS, RATE = 20_000, 64, 0.15
@@ -52,7 +52,7 @@ def main() -> None:
     rng, chip, none = np.random.default_rng(1), load_chip("adders_512"), np.zeros((0, 0, 0), np.int32)
     weight, rows = rng.integers(-128, 128, (512, WIDTH), np.int8), rng.integers(0, 512, BLOCK).astype(np.int32)
     spikes = rng.random((WORDS, 64)) < RATE
-    words, listed = np.packbits(spikes, bitorder="little").view(np.uint64), np.zeros(WORDS * 64 + BYTE, np.int32)
+    words, listed = np.packbits(spikes, bitorder="little").view(np.uint64), np.zeros(WORDS * 64 + ROOM, np.int32)
     scratch = Scratch.empty(chip, 0, 0, 0, 0, Recording(none, none))
     scratch.neuron.params[1] = 50
     flat, map_rows = np.zeros(chip.columns * 16, np.int32), np.zeros((16, chip.lanes), np.uint64)

@@ -19,7 +19,7 @@ def neurons(f, kind, token, word, step, bits, width, scratch, out, counts):
         y[p] = membrane_input(sums[p], 0, 0, shift, 0, bits)
     if step == 0:
         v[:] = initial(f.threshold, f.neuron)
-    spikes = fire(y, v, state.params[1], f.neuron, bits, h, state.flags)
+    spikes = fire(y, v, state.params[1], f.neuron, bits, h)
     if state.inputs.shape[0]:
         copy(state.inputs[token, step, word, :width], y)
         copy(state.potentials[token, step, word, :width], h)

@@ -8,17 +8,17 @@ from numpy.typing import NDArray
 
 from archsim.contracts import core as contract
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.neuron import NONE
+from archsim.contracts.neuron import LIF, NONE
 from archsim.contracts.spike_writer import pool_accesses
 from archsim.jit import entry, kernel, njit, popcount
 from archsim.results import COUNT, COUNTERS, Recording
 from archsim.units.core_groups import EMPTY, EVENTS, LANE_EVENTS, NEVER, PADDING, WORDS, Counted, count_groups
-from archsim.units.neuron import NeuronScratch, columns_step, take_params
+from archsim.units.neuron import NeuronScratch, columns_step, plain_step, take_params
 from archsim.units.spike_fetch import clip, list_events
 from archsim.units.spike_writer import output_row, pooled, store
 from archsim.units.sram import CoreMemory
 from archsim.units.synapse_array import add_weights
-from archsim.vectors import BYTE
+from archsim.vectors import ROOM, WIDTH
 
 FIRST_ADD, PLANES_OVERHEAD = contract.FIRST_ADD, contract.PLANES_OVERHEAD
 group_end = njit(contract.group_end)
@@ -43,7 +43,7 @@ class Scratch(NamedTuple):
     """State of a SYNAPSE kernel.
 
     Attributes:
-        rows: weight rows of the events of a slice, int32 [L, events + BYTE].
+        rows: weight rows of the events of a slice, int32 [L, events + ROOM].
         ends: how many of them, int64 [L].
         sums: accumulators, int32 [L, M].
         columns, lines: of the pool, uint64 [steps x blocks, 1] and [steps x blocks, pooled width] at least.
@@ -65,7 +65,7 @@ class Scratch(NamedTuple):
     ) -> "Scratch":
         """For instructions of at most ``events`` a slice and lane, and pools of ``entries`` granules and ``width`` columns."""
         return cls(
-            np.zeros((chip.lanes, events + BYTE), np.int32), np.zeros(chip.lanes, np.int64),
+            np.zeros((chip.lanes, events + ROOM), np.int32), np.zeros(chip.lanes, np.int64),
             np.zeros((chip.lanes, chip.columns), np.int32), np.zeros((entries, 1), np.uint64),
             np.zeros((entries, width), np.uint64), NeuronScratch.empty(chip.columns, *recording),
             Counted.empty(chip.cores, groups),
@@ -82,12 +82,16 @@ def store_group(f, y, x, index, shifted, bits, banks, scratch, counts):
     ordered = f.psum_in or f.psum_out or f.residual_in or f.residual_out or f.reduce
     count = 1 if ordered and f.steps > 1 else f.blocks
     width = count * neurons
+    plain = not (ordered or shifted or len(scratch.neuron.inputs)) and f.neuron == LIF and width == WIDTH
     for block in range(0, f.blocks, count):
         first = block * neurons
         for step in range(f.steps):
             t = step if f.planes else index * f.steps + step
             sums = scratch.sums[0 if f.replay else step, first : first + width]
-            spikes = columns_step(f, position, t, block, sums, shifted, bits, banks, scratch.neuron)
+            if plain:
+                spikes = plain_step(t, sums, bits, scratch.neuron)
+            else:
+                spikes = columns_step(f, position, t, block, sums, shifted, bits, banks, scratch.neuron)
             if f.spike_out and not f.psum_out:
                 complete, spikes, place = pooled(f, y, x, t, block, spikes, scratch.columns, scratch.lines)
                 if complete:
@@ -122,6 +126,8 @@ def compute_tile(f, bits, banks, scratch, counts):
     """Sums, neurons and output of all groups of a tile."""
     spikes, sums, half = banks.spike_in, scratch.sums, 1 << (bits - 1)
     shifted = not f.psum_out and take_params(f, banks.param, scratch.neuron.params)
+    # What the sums of a tile cannot pass, whatever spikes: weights are int8.
+    most = f.kernel_height * f.kernel_width * f.words * sums.shape[1] << 7
     for y in range(f.out_height):
         top, bottom = clip(f.in_y + y * f.stride, f.kernel_height, f.in_height)
         for x in range(f.out_width):
@@ -142,9 +148,10 @@ def compute_tile(f, bits, banks, scratch, counts):
                     add_weights(scratch, banks.weight, -1 if f.planes and f.signed and index == 0 else 1)
                 if f.planes and index < f.slices - 1:
                     continue
-                for lane in range(sums.shape[0]):
-                    for column in range(sums.shape[1]):
-                        sums[lane, column] = ((sums[lane, column] + half) & (2 * half - 1)) - half
+                if f.planes or most > half:
+                    for lane in range(sums.shape[0]):
+                        for column in range(sums.shape[1]):
+                            sums[lane, column] = ((sums[lane, column] + half) & (2 * half - 1)) - half
                 store_group(f, y, x, index, shifted, bits, banks, scratch, counts)
 
 

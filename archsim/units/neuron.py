@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from archsim.contracts.core import SYNAPSE_FIELDS
 from archsim.jit import copy, entry, kernel, njit
-from archsim.vectors import WIDTH, pack
+from archsim.vectors import WIDTH, at_least
 
 membrane_input = njit(neuron.membrane_input)
 potential = njit(neuron.potential)
@@ -33,9 +33,9 @@ class NeuronScratch(NamedTuple):
     """State of a neuron unit during an instruction, column by column.
 
     Attributes:
-        params: int32 [3, M]: bias, threshold, shift.
-        v, y, h: int32 [M]: membranes, membrane inputs, potentials before the reset.
-        flags: uint8 [64]: who fired; 0 behind the columns in use.
+        params: int32 [3, M + WIDTH]: bias, threshold, shift; from any column on there are WIDTH.
+        v, y: int32 [M]: membranes, membrane inputs.
+        h: int32 [WIDTH]: potentials before the reset.
         inputs, potentials: recordings int32 [positions, steps, M]; empty: do not record.
     """
 
@@ -43,56 +43,53 @@ class NeuronScratch(NamedTuple):
     v: NDArray[np.int32]
     y: NDArray[np.int32]
     h: NDArray[np.int32]
-    flags: NDArray[np.uint8]
     inputs: NDArray[np.int32]
     potentials: NDArray[np.int32]
 
     @classmethod
     def empty(cls, columns: int, inputs: NDArray[np.int32], potentials: NDArray[np.int32]) -> "NeuronScratch":
         """For ``columns`` columns, all 0."""
-        v, y, h = (np.zeros(columns, np.int32) for _ in range(3))
-        return cls(np.zeros((3, columns), np.int32), v, y, h, np.zeros(WIDTH, np.uint8), inputs, potentials)
+        v, y, h = (np.zeros(size, np.int32) for size in (columns, columns, WIDTH))
+        return cls(np.zeros((3, columns + WIDTH), np.int32), v, y, h, inputs, potentials)
 
 
 @kernel
-def update(y, v, threshold, kind, bits, h, flags):
-    """Membranes of :func:`fire`, and who fires."""
+def update(y, v, threshold, kind, bits, h):
+    """Membranes of :func:`fire`; returns who fires, also of elements behind the columns in use."""
     for p in range(len(y)):
         h[p] = potential(v[p], y[p], kind, bits)
+    fired = at_least(h, threshold)
     for p in range(len(y)):
-        flags[p] = h[p] >= threshold[p]
         v[p] = reset(h[p], threshold[p], kind, bits)
+    return fired
 
 
 @kernel
-def fire(y, v, threshold, kind, bits, h, flags):
+def fire(y, v, threshold, kind, bits, h):
     """One time step of the neurons of some columns; ``v`` and ``h`` (potential before the reset) are updated in place.
 
     Args:
         y: membrane inputs, int32 [columns].
         v: membranes, int32 [columns].
-        threshold: int32 [columns].
+        threshold: int32 [WIDTH at least].
         kind: neuron kind of the contract; NONE never fires.
         bits: membrane bits.
-        h: int32 [columns], written.
-        flags: uint8 [64], 0; left so.
+        h: int32 [WIDTH], written.
 
     Returns the spikes as a uint64, neuron p in bit p.
     """
     if kind == neuron.NONE:
         return np.uint64(0)
     if kind == neuron.LIF:  # a constant, so that the loops of the usual kind are made for it
-        update(y, v, threshold, neuron.LIF, bits, h, flags)
+        fired = update(y, v, threshold, neuron.LIF, bits, h)
     else:
-        update(y, v, threshold, kind, bits, h, flags)
-    spikes = pack(flags)
-    flags[: len(y)] = 0
-    return spikes
+        fired = update(y, v, threshold, kind, bits, h)
+    return fired & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(WIDTH - len(y)))
 
 
 @kernel
 def take_params(f, bank, params):
-    """Copy the parameters of an instruction's columns [rows, 3, P] to ``params`` [3, M]; returns whether any is shifted."""
+    """Copy the parameters of an instruction's columns [rows, 3, P] to ``params`` [3, M or more]; returns whether any is shifted."""
     neurons, shifted = bank.shape[2], False
     for block in range(f.blocks):
         for kind in range(3):
@@ -122,6 +119,21 @@ def form_inputs(f, psum_row, residual_row, first, sums, shifted, bits, banks, sc
             sums[p], psum[p] if psum_in else 0, bias[p], shift[p] if shifted else 0,
             residual[p] if residual_in else 0, bits,
         )  # fmt: skip
+
+
+@kernel
+def plain_step(t, sums, bits, scratch):
+    """:func:`columns_step` of WIDTH LIF neurons whose inputs are the sums and the bias, in one pass."""
+    v, h, bias, threshold = scratch.v, scratch.h, scratch.params[0], scratch.params[1]
+    if t == 0:
+        for p in range(WIDTH):
+            v[p] = initial(threshold[p], neuron.LIF)
+    for p in range(WIDTH):
+        h[p] = potential(v[p], membrane_input(sums[p], 0, bias[p], 0, 0, bits), neuron.LIF, bits)
+    fired = at_least(h, threshold)
+    for p in range(WIDTH):
+        v[p] = reset(h[p], threshold[p], neuron.LIF, bits)
+    return fired
 
 
 @kernel
@@ -164,7 +176,7 @@ def columns_step(f, position, t, block, sums, shifted, bits, banks, scratch):
     if t == 0:
         for p in range(columns):
             v[p] = initial(threshold[p], f.neuron)
-    spikes = fire(y[:columns], v, threshold, f.neuron, bits, scratch.h, scratch.flags)
+    spikes = fire(y[:columns], v, threshold, f.neuron, bits, scratch.h)
     if scratch.potentials.shape[0]:
         copy(scratch.potentials[position, t, first : first + columns], scratch.h)
     return spikes
