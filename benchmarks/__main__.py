@@ -17,13 +17,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from archsim import simulate
 from archsim.tensors import Capture
 from archsim.units.sram import Memories
 from benchmarks.events import against_sanafe
 from benchmarks.networks import write
-from benchmarks.paired import REPEATS, Entry, pair, seconds, single
+from benchmarks.paired import REPEATS, Entry, pair, paired, seconds, single
 from benchmarks.sizes import across_sizes
 from cosim.run import Bench
 from cosim.run import Workload as Mapped
@@ -87,27 +88,35 @@ def forward(threads: int, repeats: int) -> Iterator[Entry]:
 
 
 def verilog(digits: int) -> Iterator[Entry]:
-    """The digits network on the 128-adder preset, against its Verilog in a Verilator library, one thread each."""
+    """The digits network on the 128-adder preset, against its Verilog in a Verilator library, one thread each.
+
+    Every pair has the whole batch on the simulator's side and an eighth of it on the other.
+    """
     processors = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(processors)})
     mapped = simulate.load(DIGITS, "adders_128")
-    bench, differing = Bench(mapped.program, Path("build/cosim")), 0
-    ratios = []
-    for number, pixels in enumerate(mapped.images(digits)):
-        dram = mapped.program.dram.copy()
-        simulate.write_image(mapped, dram, pixels)
-        before = bench.simulator_s, bench.verilog_s
-        comparison = bench.run(dram)
-        differing += comparison.first is not None
-        if number:  # the first one compiles and builds
-            ratios.append((bench.simulator_s - before[0]) / (bench.verilog_s - before[1]))
+    images, bench = mapped.images(digits), Bench(mapped.program, Path("build/cosim"))
+
+    def batch() -> None:
+        for number, pixels in enumerate(images):
+            simulate.run_image(mapped, pixels, number, threads=1)
+
+    def compared(part: Sequence[NDArray[np.float64]]) -> float:
+        before = bench.verilog_s
+        for pixels in part:
+            dram = mapped.program.dram.copy()
+            simulate.write_image(mapped, dram, pixels)
+            if bench.run(dram).first is not None:
+                raise SystemExit("benchmarks: an image differs from the Verilog; run `archsim cosim`")
+        return (bench.verilog_s - before) / len(part)
+
+    batch()
+    compared(images[:1])  # builds
+    eighth = -(-digits // 8)
+    pairs = [(seconds(batch) / digits, compared(images[at : at + eighth])) for at in range(0, digits, eighth)]
     os.sched_setaffinity(0, processors)
-    if differing:
-        raise SystemExit(f"benchmarks: {differing} images differ from the Verilog; run `archsim cosim`")
-    middle, spread = float(np.median(ratios)), (float(min(ratios)), float(max(ratios)))
-    each = bench.simulator_s / digits, bench.verilog_s / digits
     versions = OURS | {"verilator": version("verilator")}
-    yield Entry(f"digits network, {digits} images, against its Verilog", *each, middle, spread, versions=versions)
+    yield paired(f"digits network, {digits} images, against its Verilog", pairs, versions)
 
 
 def mapping(repeats: int) -> Iterator[Entry]:

@@ -1,6 +1,6 @@
 """Paired measurements: two sides by turns in one run, medians and spread, so that other load on the machine falls on both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 
@@ -52,7 +52,12 @@ def pair(
 ) -> Entry:
     """Both sides by turns, after a call of each that is not counted."""
     ours(), theirs()
-    times = np.array([(seconds(ours), seconds(theirs)) for _ in range(repeats)])
+    return paired(name, [(seconds(ours), seconds(theirs)) for _ in range(repeats)], versions)
+
+
+def paired(name: str, pairs: Sequence[tuple[float, float]], versions: dict[str, str]) -> Entry:
+    """The entry of pairs of seconds, ours and theirs, each measured one after the other."""
+    times = np.array(pairs)
     ratios, middle = times[:, 0] / times[:, 1], np.median(times, axis=0)
     spread = float(ratios.min()), float(ratios.max())
     return Entry(name, float(middle[0]), float(middle[1]), float(np.median(ratios)), spread, versions=versions)
