@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
@@ -17,17 +18,39 @@ SPLIT_SEED = 0
 TRACED_IMAGES = 32
 
 
+class Config(Protocol):
+    """Sizes of a network."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the manifest has them."""
+
+
+def describe(
+    family: str, paper: str, config: Config, model: nn.Module, training: TrainConfig, own: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The network's part of the manifest; all batch norms of ``model`` must have one epsilon."""
+    (eps,) = {module.eps for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
+    return {
+        "family": family, "name": f"{family}_digits", "paper": paper, "hyperparameters": config.as_dict(), **own,
+        "batch_norm_eps": eps, "training": asdict(training),
+        "command": f"python -m workloads.training.{family} --epochs {training.epochs} --seed {training.seed}",
+    }  # fmt: skip
+
+
 def run(
-    make: Callable[[], nn.Module],
-    describe: Callable[[TrainConfig], dict[str, Any]],
+    family: str,
+    paper: str,
+    network: Callable[[Any], nn.Module],
+    config: Config,
     epochs: int,
+    own: Mapping[str, Any] | None = None,
     configure: Callable[..., TrainConfig] = TrainConfig,
     traced: int = TRACED_IMAGES,
 ) -> None:
-    """Parse the command line, train what ``make`` gives, write it, and print its scores.
+    """Parse the command line, train ``network(config)``, write it, and print its scores.
 
     A network's ``penalty()``, if it has one, is added to the loss.
-    ``describe`` gives the network's own part of the manifest, whose ``name`` is the artefact's folder by default;
+    ``family`` is that of the manifest, of the script and of the artefact's folder; ``own`` what only this family's manifest has;
     ``epochs`` is the default of the option; ``configure`` is given epochs and seed; of ``traced`` test images the spikes are kept.
     """
     parser = argparse.ArgumentParser(description="Train a small network on scikit-learn's digits.")
@@ -37,7 +60,8 @@ def run(
     arguments = parser.parse_args()
     training = configure(epochs=arguments.epochs, seed=arguments.seed)
     configure_determinism(training.seed)
-    split, model, about = load_split(SPLIT_SEED), make(), describe(training)
+    split, model = load_split(SPLIT_SEED), network(config)
+    about = describe(family, paper, config, model, training, own or {})
     train(model, split.train, training, getattr(model, "penalty", None))
     manifest = write_artefact(arguments.out or ARTEFACTS / about["name"], model, split, traced, about)
     for part, score in manifest["accuracy"].items():

@@ -12,34 +12,16 @@ Levels (8 of 4, 8 and 16) and epochs were chosen on the validation images as wel
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import partial
-from typing import Any
-
 from workloads.training.command import run
-from workloads.training.digits import TrainConfig
 from workloads.training.models_masked_spiking_transformer import (
     MaskedSpikingTransformer,
     MaskedSpikingTransformerConfig,
 )
 
+PAPER = "ICCV 2023; module names of bic-L/Masked-Spiking-Transformer, models/mst.py"
 DEFAULT_EPOCHS = 80
 TRACED_IMAGES = 8
 
-
-def describe(config: MaskedSpikingTransformerConfig, training: TrainConfig) -> dict[str, Any]:
-    """Return the network's own part of the manifest."""
-    return {
-        "family": "masked_spiking_transformer",
-        "name": "masked_spiking_transformer_digits",
-        "paper": "ICCV 2023; module names of bic-L/Masked-Spiking-Transformer, models/mst.py",
-        "hyperparameters": config.as_dict(),
-        "batch_norm_eps": MaskedSpikingTransformer(config).norm.eps,
-        "training": asdict(training),
-        "command": f"python -m workloads.training.masked_spiking_transformer --epochs {training.epochs} --seed {training.seed}",
-    }
-
-
 if __name__ == "__main__":
     shape = MaskedSpikingTransformerConfig()
-    run(partial(MaskedSpikingTransformer, shape), partial(describe, shape), DEFAULT_EPOCHS, traced=TRACED_IMAGES)
+    run("masked_spiking_transformer", PAPER, MaskedSpikingTransformer, shape, DEFAULT_EPOCHS, traced=TRACED_IMAGES)

@@ -7,18 +7,12 @@ Everything but the MLP is that of :mod:`workloads.training.spiking_moe`; the MLP
 
 from __future__ import annotations
 
-from functools import partial
-
 from workloads.training.command import run
 from workloads.training.models_spiking_moe import SpikeDrivenTransformer, SpikingMoeConfig
-from workloads.training.spiking_moe import DEFAULT_EPOCHS, describe
+from workloads.training.spiking_moe import DEFAULT_EPOCHS, UNSCALED
 
 PAPER = "arXiv 2307.01694; module names of BICLab/Spike-Driven-Transformer, module/sps.py and module/ms_conv.py"
 
 if __name__ == "__main__":
     shape = SpikingMoeConfig(mlp_ratio=4, experts=0, choices=0, capacity=0, penalty_weight=0.0)
-    run(
-        partial(SpikeDrivenTransformer, shape),
-        partial(describe, "spike_driven_transformer", PAPER, shape),
-        DEFAULT_EPOCHS,
-    )
+    run("spike_driven_transformer", PAPER, SpikeDrivenTransformer, shape, DEFAULT_EPOCHS, UNSCALED)

@@ -9,15 +9,13 @@ nothing was chosen here; the test images are evaluated once, at the end.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from workloads.training.command import run
-from workloads.training.digits import TrainConfig
 from workloads.training.models import SpikingformerConfig
 from workloads.training.models_spikformer import Spikformer
 
+PAPER = "arXiv 2209.15425; module names of ZK-Zhou/spikformer, imagenet/model.py"
 DEFAULT_EPOCHS = 60
 
 
@@ -39,21 +37,7 @@ def tokenizer_stages(config: SpikingformerConfig) -> list[dict[str, Any]]:
     ]
 
 
-def describe(config: SpikingformerConfig, training: TrainConfig) -> dict[str, Any]:
-    """Return the network's own part of the manifest."""
-    return {
-        "family": "spikformer",
-        "name": "spikformer_digits",
-        "paper": "arXiv 2209.15425; module names of ZK-Zhou/spikformer, imagenet/model.py",
-        "hyperparameters": config.as_dict(),
-        "tokenizer": tokenizer_stages(config),
-        "attention_scale": config.attention_scale,
-        "batch_norm_eps": Spikformer(config).patch_embed.proj_bn.eps,
-        "training": asdict(training),
-        "command": f"python -m workloads.training.spikformer --epochs {training.epochs} --seed {training.seed}",
-    }
-
-
 if __name__ == "__main__":
     shape = SpikingformerConfig()
-    run(partial(Spikformer, shape), partial(describe, shape), DEFAULT_EPOCHS)
+    facts = {"tokenizer": tokenizer_stages(shape), "attention_scale": shape.attention_scale}
+    run("spikformer", PAPER, Spikformer, shape, DEFAULT_EPOCHS, facts)

@@ -9,30 +9,13 @@ published substitute) were set before anything was trained; the test images are 
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import partial
-from typing import Any
-
 from workloads.training.command import run
-from workloads.training.digits import TrainConfig
-from workloads.training.models_spiking_moe import SpikeDrivenTransformer, SpikingMoe, SpikingMoeConfig
+from workloads.training.models_spiking_moe import SpikingMoe, SpikingMoeConfig
 
 DEFAULT_EPOCHS = 40
 
-
-def describe(family: str, paper: str, config: SpikingMoeConfig, training: TrainConfig) -> dict[str, Any]:
-    """Return the network's own part of the manifest."""
-    return {
-        "family": family,
-        "name": f"{family}_digits",
-        "paper": paper,
-        "hyperparameters": config.as_dict(),
-        "attention_scale": 1.0,  # there is none
-        "batch_norm_eps": SpikeDrivenTransformer(config).patch_embed.proj_bn.eps,
-        "training": asdict(training),
-        "command": f"python -m workloads.training.{family} --epochs {training.epochs} --seed {training.seed}",
-    }
-
+UNSCALED = {"attention_scale": 1.0}
+"""Attention without a factor, as the manifest has it."""
 
 PAPER = (
     "inspired by arXiv 2605.23188, whose code is not published; "
@@ -40,5 +23,4 @@ PAPER = (
 )
 
 if __name__ == "__main__":
-    shape = SpikingMoeConfig()
-    run(partial(SpikingMoe, shape), partial(describe, "spiking_moe", PAPER, shape), DEFAULT_EPOCHS)
+    run("spiking_moe", PAPER, SpikingMoe, SpikingMoeConfig(), DEFAULT_EPOCHS, UNSCALED)

@@ -10,14 +10,12 @@ within the training and validation images; the test images are evaluated once, a
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from functools import partial
 from typing import Any
 
 from workloads.training.command import run
-from workloads.training.digits import TrainConfig
 from workloads.training.models import Spikingformer, SpikingformerConfig
 
+PAPER = "arXiv 2304.11954; module names of zhouchenlin2096/Spikingformer, imagenet/model.py"
 DEFAULT_EPOCHS = 60
 
 
@@ -50,22 +48,7 @@ def tokenizer_stages(config: SpikingformerConfig) -> list[dict[str, Any]]:
     ]
 
 
-def describe(config: SpikingformerConfig, training: TrainConfig) -> dict[str, Any]:
-    """Return the network's own part of the manifest."""
-    model = Spikingformer(config)
-    return {
-        "family": "spikingformer",
-        "name": "spikingformer_digits",
-        "paper": "arXiv 2304.11954; module names of zhouchenlin2096/Spikingformer, imagenet/model.py",
-        "hyperparameters": config.as_dict(),
-        "tokenizer": tokenizer_stages(config),
-        "attention_scale": config.attention_scale,
-        "batch_norm_eps": model.patch_embed.proj_bn.eps,
-        "training": asdict(training),
-        "command": f"python -m workloads.training.spikingformer --epochs {training.epochs} --seed {training.seed}",
-    }
-
-
 if __name__ == "__main__":
     shape = SpikingformerConfig()
-    run(partial(Spikingformer, shape), partial(describe, shape), DEFAULT_EPOCHS)
+    facts = {"tokenizer": tokenizer_stages(shape), "attention_scale": shape.attention_scale}
+    run("spikingformer", PAPER, Spikingformer, shape, DEFAULT_EPOCHS, facts)
