@@ -14,8 +14,9 @@ from archsim.contracts import sequencer
 from archsim.jit import copy, kernel, lowest_bit
 from archsim.units import attention, core, dma, multicast
 from archsim.units.attention import run_attend
-from archsim.units.core import run_planes, run_synapse
+from archsim.units.core import run_synapse
 from archsim.units.core_groups import NEVER
+from archsim.units.core_planes import run_planes
 from archsim.units.sram import Stack
 from archsim.vectors import progress_of, report, yield_processor
 

@@ -13,6 +13,7 @@ from archsim.contracts.spike_writer import pool_accesses
 from archsim.jit import entry, kernel, njit, popcount
 from archsim.results import COUNT, COUNTERS, Recording
 from archsim.units.core_groups import EMPTY, EVENTS, LANE_EVENTS, NEVER, PADDING, WORDS, Counted, count_groups
+from archsim.units.core_planes import run_planes
 from archsim.units.neuron import NeuronScratch, columns_step, plain_step, take_params
 from archsim.units.spike_fetch import clip, list_events
 from archsim.units.spike_writer import output_row, pooled, store
@@ -20,11 +21,9 @@ from archsim.units.sram import CoreMemory
 from archsim.units.synapse_array import add_weights
 from archsim.vectors import ROOM, WIDTH
 
-FIRST_ADD, PLANES_OVERHEAD = contract.FIRST_ADD, contract.PLANES_OVERHEAD
+FIRST_ADD = contract.FIRST_ADD
 group_end = njit(contract.group_end)
 drain = njit(contract.drain)
-plane_value = njit(contract.plane_value)
-planes_cycles = njit(contract.planes_cycles)
 
 
 class Banks(NamedTuple):
@@ -210,27 +209,6 @@ def replay_tile(f, trace, neurons, bank, counts):
             store(bank, row, lane, 0, trace[number, lane], width)
             counts[COUNT.spikes] += popcount(trace[number, lane] & ones)
     counts[COUNT.spike_writes] += len(trace) * f.lanes * f.blocks
-
-
-@kernel
-def run_planes(f, neurons, reduce, trace, out, counts):
-    """PLANES: bit planes of sums int32 [rows, P], or the rows of a trace, into the output bank; returns the cycles."""
-    width, total = f.blocks * neurons, reduce.reshape(-1)[f.reduce_base * neurons :]
-    for plane in range(f.planes):
-        word = np.uint64(0)
-        for column in range(width):
-            bit = plane_value(total[column], f.right_shift, f.planes) >> (f.planes - 1 - plane) & 1
-            word |= np.uint64(bit) << np.uint64(column)
-        if len(trace):
-            word = trace[plane, 0]
-        store(out, f.out_base + plane, 0, 0, word, width)
-        counts[COUNT.spikes] += popcount(word)
-    granules = f.planes * f.blocks
-    counts[COUNT.granules] += granules
-    counts[COUNT.reduce_reads] += granules
-    counts[COUNT.spike_writes] += granules
-    counts[COUNT.fill_cycles] += PLANES_OVERHEAD
-    return planes_cycles(f.planes, f.blocks)
 
 
 def scratch_for(chip: ChipParams, fields: Sequence[Mapping[str, int]], recording: Recording) -> Scratch:
