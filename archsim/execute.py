@@ -98,7 +98,8 @@ class Run(NamedTuple):
         maps: rows of all maps, uint64 [rows, L], written as instructions compute them.
         trace: likewise, rows to store instead of computed ones, which are those of ``maps``; [0, L]: compute.
         cycles: int64 [instructions], written for those whose time depends on spikes.
-        static: int64 [instructions, COUNTERS], what follows from the fields alone.
+        static: int64 [rows, COUNTERS], what follows from the fields alone, each row once.
+        rows: int64 [instructions], the row of each.
         counters: int64 [instructions, COUNTERS], that and what spikes add, written for the same ones.
         progress: tasks that each thread has done, int64 [threads, 8]: a line of the cache each.
         versions: how often each input bank of each core has been written, int64 [cores, 2].
@@ -110,6 +111,7 @@ class Run(NamedTuple):
     trace: NDArray[np.uint64]
     cycles: NDArray[np.int64]
     static: NDArray[np.int64]
+    rows: NDArray[np.int64]
     counters: NDArray[np.int64]
     progress: NDArray[np.int64]
     versions: NDArray[np.int64]
@@ -219,7 +221,7 @@ def run_tasks(tasks, tables, run, work, thread):
                 yield_processor()
         number, opcode, entry = tasks.number[task], tasks.opcode[task], tasks.entry[task]
         if opcode != LOAD and opcode != STORE and opcode != COPY:
-            copy(run.counters[number], run.static[number])
+            copy(run.counters[number], run.static[run.rows[number]])
         if opcode == SYNAPSE:
             work_synapse(tables.synapses[entry], number, tasks.engine[task] - CORE0, tables, run, work)
         elif opcode == LOAD:

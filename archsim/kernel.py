@@ -160,7 +160,8 @@ class Simulation:
         trace, sizes = self.capture.trace_rows, dma.Sizes.of(self.chip)
         progress = np.zeros((THREADS, LINE), np.int64)
         versions = np.zeros((self.chip.cores, 2), np.int64)
-        run = Run(sizes, self.memories.stack, maps, trace, cycles, program.static, seat.counters, progress, versions)
+        static = program.static, program.rows
+        run = Run(sizes, self.memories.stack, maps, trace, cycles, *static, seat.counters, progress, versions)
         shares = zip(program.tasks[self._threads()], seat.work, range(THREADS), strict=False)
         together([partial(run_tasks, tasks, program.tables, run, work, thread) for tasks, work, thread in shares])
         return cycles

@@ -58,7 +58,8 @@ class Prepared:
         identity: int64 [instructions, 5]: the fields IDENTITY of their records.
         compiled: whether the driver knows all opcodes.
         maps: first row of each map among those of all.
-        static: int64 [instructions, COUNTERS], if compiled: what follows from the fields.
+        static: rows int64 [rows, COUNTERS], if compiled: the counters that follow from the fields, each row once.
+        rows: int64 [instructions], the row of each.
     """
 
     def __init__(
@@ -119,8 +120,8 @@ class Prepared:
                 written[number] = _place(head, note, notes["tensors"], self.maps[note["tensor"]])
         transfers, copies, synapses, planes, attends = tables
         self.tables = Tables(transfers, copies, synapses, planes, attends, written)
-        self.cycles, self.static = self._static()
-        self._seats: list[Seat] = [Seat(self.static.copy(), self._scratch())]
+        self.cycles, self.static, self.rows = self._static()
+        self._seats: list[Seat] = []
         self.tasks = {threads: self._tasks(threads) for threads in (1, THREADS)}
 
     @contextmanager
@@ -129,30 +130,31 @@ class Prepared:
         try:
             seat = self._seats.pop()
         except IndexError:
-            seat = Seat(self.static.copy(), self._scratch())
+            seat = Seat(self.static[self.rows], self._scratch())
         try:
             yield seat
         finally:
             self._seats.append(seat)
 
-    def _static(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Cycles and counters of the instructions whose time follows from their fields; 0 for the others."""
-        cycles = np.zeros(len(self.places), np.int64)
-        counters = np.zeros((len(self.places), len(COUNTERS)), np.int64)
+    def _static(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Cycles of the instructions whose time follows from their fields, 0 of the others; counters likewise, and their rows."""
+        cycles, rows = np.zeros((2, len(self.places)), np.int64)
         known: dict[tuple[int, ...], tuple[int, NDArray[np.int64]]] = {}
+        numbers: dict[bytes, int] = {}
         for number, (_, _, fields) in enumerate(self.places):
-            kind = KINDS[fields["opcode"]]
+            kind, counters = KINDS[fields["opcode"]], np.zeros(len(COUNTERS), np.int64)
             if kind == 0:
                 names = ("opcode", "memory", "rows", "row_bytes", "cores")
                 key = tuple(fields[name] for name in names)
                 if key not in known:
                     known[key] = dma.account(fields, self.chip)
-                cycles[number], counters[number] = known[key]
+                cycles[number], counters = known[key]
             elif kind == 1:
-                cycles[number], counters[number] = multicast.account(fields, self.chip)
+                cycles[number], counters = multicast.account(fields, self.chip)
             elif kind == 2:
-                counters[number] = core.account(fields)
-        return cycles, counters
+                counters = core.account(fields)
+            rows[number] = numbers.setdefault(counters.tobytes(), len(numbers))
+        return cycles, np.frombuffer(b"".join(numbers), np.int64).reshape(-1, len(COUNTERS)), rows
 
     def _scratch(self) -> list[Work]:
         """Scratch of each thread, large enough for every instruction."""

@@ -102,9 +102,8 @@ def sample(
     Raises ArchsimError for missing tools.
     """
     program = mapped.program
-    records, _ = _trace(mapped)
-    drawn = draw(stratify(program.chip, mapped.queues, program.notes, records), count, seed)
-    _, states = _trace(mapped, drawn.places, seed)
+    drawn = draw(stratify(program.chip, mapped.queues, program.notes, _trace(mapped)[0]), count, seed)
+    states = _trace(mapped, drawn.places, seed)[1]
     small = len(program.dram) > WHOLE_BYTES
     size = max(len(state.dram) for state in states) if small else len(program.dram)
     bench = program.chip.replace(name=f"{program.chip.name}_sample", queue_rows=2) if small else program.chip
