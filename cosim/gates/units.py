@@ -11,20 +11,20 @@ ATTENTION_NEURON = "attention neuron"
 """The attention unit's neuron unit; everything else there but the sequencer is ``attention``."""
 
 UNITS = {
-    "synapse_array": r"core\d+\.array",
-    "event_encoder": r"core\d+\.encoder",
+    "synapse_array": r"core\d+\.array(\..*)?",
+    "event_encoder": r"core\d+\.encoder(\..*)?",
     "spike_fetch": r"core\d+\.fetch(\..*)?",
     "neuron": r"core\d+\.neuron(\..*)?",
     "spike_writer": r"core\d+\.writer(\..*)?",
-    "planes": r"core\d+\.planes",
+    "planes": r"core\d+\.planes(\..*)?",
     "core": r"core\d+",
-    "sequencer": r"(core\d+|attention|experts)\.sequencer|(dma|multicast)_queue",
+    "sequencer": r"((core\d+|attention|experts)\.sequencer|(dma|multicast)_queue)(\..*)?",
     ATTENTION_NEURON: r"attention\.unit\.neuron(\..*)?",
     "attention": r"attention(\.unit(\..*)?)?",
     "dma": r"dma(\..*)?",
     "multicast": r"multicast(\..*)?",
     "experts": r"experts(\.unit(\..*)?)?",
-    CHIP: r"(gangs)?",
+    CHIP: r"(gangs(\..*)?)?",
 }
 """Units in the order of the report, and the paths of their modules within the chip. ``planes``: bit planes of sums, in a core."""
 

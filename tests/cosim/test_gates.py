@@ -39,7 +39,8 @@ SMALL = load_chip("small")
 @pytest.mark.parametrize(
     ("module", "unit"),
     [
-        ("core0.array", "synapse_array"), ("core11.encoder", "event_encoder"), ("core1.fetch.walker", "spike_fetch"),
+        ("core0.array", "synapse_array"), ("core0.array.weight_0", "synapse_array"),
+        ("dma_queue.memory", "sequencer"), ("core11.encoder", "event_encoder"), ("core1.fetch.walker", "spike_fetch"),
         ("core0.neuron.U$6", "neuron"), ("core0.writer.pool.lines", "spike_writer"), ("core0.planes", "planes"), ("core0", "core"),
         ("core0.sequencer", "sequencer"), ("attention.sequencer", "sequencer"), ("dma_queue", "sequencer"),
         ("multicast_queue", "sequencer"), ("attention.unit.neuron.v", "attention neuron"), ("attention", "attention"),
