@@ -169,7 +169,7 @@ def _of_instance(
     design: Modular, power: Power, by_module: Mapping[str, Mapping[str, float]], path: str
 ) -> dict[str, Any]:
     """Energy by kind, and flip-flops, of an instance and all that is in it."""
-    inside = {module for module in by_module if f"{plain(module)}.".startswith(f"{path}.")}
+    inside = dict.fromkeys(module for module in by_module if f"{plain(module)}.".startswith(f"{path}."))  # in an order: sums
     cells = zip(design.netlist.cells, design.owners, strict=True)
     return {
         "gate_pj": {kind: sum(by_module[module][kind] for module in inside) for kind in KINDS},

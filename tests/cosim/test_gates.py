@@ -189,9 +189,10 @@ def test_what_is_refused(arguments, message, tmp_path, capsys):
     assert message in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
-def test_the_report_is_that_of_the_results_and_conserves_energy():
-    found = json.loads((RESULTS / "whole_chip.json").read_text())
-    assert report(found) == (RESULTS / "whole_chip.md").read_text()
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("whole_chip*.json")), ids=lambda path: path.stem)
+def test_the_report_is_that_of_the_results_and_conserves_energy(path):
+    found = json.loads(path.read_text())
+    assert report(found) == path.with_suffix(".md").read_text()
     for kind in KINDS:
         total = found["total"]["gate_pj"][kind]
         assert sum(entry["gate_pj"][kind] for entry in found["units"].values()) == pytest.approx(total)
