@@ -16,7 +16,7 @@ import rtl
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.ownership import Bank
 from archsim.contracts.common.program import Program
-from cosim import observer
+from cosim import observer, recorder
 from cosim.banks import chip_banks, path
 from cosim.expected import Access, Plan
 from rtl.build import TOOLS, verilog
@@ -76,6 +76,7 @@ class Machine:
         text: the system's Verilog, if it is not what ``rtl.system`` writes.
         trace: for :meth:`wave`, and slower.
         large: built in less time, and slower.
+        pins: what :meth:`record` keeps, found in the system's Verilog.
     """
 
     def __init__(
@@ -86,23 +87,21 @@ class Machine:
         text: str | None = None,
         trace: bool = False,
         large: bool = False,
+        pins: Sequence[recorder.Pin] = (),
     ) -> None:
-        self.chip = chip
-        beats = beats_of(chip, dram_bytes)
-        key = _digest(chip, beats) if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
-        self.file = folder / f"{TOP}_{chip.name}_{key}.v"
-        with once(self.file) as missing:
-            if missing:
-                write_whole(self.file, verilog(System(chip, beats, LATENCIES), TOP) if text is None else text)
+        self.chip, self.pins = chip, pins
+        self.file = written(chip, dram_bytes, folder, text)
         text = self.file.read_text()
         self.memories = observer.memories(text)
         self._number = {memory.path: number for number, memory in enumerate(self.memories) if memory.sram}
         self.library: Library = build(
-            self.file, TOP, *observer.ports(text, TOP), folder, control=observer.CONTROL, trace=trace,
-            extension=observer.source(self.memories, trace), large=large,
+            self.file, TOP, *observer.ports(text, TOP), folder, control=observer.CONTROL + recorder.control(pins), trace=trace,
+            extension=observer.source(self.memories, trace) + recorder.source(pins), large=large,
         )  # fmt: skip
         self._functions = ctypes.CDLL(str(self.library.path))
         self._functions.archsim_observe.restype = ctypes.c_int64
+        if pins:
+            self._functions.archsim_record.restype = ctypes.c_int64
 
     def row_bytes(self) -> dict[Bank, int]:
         """Bytes of a row of each bank, as contents are kept."""
@@ -150,6 +149,22 @@ class Machine:
             int(times[:, 1].max(initial=-1)), times, content, at_end, int(beats[0]) * self.chip.dram_bus_bytes,
             self._accesses(counts), issued, cycles < limit, cycles,
         )  # fmt: skip
+
+    def record(self, program: Program, dram: NDArray[np.uint8], limit: int) -> NDArray[np.uint8]:
+        """The machine's pins from the first cycle after the reset to that of the halt, as `cosim.recorder` has them.
+
+        Returns uint8 [cycles, bytes]. DRAM has the chip's latency. Raises AssertionError when the program does not halt within
+        ``limit`` cycles, or an assertion of the Verilog fails.
+        """
+        self._load(program, dram, [self.chip.dram_latency_cycles])
+        rows = np.zeros((limit, recorder.row_bytes(self.pins)), np.uint8)
+        cycles = self._functions.archsim_record(
+            ctypes.c_void_p(self.library.entry[1]), ctypes.c_int64(limit), ctypes.c_void_p(self._row(1).ctypes.data),
+            ctypes.c_void_p(rows.ctypes.data),
+        )  # fmt: skip
+        if not 0 < cycles < limit:
+            raise AssertionError(f"the Verilog did not halt within {limit} cycles, or an assertion failed ({cycles})")
+        return rows[:cycles]
 
     def wave(
         self, program: Program, dram: NDArray[np.uint8], latencies: Sequence[int] | None, cycle: int, file: Path
@@ -218,6 +233,17 @@ class Machine:
             for way, count in enumerate(counts[self._number[path(bank)]].tolist()):
                 total[way] += count
         return found
+
+
+def written(chip: ChipParams, dram_bytes: int, folder: Path, text: str | None = None) -> Path:
+    """The file in ``folder`` with a system's Verilog, or with ``text`` in its place; written if it is not there."""
+    beats = beats_of(chip, dram_bytes)
+    key = _digest(chip, beats) if text is None else hashlib.sha256(text.encode()).hexdigest()[:16]
+    file = folder / f"{TOP}_{chip.name}_{key}.v"
+    with once(file) as missing:
+        if missing:
+            write_whole(file, verilog(System(chip, beats, LATENCIES), TOP) if text is None else text)
+    return file
 
 
 def beats_of(chip: ChipParams, dram_bytes: int) -> int:

@@ -22,24 +22,32 @@ ROUTED = 662
 
 
 def registers(chip: ChipParams) -> dict[str, int]:
-    """Register bits of one core (``core``) and of each shared engine that the chip has, with their sequencers.
+    """Register bits of one core (``core``) and of each shared engine that the chip has, with their sequencers."""
+    return {engine: sum(units.values()) for engine, units in registers_by_unit(chip).items()}
 
-    Core and attention unit, by their parts: L lanes, M columns, P neurons, B bits of a membrane; memories below a kilobit.
+
+def registers_by_unit(chip: ChipParams) -> dict[str, dict[str, int]]:
+    """Register bits of each unit in one core (``core``) and in each shared engine that the chip has; an engine's own by its name.
+
+    L lanes, M columns, P neurons, B bits of a membrane; memories below a kilobit are their unit's.
     """
     row, bits = chip.lanes * chip.columns, chip.membrane_bits
     core, attention = CoreParams(chip), AttentionParams(chip)
     sequencer = 13 + 8 * (CORE0 + chip.cores)  # a semaphore for each producer
     neurons = 317 + chip.neurons * (5 * bits + 1)
-    fetch, encoder, array, writer, planes = 407 + 4 * row, 13 + row, 31 + 2 * row * bits, 165 + 3 * chip.neurons, 46 + chip.neurons
     counting = _softmax(chip) + 1095 + 47 * chip.columns + 2 * (row - chip.columns) + 2 * chip.columns * (chip.columns + bits)
     found = {
-        "core": 1 + sequencer + fetch + encoder + array + neurons + writer + planes
-        + _small(core.neuron.v, core.writer.columns, core.writer.lines),
-        "attention": sequencer + counting + neurons + _small(attention.neuron.v, attention.cleared),
-        "dma": sequencer + 670 + round(1.15 * max(_row_bits(core))),
-        "multicast": sequencer + 156 + row + _way(chip),
+        "core": {
+            "core": 1, "spike_fetch": 407 + 4 * row, "event_encoder": 13 + row, "synapse_array": 31 + 2 * row * bits,
+            "neuron": neurons + _small(core.neuron.v), "planes": 46 + chip.neurons,
+            "spike_writer": 165 + 3 * chip.neurons + _small(core.writer.columns, core.writer.lines),
+        },
+        "attention": {"attention": counting + _small(attention.cleared), "neuron": neurons + _small(attention.neuron.v)},
+        "dma": {"dma": 670 + round(1.15 * max(_row_bits(core)))},
+        "multicast": {"multicast": 156 + row + _way(chip)},
     }  # fmt: skip
-    return found | ({"experts": sequencer + ROUTED * chip.cores**2} if chip.crossbar_depth else {})
+    found |= {"experts": {"experts": ROUTED * chip.cores**2}} if chip.crossbar_depth else {}
+    return {engine: {"sequencer": sequencer} | units for engine, units in found.items()}
 
 
 def _way(chip: ChipParams) -> int:
