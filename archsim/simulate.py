@@ -22,7 +22,7 @@ from archsim.prepare import THREADS
 from archsim.results import CheckResult, ImageRun, RunResult
 from archsim.tensors import Capture, from_words
 from archsim.units.sram import integers_from_bytes
-from archsim.workload import Workload, read
+from archsim.workload import Workload, image_bytes, read
 from mapping import reference
 from mapping.context import Limits
 from mapping.data import image_rows
@@ -184,7 +184,7 @@ def run_image(
 
 def write_image(mapped: Workload, dram: NDArray[np.uint8], pixels: NDArray[np.float64]) -> None:
     """Put the bit planes of a normalised image where the program expects them in DRAM."""
-    note, place = mapped.program.notes["image"], mapped.image_bytes
+    note, place = mapped.program.notes["image"], image_bytes(mapped.program)
     rows = image_rows(mapped.network.quantise_image(pixels), note["planes"])
     dram[place.start : place.stop].reshape(note["rows"], -1)[:, : note["row_bytes"]] = rows
 

@@ -68,6 +68,12 @@ TUNING_IMAGES = 4
 """Recorded images by which a mapping is chosen."""
 
 
+def image_bytes(program: Program) -> range:
+    """Where the image lies in DRAM: rows of bit planes, each from a beat's first byte on."""
+    note = program.notes["image"]
+    return dma.dram_bytes(note | {"dram_address": note["address"]}, program.chip.dram_bus_bytes)
+
+
 @dataclass
 class Workload:
     """A workload, mapped: everything that a run of its images needs.
@@ -96,18 +102,12 @@ class Workload:
         self.queues = decode(self.program)
         prove(self.program.chip, self.queues, len(self.program.dram))
 
-    @property
-    def image_bytes(self) -> range:
-        """Where the image lies in DRAM: rows of bit planes, each from a beat's first byte on."""
-        note = self.program.notes["image"]
-        return dma.dram_bytes(note | {"dram_address": note["address"]}, self.program.chip.dram_bus_bytes)
-
     @cached_property
     def memories(self) -> Pool:
         """Memories of the runs; of DRAM they write the image and what the program stores."""
         chip, stores = self.program.chip, [f for f in self.queues[sequencer.DMA] if f["opcode"] == sequencer.STORE]
         stored = [dma.dram_bytes(fields, chip.dram_bus_bytes) for fields in stores]
-        return Pool(chip, self.program.dram, [self.image_bytes, *stored])
+        return Pool(chip, self.program.dram, [image_bytes(self.program), *stored])
 
     def images(self, count: int) -> list[NDArray[np.float64]]:
         """The first images, normalised. Raises ArchsimError when there are not so many."""
