@@ -32,5 +32,9 @@ CHIPS: dict[str, ChipParams] = {
 }
 """By name; all have the same memories, which a program may use in part."""
 
+CHIPS |= {
+    f"{name}_turning": CHIPS[name].replace(name=f"{name}_turning", transposer=1) for name in ("gang", "three_lanes")
+}
+
 SHORT = ("tiny", "gang_lanes", "four_lanes")
 """Those of the short run: the fewest builds that have gangs, lanes and a bus that is no power of two."""

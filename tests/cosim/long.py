@@ -16,7 +16,8 @@ NETWORKS = 504
 """Networks of all chips together."""
 
 COLUMNS = (
-    "networks", "streamed", "attention", "reordered", "latencies", "refused", "instructions", "cycles", "values", "differences",
+    "networks", "streamed", "attention", "transposed", "reordered", "latencies", "refused", "instructions", "cycles", "values",
+    "differences",
 )  # fmt: skip
 
 

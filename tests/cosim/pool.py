@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
-from archsim.contracts.sequencer import ATTENTION
+from archsim.contracts.sequencer import ATTENTION, MULTICAST, TRANSPOSE
 from archsim.simulate import write_image
 from cosim.machine import Machine
 from cosim.run import Bench
 from mapping import reference
 from mapping.context import Limits
 from mapping.integer_nodes import IntAttention
-from mapping.ir import IF, IMAGE, LIF, Attention, Classifier, Map, Network, Synapse
+from mapping.ir import IF, IMAGE, LIF, Attention, Classifier, Map, Network, Synapse, halved, output_shape
 from mapping.product import FirstProduct
 from mapping.quantise import IntNetwork, Precision, quantise
 from mapping.schedule import schedule
@@ -123,11 +123,16 @@ def networks(draw, chip: ChipParams) -> Network:
         Synapse("conv", "s", *_weights(rng, dim, stem, *kernel), stride=draw(st.integers(1, 2)), spikes="x0", stream=stream,
                 opens=residual, **common),
     ]  # fmt: skip
-    blocks = draw(st.lists(st.sampled_from(["mlp", "attention"]), max_size=2))
+    blocks = draw(st.lists(st.sampled_from(["mlp", "attention", *["height", "width"] * chip.transposer]), max_size=2))
+    stemmed = output_shape(layers[0], image)
+    axes = output_shape(layers[1], halved(stemmed) if layers[0].pool else stemmed)
     for number, kind in enumerate(blocks):
-        source, width = f"x{number}", dim if kind == "attention" else hidden
+        source, width = f"x{number}", hidden if kind == "mlp" else dim
         if kind == "attention":
             layers += _attention(rng, number, source, dim, dim // head)
+        elif kind != "mlp":  # a linear layer over an axis of the map
+            length = getattr(axes, kind)
+            layers.append(Synapse(f"mix{number}", source, *_weights(rng, length, length, 1, 1), spikes=f"b{number}", axis=kind))
         else:
             layers.append(Synapse(f"wide{number}", source, *_weights(rng, hidden, dim, 1, 1), spikes=f"b{number}"))
         weights = _weights(rng, dim, width, 1, 1)
@@ -180,6 +185,7 @@ def check(case: Case, tally: Counter[str]) -> None:
     tally.update(
         networks=1, streamed=program.notes["streamed"], reordered=int(case.order[1] > 0), latencies=int(case.latencies is not None),
         attention=int(ATTENTION in {engine for engine, _ in bench.plan.places}), instructions=len(bench.plan.places),
+        transposed=int(TRANSPOSE in {head["opcode"] for head in bench.plan.queues[MULTICAST]}),
         cycles=bench.cycles[0], values=comparison.compared.total(), differences=comparison.differing.total(),
     )  # fmt: skip
 
