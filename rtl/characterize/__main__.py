@@ -8,6 +8,7 @@ this flow has changed, so that a run goes on where the last one ended. ``--repor
 
 import argparse
 import hashlib
+import inspect
 import json
 import re
 import shlex
@@ -21,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from archsim.contracts.common.errors import ArchsimError
-from rtl.build import UNITS, verilog
+from rtl.build import verilog
 from rtl.characterize import bench, energy, gates, grid, groups, liberty
 from rtl.characterize.gates import Netlist
 from rtl.characterize.liberty import Power
@@ -38,7 +39,9 @@ def key_of(code: str, stimulus: Stimulus, text: str) -> str:
     """What a point depends on, as a short hash."""
     levels = {name: value if isinstance(value, int) else list(value) for name, value in stimulus.levels.items()}
     streams = {name: [list(offers), items] for name, (offers, items) in stimulus.streams.items()}
-    parts = [code, json.dumps([levels, streams, WINDOWS, WINDOW]), text, json.dumps(tools.versions())]
+    given = [levels, streams, dict(stimulus.answers), stimulus.reset, WINDOWS, WINDOW]
+    counted = [inspect.getsource(stimulus.counts), stimulus.outputs, [dict(entry) for entry in stimulus.instructions]]
+    parts = [code, json.dumps([given, counted]), text, json.dumps(tools.versions())]
     parts += [Path(str(module.__file__)).read_text() for module in FLOW]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -51,10 +54,10 @@ def characterise(unit: str, code: str, stimulus: Stimulus, power: Power) -> dict
         netlist = Netlist.read(unit, folder)
         windows = gates.simulate(unit, netlist, power, stimulus, folder)
     rows = []
-    for rate, window in zip(WINDOWS, windows, strict=True):
+    for rate, window, instruction in zip(WINDOWS, windows, stimulus.instructions, strict=True):
         energies = energy.energy_pj(netlist, power, window.values)
         rows.append({
-            "rate": rate, "cycles": WINDOW, "counts": stimulus.counts(window.taken),
+            "rate": rate, "cycles": WINDOW, "counts": {**stimulus.counts(window.taken), **instruction},
             "pj": {kind: round(value, 4) for kind, value in energies.items()},
         })  # fmt: skip
     kept = {name: found[name] for name in ("area_um2", "nand2", "cells", "flip_flops", "critical_path_ns")}
@@ -76,8 +79,8 @@ def measure(units: Sequence[str], power: Power, path: Path, command: str) -> Non
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("characterising", total=len(todo))
         for unit, point in todo:
-            params = UNITS[unit].parameters({name: str(value) for name, value in point.items()})
-            code, stimulus = verilog(UNITS[unit].create(params), unit), grid.GRIDS[unit].stimulus(params)
+            params = grid.DESIGNS[unit].parameters({name: str(value) for name, value in point.items()})
+            code, stimulus = verilog(grid.DESIGNS[unit].create(params), unit), grid.GRIDS[unit].stimulus(params)
             row = {"unit": unit, "parameters": point, "key": key_of(code, stimulus, power.library.text)}
             known = rows.get(_place(row), {}).get("key") == row["key"]
             if not known:

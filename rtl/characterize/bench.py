@@ -8,8 +8,8 @@ from archsim.contracts.common.errors import ArchsimError
 from rtl.build import CLOCK, RESET
 from rtl.characterize.stimuli import Stimulus
 
-RESET_CYCLES = 2
-"""Cycles of reset at the beginning."""
+KEYWORDS = {"config", "event"}
+"""Ports whose names are keywords of SystemVerilog."""
 
 Ports = Mapping[str, tuple[str, list[int | str]]]
 """Direction and nets of each port of a netlist; a name with a dot is a pin of a memory."""
@@ -23,7 +23,8 @@ class Bench:
         self.inputs = {
             name: len(bits) for name, (direction, bits) in ports.items() if direction == "input" and "." not in name
         }
-        self.levels = [name for name in self.inputs if name not in (CLOCK, RESET) and not self._stream_of(name)]
+        others = {CLOCK, RESET, *stimulus.answers}
+        self.levels = [name for name in self.inputs if name not in others and not self._stream_of(name)]
         missing = sorted(set(self.levels) - set(stimulus.levels))
         if missing:
             raise ArchsimError(f"{top}: no stimulus for the inputs {', '.join(missing)}")
@@ -34,8 +35,8 @@ class Bench:
 
     def write(self, folder: Path) -> None:
         """Write ``bench.v`` and the files that it reads."""
-        for stream, (_, items) in self.stimulus.streams.items():
-            (folder / f"{stream}.hex").write_text("".join(f"{item:x}\n" for window in items for item in [*window, 0]))
+        for name, items in self.stimulus.items.items():
+            (folder / f"{name}.hex").write_text("".join(f"{item:x}\n" for window in items for item in [*window, 0]))
         rows = []
         for cycle in range(self.stimulus.cycles):
             row, shift = 0, 0
@@ -56,29 +57,30 @@ class Bench:
         yield f"module bench;\n  reg [{width - 1}:0] rows [0:{cycles - 1}]; reg [{width - 1}:0] row; integer cycle;"
         for name, bits in self.inputs.items():
             yield f"  reg [{bits - 1}:0] {_escape(name)} = {int(name == RESET)};"
-        for stream, (_, items) in self.stimulus.streams.items():
-            bits, size = self.inputs[f"{stream}__payload"], sum(len(window) + 1 for window in items)
-            yield f"  reg [{bits - 1}:0] items_{stream} [0:{size - 1}]; reg free_{stream};"
-            yield f"  integer next_{stream} = 0, taken_{stream} = 0;"
+        for name, items in self.stimulus.items.items():
+            port = f"{name}__payload" if name in self.stimulus.streams else name
+            bits, size = self.inputs[port], sum(len(window) + 1 for window in items)
+            yield f"  reg [{bits - 1}:0] items_{name} [0:{size - 1}]; reg free_{name};"
+            yield f"  integer next_{name} = 0, taken_{name} = 0;"
         yield f"  {self.top} rtl({', '.join(f'.{_escape(name)}({_escape(name)})' for name in self.inputs)});"
         yield '  initial begin\n    $readmemh("cycles.hex", rows);'
-        yield from (f'    $readmemh("{stream}.hex", items_{stream});' for stream in self.stimulus.streams)
-        counts = ", ".join(f"taken_{stream}" for stream in self.stimulus.streams)
-        report = f'$display("taken{" %0d" * len(self.stimulus.streams)}", {counts})'
+        yield from (f'    $readmemh("{name}.hex", items_{name});' for name in self.stimulus.items)
+        counts = ", ".join(f"taken_{name}" for name in self.stimulus.items)
+        report = f'$display("taken{" %0d" * len(self.stimulus.items)}", {counts})'
         yield f"    for (cycle = 0; cycle < {cycles}; cycle = cycle + 1) begin\n      #4;"
         yield f"      if ({' || '.join(f'cycle == {edge}' for edge in edges[:-1])}) {report};"
         yield f'      $display("{"%b" * len(self.names)}", {", ".join(map(_inside, self.names))});'
-        for stream, (_, items) in self.stimulus.streams.items():
+        for name, items in self.stimulus.items.items():
             for index, edge in enumerate(edges[:-1]):
                 start = sum(len(window) + 1 for window in items[: index + 1])
-                yield f"      if (cycle == {edge}) next_{stream} = {start};"
+                yield f"      if (cycle == {edge}) next_{name} = {start};"
         yield "      row = rows[cycle];"
         yield from self._drive()
-        yield f"      clk = 1; rst <= cycle < {RESET_CYCLES - 1};\n      #5 clk = 0; #1;\n    end"
+        yield f"      clk = 1; rst <= cycle < {self.stimulus.reset - 1};\n      #5 clk = 0; #1;\n    end"
         yield f"    {report}; $finish;\n  end\nendmodule"
 
     def _drive(self) -> Iterator[str]:
-        """New inputs: levels as given; a stream offers its next item and holds it until it is taken."""
+        """New inputs: levels as given; a stream offers its next item and holds it until it is taken; a read gets its word."""
         shift = 0
         for name in self.levels:
             yield f"      {_escape(name)} <= row[{shift + self.inputs[name] - 1}:{shift}];"
@@ -92,6 +94,10 @@ class Bench:
             yield f"        if (row[{shift}]) begin {offer} end"
             yield "      end"
             shift += 1
+        for name, (asked, _) in self.stimulus.answers.items():
+            yield f"      if ({' && '.join(map(_inside, asked))}) begin"
+            yield f"        {_escape(name)} <= items_{name}[next_{name}];"
+            yield f"        next_{name} = next_{name} + 1; taken_{name} = taken_{name} + 1;\n      end"
 
 
 def _inside(name: str) -> str:
@@ -100,4 +106,4 @@ def _inside(name: str) -> str:
 
 
 def _escape(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_]\w*", name) and name != "config" else f"\\{name} "
+    return name if re.fullmatch(r"[A-Za-z_]\w*", name) and name not in KEYWORDS else f"\\{name} "

@@ -7,7 +7,7 @@ import numpy as np
 from archsim.contracts.crossbar import CrossbarParams
 from archsim.contracts.masker import MaskerParams
 from archsim.contracts.router import RouterParams
-from archsim.contracts.vector import CONSTANT, SCALE, VectorParams
+from archsim.contracts.vector import CONSTANT, SCALE, VectorParams, signed_digits
 from rtl.characterize import recorded
 from rtl.characterize.stimuli import BUSY, RATES, RECORDED_BLOCKS, WINDOW, WINDOWS, Stimulus, offers, ready
 
@@ -25,6 +25,9 @@ PACKET = 4
 
 SHIFT = 6
 """Right shift of a scaled row."""
+
+ZEROS = {0.05: 0.5, 0.2: 0.25}
+"""Share of the elements of a scaled row that are 0, by window; of the others none, but for those of the recorded spikes."""
 
 
 def masked(params: MaskerParams) -> Stimulus:
@@ -93,9 +96,10 @@ def packets(params: CrossbarParams) -> Stimulus:
 
 
 def scaled(params: VectorParams) -> Stimulus:
-    """Rows that are scaled by a constant an element, all values normal, offered with the chance of the window.
+    """Rows that are scaled by a constant an element, offered with the chance of the window; values normal, some elements 0.
 
-    In the last window the elements are sums of recorded spikes. Counted: rows.
+    In the last window the elements are sums of recorded spikes. Counted: rows; additions: digits of the constants of elements that
+    are not 0, each of which the element's adder adds to its sum.
     """
     rng = np.random.default_rng(9)
 
@@ -107,12 +111,23 @@ def scaled(params: VectorParams) -> Stimulus:
     marks = dict.fromkeys(("center", "accumulate", "first", "keep", "last"), 0)
     items: list[list[int]] = [[]]
     for window in WINDOWS:
-        sums = recorded.sums(WINDOW, 4, 1, params.elements) if isinstance(window, str) else None
-        x, biases = normal(params.membrane_bits, sums), normal(params.membrane_bits)
+        if isinstance(window, str):
+            values = recorded.sums(WINDOW, 4, 1, params.elements)
+        else:
+            size = (WINDOW, params.elements)
+            values = rng.normal(0, 1, size) * (rng.random(size) >= ZEROS.get(window, 0))
+        x, biases = normal(params.membrane_bits, values), normal(params.membrane_bits)
         rows = zip(x, normal(params.operand_bits), biases, strict=True)
         head = {"op": SCALE, "shift": SHIFT, "operand": CONSTANT, "digits": params.operand_bits} | marks
         items.append([params.i.pack(head | {"x": x, "constant": constant, "bias": bias}) for x, constant, bias in rows])
     warm_up = 8
     levels: Levels = {"o__ready": ready(rng, warm_up), "weight__valid": 0, "weight__payload": 0}
     streams = {"i": (offers(rng, warm_up, [*RATES, RECORDED_BLOCKS]), items)}
-    return Stimulus(warm_up, levels, streams, lambda taken: {"rows": len(taken["i"])})
+
+    def counts(taken: Mapping[str, list[int]]) -> dict[str, int]:
+        rows = [params.i.unpack(item) for item in taken["i"]]
+        pairs = np.array([[row["x"], row["constant"]] for row in rows]).reshape(-1, 2, params.elements).tolist()
+        digits = (len(signed_digits(constant)) for row in pairs for x, constant in zip(*row, strict=True) if x)
+        return {"rows": len(rows), "additions": sum(digits)}
+
+    return Stimulus(warm_up, levels, streams, counts)

@@ -6,6 +6,9 @@
   conditions, each table in the cycles in which its condition holds;
 * clock: two toggles a cycle at the clock pins of all flip-flops, without a clock tree and without gating;
 * leakage: of all cells, a power.
+
+A table may hold negative energies (SkyWater's does: what is drawn at one supply comes back at another pin), so a kind may come out
+below 0 where little toggles. A window as a whole may not.
 """
 
 from collections import defaultdict
@@ -36,6 +39,8 @@ def energy_pj(netlist: Netlist, power: Power, values: NDArray[np.uint8]) -> dict
         netlist: the cells.
         power: their library.
         values: of each net, 0 or 1, [cycles + 1, nets]; the first row is the cycle before the window.
+
+    Raises ArchsimError when the window as a whole comes out negative.
     """
     levels = np.ascontiguousarray(values[1:].T)
     toggled = np.ascontiguousarray((values[1:] ^ values[:-1]).T)
@@ -74,8 +79,8 @@ def energy_pj(netlist: Netlist, power: Power, values: NDArray[np.uint8]) -> dict
                 result["internal"] += float(toggles[net]) * (mean / total if total else 0.0)
             else:
                 result["internal"] += _own(entry, toggled[net], pins, levels)
-    if any(value < 0 for value in result.values()):
-        raise ArchsimError(f"{power.library}: its tables give a negative energy: {result}")
+    if sum(result.values()) < 0:
+        raise ArchsimError(f"{power.library.name}: its tables give a window a negative energy: {result}, in pJ")
     return result
 
 

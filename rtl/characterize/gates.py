@@ -1,8 +1,8 @@
 """Gate-level simulation: the netlist replays what the Verilog did, and every net's toggles are counted.
 
 The Verilog runs in Icarus under the stimulus; its inputs and what its memories read go to the netlist, compiled to C in the
-order of its cells, and every output and every pin of a memory must be equal in every cycle. Cells have no delay: a net toggles
-at most once a cycle, glitches are not counted.
+order of its cells, and every output and every pin of a memory must be equal in every cycle, where the Verilog defines it. Cells
+have no delay: a net toggles at most once a cycle, glitches are not counted.
 """
 
 import ctypes
@@ -146,7 +146,7 @@ class Window:
 
     Attributes:
         values: of each net at the end of the cycle before the window and of each of its cycles, [cycles + 1, nets], 0 or 1.
-        taken: the items that were taken from each stream.
+        taken: the items that were taken from each stream, read as each answer, and taken from each output that is counted.
     """
 
     values: NDArray[np.uint8]
@@ -163,8 +163,9 @@ def simulate(top: str, netlist: Netlist, power: Power, stimulus: Stimulus, folde
     rows = [line for line in lines if line[0] in "01xz"]
     if len(rows) != stimulus.cycles:
         raise ArchsimError(f"{top}: the Verilog stopped in cycle {len(rows)} of {stimulus.cycles}: {lines[-1][:200]}")
-    # What a memory shows before it is read for the first time is undefined: 0.
-    trace = np.array([np.frombuffer(row.replace("x", "0").encode(), np.uint8) - ord("0") for row in rows], np.uint8)
+    # What a memory shows before it is read for the first time is undefined: 0 for the netlist, and not compared.
+    printed = np.array([np.frombuffer(row.encode(), np.uint8) for row in rows])
+    trace = (printed == ord("1")).astype(np.uint8)
     inputs: list[tuple[int, int]] = []  # column of the trace, net
     outputs: list[tuple[int, int]] = []
     column = 0
@@ -176,8 +177,8 @@ def simulate(top: str, netlist: Netlist, power: Power, stimulus: Stimulus, folde
             column += 1
     values = _run(netlist, power, trace, inputs, folder)
     # In the first cycle registers have what they began with, of which a netlist knows nothing; then the reset has come.
-    seen, expected = values[1:, [net for _, net in outputs]], trace[1:, [place for place, _ in outputs]]
-    wrong = np.argwhere(seen != expected)
+    seen, expected = values[1:, [net for _, net in outputs]], printed[1:, [place for place, _ in outputs]]
+    wrong = np.argwhere((seen + ord("0") != expected) & (expected != ord("x")))
     if len(wrong):
         raise ArchsimError(
             f"{top}: the netlist differs from the Verilog in {len(wrong)} bits, first in cycle {wrong[0][0] + 1}"
@@ -185,10 +186,20 @@ def simulate(top: str, netlist: Netlist, power: Power, stimulus: Stimulus, folde
     totals = np.array([[int(number) for number in line.split()[1:]] for line in lines if line.startswith("taken")])
     windows = []
     for index, (counts, (begin, end)) in enumerate(zip(np.diff(totals, axis=0), pairwise(stimulus.edges), strict=True)):
-        streams = zip(stimulus.streams.items(), counts, strict=True)
-        taken = {name: items[index + 1][:count] for (name, (_, items)), count in streams}
+        sources = zip(stimulus.items.items(), counts, strict=True)
+        taken = {name: items[index + 1][:count] for (name, items), count in sources}
+        taken |= {name: _given(netlist, names, name, rows[begin:end]) for name in stimulus.outputs}
         windows.append(Window(values[begin - 1 : end], taken))
     return windows
+
+
+def _given(netlist: Netlist, names: list[str], stream: str, rows: list[str]) -> list[int]:
+    """Items of an output stream that were taken in the cycles of ``rows``, lines of the bits of the ports ``names``."""
+    bounds = np.cumsum([0, *(len(netlist.ports[name][1]) for name in names)]).tolist()
+    place = {name: slice(*bounds[index : index + 2]) for index, name in enumerate(names)}
+    marks = [place[f"{stream}__{mark}"] for mark in ("valid", "ready") if f"{stream}__{mark}" in place]
+    payload = place[f"{stream}__payload"]
+    return [int(row[payload].replace("x", "0"), 2) for row in rows if all(row[mark] == "1" for mark in marks)]
 
 
 def _run(

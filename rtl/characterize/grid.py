@@ -1,14 +1,28 @@
 """Which units are characterised, over which parameters, with which stimulus; and which points are held out of the fits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from archsim.contracts.attention import AttentionParams
+from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from rtl.build import UNITS
-from rtl.characterize import choices, stimuli
+from rtl.build import UNITS, Unit
+from rtl.characterize import attended, choices, moved, stimuli, transfers
 from rtl.characterize.stimuli import Stimulus
+
+PARTS = {
+    name: Unit(ChipParams, f"rtl.units.{part}", UNITS["attention"].defaults, lambda chip: (AttentionParams(chip),))
+    for name, part in (
+        ("attention_popcount", "attention_popcount:PopcountEngine"), ("attention_counts", "attention_counts:CountMemory"),
+        ("attention_sums", "attention_sums:SumArray"), ("attention_neurons", "attention_sums:SumNeurons"),
+    )
+}  # fmt: skip
+"""Parts of units that are characterised alone."""
+
+DESIGNS = UNITS | PARTS
+"""What can be characterised."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +34,14 @@ class Grid:
         stimulus: what drives a point.
         fixed: parameters that follow from a point's.
         held_out: whether a point is kept out of the fits.
+        sizes: what else the laws take of a point: sizes that follow from its parameters.
     """
 
     axes: dict[str, tuple[int, ...]]
     stimulus: Callable[[Any], Stimulus]
     held_out: Callable[[dict[str, int]], bool]
     fixed: Callable[[dict[str, int]], dict[str, int]] = lambda point: {}
+    sizes: Callable[[Mapping[str, int]], dict[str, int]] = lambda point: {}
 
     def points(self) -> Iterator[dict[str, int]]:
         """Every combination of the axes."""
@@ -64,6 +80,38 @@ GRIDS = {
         {"elements": (1, 2, 4), "membrane_bits": (12, 16, 20)}, choices.scaled, lambda point: point["membrane_bits"] == 16,
         lambda point: {"operand_bits": 8, "sum_bits": point["membrane_bits"] + 8, "table_bits": 8},
     ),
+    "spike_fetch": Grid(
+        {"lanes": (1, 2, 4), "word_bits": (8, 16, 32)}, moved.fetched, lambda point: point["word_bits"] == 16,
+        lambda point: {"rows": 512, "row_bits": 11},
+    ),
+    "spike_writer": Grid(
+        {"neurons": (2, 4, 8), "lanes": (1, 2, 4)}, moved.written, lambda point: point["neurons"] == 4,
+        lambda point: {"blocks": moved.BLOCKS, "rows": 512},
+    ),
+    "dma": Grid(
+        {"dram_bus_bytes": (4, 8, 16), "columns": (8, 16, 32)}, transfers.transferred, lambda point: point["dram_bus_bytes"] == 8,
+        lambda point: {"lanes": 4, "neurons": 2, "membrane_bits": 12},
+    ),
+    "multicast": Grid(
+        {"lanes": (1, 2, 4), "columns": (8, 16, 32)}, transfers.copied, lambda point: point["columns"] == 16,
+        lambda point: {"neurons": 4},
+    ),
+    "attention_popcount": Grid(
+        {"columns": (8, 16, 32), "neurons": (2, 4, 8)}, attended.paired, lambda point: point["neurons"] == 4,
+        sizes=lambda point: {"kept": (point["columns"] - point["neurons"]) * point["columns"].bit_length()},
+    ),
+    "attention_counts": Grid(
+        {"columns": (8, 16, 32), "count_bits": (6, 8, 10)}, attended.counted, lambda point: point["count_bits"] == 8,
+        lambda point: {"neurons": 4},
+    ),
+    "attention_sums": Grid(
+        {"columns": (8, 16, 32), "membrane_bits": (12, 16, 20)}, attended.summed, lambda point: point["membrane_bits"] == 16,
+        lambda point: {"neurons": 4, "count_bits": 8},
+    ),
+    "attention_neurons": Grid(
+        {"neurons": (1, 2, 4), "membrane_bits": (12, 16, 24)}, attended.fired, lambda point: point["membrane_bits"] == 16,
+        lambda point: {"columns": 16},
+    ),
 }  # fmt: skip
 """The units that are characterised."""
 
@@ -73,7 +121,7 @@ HELD_OUT_RATE = 0.2
 
 def grid_of(unit: str) -> Grid:
     """The grid of a unit; raises ArchsimError for a name that is no unit and for a unit without a grid."""
-    if unit not in UNITS:
+    if unit not in DESIGNS:
         raise ArchsimError(f"unknown unit '{unit}'; required one of {', '.join(GRIDS)}")
     if unit not in GRIDS:
         raise ArchsimError(f"unit '{unit}' has no stimulus yet; required one of {', '.join(GRIDS)}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archsim.contracts.common.errors import ArchsimError
+from rtl.build import UNITS
 from rtl.characterize import laws
 from rtl.characterize.grid import GRIDS, HELD_OUT_RATE
 from rtl.characterize.laws import Fit
@@ -27,6 +28,7 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     details: list[str] = []
+    judged: dict[str, list[tuple[Fit, str]]] = {"energy": [], "area": []}
     for unit in GRIDS:
         own = [row for row in rows if row["unit"] == unit]
         points = len(list(GRIDS[unit].points()))
@@ -35,10 +37,21 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
             details += _points(unit, own) if own else []
             continue
         for name, fit in (("energy", laws.energy(unit, own)), ("area", laws.area(unit, own))):
+            judged[name].append((fit, unit))
             lines.append(_row(unit, name, fit))
             details += _coefficients(unit, name, fit)
         details += _points(unit, own)
-    return "\n".join([*lines, "", *details])
+    others = ", ".join(sorted(set(UNITS) - set(GRIDS)))
+    worst = [_worst(name, fits) for name, fits in judged.items() if fits]
+    return "\n".join([*lines, "", *worst, f"* Units without a grid: {others}.", "", *details])
+
+
+def _worst(name: str, fits: Sequence[tuple[Fit, str]]) -> str:
+    """The law of all that is farthest beyond, or nearest to, its bound; and how many hold."""
+    fit, unit = max(fits, key=lambda entry: entry[0].worst[0] / entry[0].worst[1])
+    error, bound, where = fit.worst
+    hold = sum(other.worst[0] <= other.worst[1] for other, _ in fits)
+    return f"* Worst {name}: {error:.1%} (bound {bound:.0%}), {unit}, {where}; {hold} of {len(fits)} laws hold."
 
 
 def _row(unit: str, name: str, fit: Fit) -> str:

@@ -5,7 +5,7 @@ recorded. A stream follows the rules of its contract: an item that is offered st
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ RATES = (0.0, 0.05, 0.2, 0.5)
 RECORDED = "digits"
 """The window of recorded spikes: no rate, but the network whose they are."""
 
-WINDOWS = (*RATES, RECORDED)
+WINDOWS: tuple[float | str, ...] = (*RATES, RECORDED)
 """All windows of a stimulus."""
 
 WINDOW = 1000
@@ -51,13 +51,27 @@ class Stimulus:
         warm_up: cycles before the first window: reset, loading of memories.
         levels: values of inputs that are no stream: one, or one a cycle.
         streams: by name, whether an item may be offered in each cycle, and the items (bit patterns) of the warm-up and each window.
-        counts: what a window's taken items of a stream are for the simulator, from (stream, items).
+        counts: what a window's items are for the simulator, from those of each stream, answer and output.
+        answers: by the port of a word that is read, the ports that are all 1 when it is asked for, and the words of the warm-up and
+            each window; one that is asked for stands in the next cycle, until another is.
+        outputs: streams that the unit gives and whose items are counted.
+        instructions: for units with instructions, what the one of each window is for the simulator besides ``counts``.
+        reset: cycles of reset at the beginning.
     """
 
     warm_up: int
     levels: Mapping[str, int | Sequence[int]]
     streams: Mapping[str, tuple[Sequence[bool], list[list[int]]]]
     counts: Callable[[Mapping[str, list[int]]], dict[str, int]]
+    answers: Mapping[str, tuple[Sequence[str], list[list[int]]]] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    instructions: tuple[Mapping[str, int], ...] = ({},) * len(WINDOWS)
+    reset: int = 2
+
+    @property
+    def items(self) -> dict[str, list[list[int]]]:
+        """Items of the warm-up and each window, of the streams and then the answers."""
+        return {name: items for name, (_, items) in (*self.streams.items(), *self.answers.items())}
 
     @property
     def edges(self) -> list[int]:

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -268,11 +269,14 @@ def test_every_point_of_a_grid_has_a_stimulus_and_counts_for_its_law(unit):
     entry = grid.GRIDS[unit]
     points = list(entry.points())
     assert 0 < sum(map(entry.held_out, points)) < len(points)
-    params = UNITS[unit].parameters({name: str(value) for name, value in points[0].items()})
+    params = grid.DESIGNS[unit].parameters({name: str(value) for name, value in points[0].items()})
     stimulus = entry.stimulus(params)
-    assert all(len(items) == 1 + len(WINDOWS) for _, items in stimulus.streams.values())
-    taken = {name: items[-1] for name, (_, items) in stimulus.streams.items()}
-    numbers = {**points[0], **stimulus.counts(taken), "cycles": WINDOW}
+    assert all(len(items) == 1 + len(WINDOWS) for items in stimulus.items.values())
+    assert len(stimulus.instructions) == len(WINDOWS)
+    taken = {name: sum(items, []) for name, items in stimulus.items.items()}
+    taken |= {name: [(1 << 256) - 1] for name in stimulus.outputs}  # any item will do: the Verilog alone gives them
+    counts = dict(Counter(stimulus.counts(taken)) + sum(map(Counter, stimulus.instructions), Counter()))
+    numbers = {**points[0], **entry.sizes(points[0]), **counts, "cycles": WINDOW}
     form = laws.FORMS[unit]
     assert all(laws.term(text)(numbers) > 0 for text in (*form.energy, *form.area))
 
@@ -391,6 +395,14 @@ def test_too_few_points_are_refused():
 
 def test_a_grid_that_is_not_whole_has_no_law():
     assert "| transposer | 3 of 4 points measured: no law yet |" in report(rows()[:3], "x.jsonl")
+
+
+def test_the_worst_law_is_named():
+    text = report(rows(bend=0.25), "x.jsonl")
+    error, _, where = laws.energy("transposer", rows(bend=0.25)).worst
+    assert f"* Worst energy: {error:.1%} (bound 10%), transposer, {where}; 0 of 1 laws hold.\n" in text
+    assert "* Worst area: 0.0% (bound 10%), transposer, word_bits 24; 1 of 1 laws hold.\n" in text
+    assert "* Units without a grid: attention, core, experts, sequencer, sram.\n" in text
 
 
 RESULTS = sorted((gates.Path(__file__).parents[2] / "reports" / "characterisation").glob("*.jsonl"))
