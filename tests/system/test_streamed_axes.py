@@ -52,7 +52,7 @@ def test_the_operator_equals_the_reference(name, chip):
 @pytest.mark.parametrize("residual_rows", [1 << 13, 4607, 400, 100])
 @pytest.mark.parametrize("build", [kept, by_token])
 def test_streams_of_a_pair_lie_in_the_banks_or_both_in_dram(build, residual_rows):
-    """A core's share of one stream, of 12 x 12 positions in 2 cores, is 72 x 4 steps x 2 words x 4 blocks = 2,304 rows; 4,607 hold no two."""
+    """A core's share of a stream, 72 positions x 4 steps x 2 words x 4 blocks, is 2,304 rows: 4,607 do not hold two."""
     differing, _, _ = streamed(build(12), "small_complete", residual_rows=residual_rows)
     assert differing == EXACT
 
