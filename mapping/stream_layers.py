@@ -1,6 +1,7 @@
 """Layers of a streamed network on the cores: round by round, word by word, with stores one step behind the loads."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from archsim.contracts import dma, neuron, sequencer
 from archsim.contracts.neuron import param_layout
-from mapping.partition import Chunk, chunks, words
+from mapping.partition import Chunk, chunks, of_word, words
 from mapping.place import require
 from mapping.quantise import IntSynapse
 from mapping.reduction import apart
@@ -150,8 +151,10 @@ class StreamedLayers(Scheduler):
         """
         context, (index, count) = self.context, place
         last = index == count - 1
-        resident = (layer.name, 0) in self.loads.param_base
-        fields = synapse_fields(self.chip, self.network, layer, tile, part, piece)
+        resident, narrow = (layer.name, 0) in self.loads.param_base, of_word(self.chip, layer, word)
+        if layer.diagonal:  # that word of each map alone
+            part, piece = chunks(self.chip, narrow, context.chunk_rows)[index], replace(piece, word=piece.word - word)
+        fields = synapse_fields(self.chip, self.network, narrow, tile, part, piece)
         fields |= {
             "gang": 1 << core, "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
             "param_bank": 0 if resident else context.param_bank, "out_bank": context.out_bank[core],

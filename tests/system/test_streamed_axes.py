@@ -12,9 +12,9 @@ from archsim import simulate
 from archsim.config import load_chip
 from archsim.contracts import dma, sequencer
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import HEIGHT, WIDTH, Synapse
-from mapping.nodes import Transpose
-from tests.system.test_operators import Net, beside, run
+from mapping.ir import HEIGHT, IMAGE, LIF, WIDTH, Synapse
+from mapping.nodes import BATCH, Norm, Transpose
+from tests.system.test_operators import Net, beside, diagonal, run
 from tests.system.test_spiking_mlp import CHIPS, EXACT, PLACE, ROOMY, by_token, kept, turned, turned_both
 from tests.system.test_stepped import same
 from tests.system.test_streamed import equals_the_reference
@@ -22,10 +22,19 @@ from tests.system.test_streamed import equals_the_reference
 ROWS = {"small_complete": 140, "four lanes": 90, "64 columns": 260}
 """Rows of an input bank: fewer than a map has, enough for an axis."""
 
+
+def normed(size):
+    """A batch norm of a spike map whose channels fill no word, and a neuron behind it."""
+    net = Net(size)
+    source = net.conv(IMAGE, "first", 40, 3, 3, 1, 1)
+    net.layers.append(Norm("norm", source, BATCH, net.rng.normal(1.5, 1.0, 40), net.rng.normal(0.3, 0.2, 40), LIF, 1.0, "fired"))
+    return net.end("fired", 40)
+
+
 RUNS = {
     **{f"over {axis} of {size}": (turned, axis, size) for axis in (HEIGHT, WIDTH) for size in (12, 20)},
     "over both, beside": (turned_both,), "maps side by side": (beside,), "a stream that stays": (kept, 16),
-    "norms by token": (by_token, 10),
+    "norms by token": (by_token, 10), "diagonal weights": (diagonal,), "a norm of spikes": (normed, 12),
 }  # fmt: skip
 
 
