@@ -56,7 +56,6 @@ def schedule(
             f"chip '{chip.name}': the network was quantised to {network.precision.weight_bits}-bit weights and "
             f"{network.precision.membrane_bits}-bit membranes, the chip has {chip.weight_bits} and {chip.membrane_bits}"
         )
-    transpose.require_transposer(network, chip)
     context = _context(network, chip, limits or Limits(), placement)
     if context.streamed:
         from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
@@ -76,6 +75,7 @@ def require_room(network: IntNetwork, chip: ChipParams) -> None:
 
 def _context(network: IntNetwork, chip: ChipParams, limits: Limits, placement: Placement) -> Context:
     """Maps in the input banks if all have room there, else in DRAM."""
+    transpose.require_transposer(network, chip)
     try:
         return Context(network, chip, limits, placement=placement)
     except ArchsimError as error:  # some map, or those that are alive at a time, have no room in the input banks

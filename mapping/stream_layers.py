@@ -19,6 +19,7 @@ from mapping.schedule import Scheduler
 from mapping.stream import Streams
 from mapping.stream_tiles import Room, Round, rounds
 from mapping.stream_tokens import TokenLayers
+from mapping.streams import is_last
 from mapping.tile import Piece, Tile, stored_width, synapse_fields
 from mapping.token_norm import IntTokenSynapse
 
@@ -99,7 +100,7 @@ class StreamedLayers(Scheduler):
             pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
             self.flush()
             spilled = index == len(parts) - 1 and context.spilled(layer)
-            kept = not layer.reduce or apart(context, layer.name)
+            kept = (not layer.reduce or apart(context, layer.name)) and not is_last(self.network, layer)
             for core, tile in tiles if spilled and not layer.opens else ():
                 self.spill.load(layer, core, tile, word)
             if isinstance(layer, IntTokenSynapse):
