@@ -16,7 +16,7 @@ from mapping.window_attention import IntWindowAttention
 def tensors(context: Context) -> dict[str, dict[str, int]]:
     """Shape of every map that instructions store, in words."""
     network, chip, steps = context.network, context.chip, context.network.timesteps
-    back = {mix.back.name: mix.back.name for layer in network.layers if (mix := mixed(network, layer))}
+    back = {mix.back.name for layer in network.layers if context.streamed and (mix := mixed(network, layer))}
     result: dict[str, dict[str, int]] = {}
     for layer in network.layers:
         if isinstance(layer, IntPlanes | IntTokenNeuron):
@@ -26,7 +26,7 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
             if parts := context.regions.get(collected(layer)):
                 count = len(context.partitions[layer.source].ranges) * (steps if isinstance(layer, IntTokenNeuron) else 1)
                 result[collected(layer)] = shape | {"positions": count, "slices": parts.slices, "planes": 1}
-        name = layer.spikes or (back.get(layer.name) if context.streamed else None)
+        name = layer.spikes or (layer.name if layer.name in back else None)
         if name and not isinstance(layer, IntPlanes):
             whole = network.maps[name]
             count, lanes = -(-whole.channels // chip.columns), chip.lanes_used(steps)
