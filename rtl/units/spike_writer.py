@@ -121,7 +121,8 @@ class SpikeWriter(Component):
     * ``config``: fields of the instruction, constant from its start to its end; ``start`` is its first cycle.
     * ``i``: granules (always taken); ``done``: 1 in the cycle in which the instruction ends.
     * ``read``, ``copy``, ``route``: ``bank``, ``row``, presented with ``en`` in cycle t and answered in t + 1, of a bank that no
-      instruction here writes. Each has another user, and two may read in a cycle, since the banks have owners of their own.
+      instruction here writes; ``copy`` and ``route`` keep the bank until the answer. Each has another user, and two may read in a
+      cycle, since the banks have owners of their own.
     * ``write``: a whole row for a bank, likewise; only observers need it.
     """
 
@@ -210,7 +211,7 @@ class SpikeWriter(Component):
         """The two banks; a granule goes to its lane and block of the row, the first one and an observer's row to all of them."""
         params, bits = self.params, self.params.bank.address_bits
         mask, data = granule_write(params, lane, granule)
-        rows = []
+        read_bank, rows = Signal(), []
         for number in range(BANKS):
             m.submodules[f"bank{number}"] = bank = Sram(params.bank)
             mine = store & self.config.spike_out & ~self.config.psum_out & (self.config.out_bank == number)
@@ -226,8 +227,7 @@ class SpikeWriter(Component):
                 with m.If(port.en & (port.bank == number)):
                     m.d.comb += [bank.read.en.eq(1), bank.read.addr.eq(port.row)]
             rows.append(bank.read.data)
-        for name in READERS:
-            port, asked = getattr(self, name), Signal(name=f"{name}_bank")
-            with m.If(port.en):
-                m.d.sync += asked.eq(port.bank)
-            m.d.comb += port.data.eq(Mux(asked, rows[1], rows[0]))
+        with m.If(self.read.en):
+            m.d.sync += read_bank.eq(self.read.bank)
+        m.d.comb += self.read.data.eq(Mux(read_bank, rows[1], rows[0]))
+        m.d.comb += [port.data.eq(Mux(port.bank, rows[1], rows[0])) for port in (self.copy, self.route)]
