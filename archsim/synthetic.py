@@ -20,9 +20,12 @@ from archsim.config.yaml_source import read_yaml
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.jit import cache_base
+from archsim.tensors import from_words, to_words
+from archsim.traces import unturned
 from mapping import calibrate
 from mapping.ir import IMAGE
 from mapping.quantise import IntNetwork, IntSynapse
+from mapping.turned import mixed
 
 
 @dataclass(frozen=True)
@@ -55,24 +58,56 @@ class Synthetic:
     def words(self, chip: ChipParams, notes: Mapping[str, Any], number: int) -> dict[str, NDArray[np.uint64]]:
         """Words of every map of image ``number``, for :class:`archsim.tensors.Capture`; the planes of integers are half full.
 
+        A map that is turned back is drawn as its readers find it; one of several maps of the definition has the rate of each.
         Raises ArchsimError for a map without a rate.
         """
-        words = {}
-        for index, (name, shape) in enumerate(notes["tensors"].items()):
-            if name not in self.rates and not shape["planes"]:
-                raise ArchsimError(f"rates: required that of map '{name}', given those of {sorted(self.rates)}")
-            draws = np.random.default_rng([self.seed, 1 + index, number])
-            size = (shape["positions"], shape["slices"], shape["words"], chip.lanes)
-            lanes = 1 if shape["planes"] else chip.lanes_used(shape["steps"])
-            if self.clustering and not shape["planes"]:
-                words[name] = self.clustering.words(draws, size, self.rates[name], chip.columns, lanes)
+        words: dict[str, NDArray[np.uint64]] = {}
+        back = {mix.layer.spikes: mix.back for layer in self.network.layers if (mix := mixed(self.network, layer))}
+        numbers = {name: index for index, name in enumerate(notes["tensors"])}
+        for name, shape in notes["tensors"].items():
+            turned = back.get(name)
+            drawn = turned.name if turned else name
+            seed, size = [self.seed, 1 + numbers.get(drawn, numbers[name]), number], _size(chip, shape)
+            if shape["planes"]:
+                words[name] = _words(np.random.default_rng(seed), size, 0.5, chip.columns)
+                words[name][..., 1:] = 0
+            elif turned:
+                steps, channels = shape["steps"], turned.shape.channels
+                size = turned.shape.positions, size[1], -(-channels // chip.columns), size[3]
+                spikes = from_words(chip, self._map(chip, drawn, size, steps, seed), steps, channels)
+                words[name] = to_words(chip, unturned(turned, self.network.maps[name], spikes))
             else:
-                words[name] = _words(draws, size, 0.5 if shape["planes"] else self.rates[name], chip.columns)
-            words[name][..., lanes:] = 0
-            if not shape["planes"]:
-                carried = self.network.carried(name, chip.columns).astype(np.uint64)
-                words[name] &= (carried << np.arange(chip.columns, dtype=np.uint64)).sum(1, dtype=np.uint64)[:, None]
+                words[name] = self._map(chip, name, size, shape["steps"], seed)
         return words
+
+    def _map(
+        self, chip: ChipParams, name: str, size: tuple[int, int, int, int], steps: int, seed: list[int]
+    ) -> NDArray[np.uint64]:
+        """Words of a map, drawn from a seed."""
+        lanes = chip.lanes_used(steps)
+        columns = np.arange(chip.columns, dtype=np.uint64)
+        carried = self.network.carried(name, chip.columns)
+        words, first = np.zeros(size, np.uint64), 0
+        for number, (part, channels) in enumerate(self._parts(name) or ((name, carried.size),)):
+            if part:  # else channels that never fire
+                if part not in self.rates:
+                    raise ArchsimError(f"rates: required that of map '{part}', given those of {sorted(self.rates)}")
+                draws, rate = np.random.default_rng([*seed, number] if number else seed), self.rates[part]
+                own = carried & _between(carried.shape, first, first + channels)
+                drawn = (
+                    self.clustering.words(draws, size, rate, chip.columns, lanes) if self.clustering
+                    else _words(draws, size, rate, chip.columns)
+                )  # fmt: skip
+                words |= drawn & (own.astype(np.uint64) << columns).sum(1, dtype=np.uint64)[:, None]
+            first += channels
+        words[..., lanes:] = 0
+        return words
+
+    def _parts(self, name: str) -> tuple[tuple[str, int], ...]:
+        """The maps of the definition, each with its channels, that a map is made of; none if it is one itself."""
+        joined = self.network.joined
+        layer = next((x for x in self.network.layers if x.spikes == name), None)
+        return joined[layer.name].parts if layer and layer.name in joined else ()
 
 
 def read_rates(path: Path, size: str) -> dict[str, float]:
@@ -106,6 +141,17 @@ def calibrated(network: IntNetwork, synthetic: Synthetic) -> IntNetwork:
         part.replace(file)
     with np.load(file) as kept:
         return calibrate.apply(network, dict(kept))
+
+
+def _size(chip: ChipParams, shape: Mapping[str, int]) -> tuple[int, int, int, int]:
+    return shape["positions"], shape["slices"], shape["words"], chip.lanes
+
+
+def _between(shape: tuple[int, ...], first: int, last: int) -> NDArray[np.bool_]:
+    """Which channels ``first .. last - 1`` are, bool of ``shape`` [words, columns]."""
+    channel = np.arange(shape[0] * shape[1]).reshape(shape)
+    between: NDArray[np.bool_] = (channel >= first) & (channel < last)
+    return between
 
 
 def _words(draws: np.random.Generator, size: tuple[int, ...], rate: float, columns: int) -> NDArray[np.uint64]:

@@ -33,23 +33,21 @@ def trace_words(
     for layer in network.layers:
         if isinstance(layer, IntPlanes):
             words |= _operand(chip, network, notes, layer, recording, image)
-        elif layer.spikes:
-            spikes = _written(network, recording, layer, layer.spikes, image)
+        elif name := layer.spikes or (layer.name if layer.name in notes["tensors"] else None):
+            spikes = _written(network, recording, layer, name, image)
             if isinstance(layer, IntWindowAttention):
                 spikes = spikes[:, layer.order]
             if isinstance(layer, IntSynapse) and layer.pool:
-                spikes = pooled(layer.spikes, spikes, layer.shape)
-            shape = notes["tensors"][layer.spikes]
+                spikes = pooled(name, spikes, layer.shape)
+            shape = notes["tensors"][name]
             required = (shape["steps"], shape["positions"], shape["channels"])
             if spikes.shape != required:
                 raise ArchsimError(
-                    f"{recording.path}: spikes of '{layer.spikes}': required shape {required} (steps, positions, channels), "
+                    f"{recording.path}: spikes of '{name}': required shape {required} (steps, positions, channels), "
                     f"given {spikes.shape}; is it the trace of this network?"
                 )
-            words[layer.spikes] = np.zeros(
-                (shape["positions"], shape["slices"], shape["words"], chip.lanes), np.uint64
-            )
-            words[layer.spikes][..., : shape["lanes"]] = to_words(chip.replace(lanes=shape["lanes"]), spikes)
+            words[name] = np.zeros((shape["positions"], shape["slices"], shape["words"], chip.lanes), np.uint64)
+            words[name][..., : shape["lanes"]] = to_words(chip.replace(lanes=shape["lanes"]), spikes)
         if isinstance(layer, IntTokenNeuron):  # how the sums split into parts was not recorded, and takes no time
             shape = notes["tensors"][collected(layer)]
             words[collected(layer)] = np.zeros(
@@ -62,16 +60,20 @@ def _written(network: IntNetwork, recording: Artefact, layer: IntLayer, name: st
     """Recorded spikes [T, positions, channels] that ``layer`` writes: a map of the definition, several, or one turned."""
     back = next((x for x in network.layers if isinstance(x, IntTranspose) and x.source == name), None)
     if back is not None and back.name in recording.manifest["traces"]["shapes"]:
-        spikes, source = recording.spikes(back.name, image), network.maps[name]
-        axes = [0, *(1 + back.order.index(axis) for axis in range(3))]
-        turned = spikes.reshape(len(spikes), back.shape.height, back.shape.width, back.shape.channels).transpose(axes)
-        return turned.reshape(len(spikes), source.positions, source.channels)
+        return unturned(back, network.maps[name], recording.spikes(back.name, image))
     if layer.name not in network.joined:
         return recorded(recording, layer, name, image)
     parts = network.joined[layer.name].parts
     shape = next(recording.spikes(part, image).shape[:2] for part, _ in parts if part)
     maps = [recording.spikes(part, image) if part else np.zeros((*shape, size), np.bool_) for part, size in parts]
     return np.concatenate(maps, 2)
+
+
+def unturned(layer: IntTranspose, source: Map, spikes: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Spikes [T, positions, channels] of the map of shape ``source`` that ``layer`` has turned into ``spikes``."""
+    axes = [0, *(1 + layer.order.index(axis) for axis in range(3))]
+    maps = spikes.reshape(len(spikes), layer.shape.height, layer.shape.width, layer.shape.channels).transpose(axes)
+    return maps.reshape(len(spikes), source.positions, source.channels)
 
 
 def recorded(recording: Artefact, layer: IntLayer | Layer, name: str, image: int) -> NDArray[np.bool_]:

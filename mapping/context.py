@@ -18,7 +18,7 @@ from mapping.partition import Partition, choose, split, words
 from mapping.place import Region, regions
 from mapping.quantise import IntNetwork, IntSynapse
 from mapping.slots import routes, slot_regions
-from mapping.streams import is_made, require_rows
+from mapping.streams import is_made, paired, require_rows
 from mapping.sums import home, places, readers
 from mapping.token_norm import IntTokenSynapse
 from mapping.turned import held
@@ -53,6 +53,7 @@ class Context:
         streamed: the maps lie in DRAM (see ``mapping.stream``).
         emitter, dram: the queues and the DRAM image as far as they are emitted.
         partitions: per layer, which cores compute which positions.
+        paired: streams that stay, and those that sums go into meanwhile.
         routes: per layer of experts, where tokens, scores and results lie.
         regions: per map, where cores find it in their input banks.
         layer: number of the layer that is being emitted.
@@ -71,6 +72,7 @@ class Context:
     ) -> None:
         self.network, self.chip, self.limits, self.streamed = network, chip, limits, streamed
         require_rows(network)
+        self.paired = paired(network)
         self.chunk_rows = min(chip.weight_rows, limits.weight_rows or chip.weight_rows)
         self.dram = DramImage(chip)
         self.emitter = Emitter(chip, self.dram)
@@ -148,8 +150,9 @@ class Context:
         return self.share_rows(layer) if is_made(self.network, name) else 0
 
     def spilled(self, layer: IntSynapse) -> bool:
-        """Whether the layer's stream lies in DRAM (see ``mapping.spill``)."""
-        return self.streamed and bool(layer.stream) and self.share_rows(layer) > self.chip.residual_rows
+        """Whether the layer's stream lies in DRAM (see ``mapping.spill``): it, or it and the one beside it, have no room."""
+        rows = self.share_rows(layer) * (1 + (layer.stream in self.paired))
+        return self.streamed and bool(layer.stream) and rows > self.chip.residual_rows
 
     def carried(self, layer: IntSynapse, word: int) -> int:
         """Columns that carry a channel in a word that a layer computes."""

@@ -1,6 +1,7 @@
 """Loads: the image, neuron parameters and weights, in the order in which the cores need them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,14 +21,15 @@ from mapping.token_norm import IntTokenSynapse, token_rows
 class Loads:
     """Emits the LOADs of a mapping.
 
-    ``param_base`` gives the rows of each (layer, word) if the parameters of all layers stay in bank 0; else it is empty and
-    each layer loads its own. ``placed``: rows in DRAM that may be loaded again, with their address.
+    ``param_base`` gives the rows of each (layer, word) if the parameters of all layers stay in bank 0, ``resident_rows`` in
+    all; else it is empty and each layer loads its own. ``placed``: rows in DRAM that may be loaded again, with their address.
     """
 
     def __init__(self, context: Context) -> None:
         self.context = context
         self.param_base: dict[tuple[str, int], int] = {}
-        self.placed: dict[tuple[str, int, int], tuple[NDArray[np.uint8], int]] = {}
+        self.resident_rows = 0
+        self.placed: dict[tuple[str, int, int, int], tuple[NDArray[np.uint8], int]] = {}
 
     def resident_params(self) -> None:
         """Load the parameters of every layer at the start if one bank holds them; else each layer loads its own."""
@@ -45,6 +47,7 @@ class Loads:
         for (layer, word), part in zip(places, rows, strict=True):
             self.param_base[layer.name, word] = base
             base += len(part)
+        self.resident_rows = base
         context.load(dma.PARAM, (1 << context.chip.cores) - 1, 0, 0, np.concatenate(rows))
 
     def image(self) -> None:
@@ -60,27 +63,40 @@ class Loads:
         context.notes["image"] = place
         context.load(dma.SPIKE_IN, context.partitions[first.name].leaders, region.bank, region.base, data, address)
 
-    def weights(self, layer: IntSynapse, group: int, chunk_index: int, last: bool) -> None:
-        """Load the weights of a chunk for every member that has a word in the column group; parameters if it is the last."""
+    def weights(self, layer: IntSynapse, group: int, chunk_index: int, last: bool, copy: int = 0) -> None:
+        """Load the weights of a chunk for every member that has a word in the column group; parameters if it is the last.
+
+        Of a layer with a norm by token, those of a ``copy``, and no parameters.
+        """
         context, chip = self.context, self.context.chip
         partition, count = context.partitions[layer.name], words(chip, layer)
         context.weight_bank ^= 1
         chunk = chunks(context.chip, layer, context.chunk_rows)[chunk_index]
-        stream_params = last and (layer.name, 0) not in self.param_base
+        by_token = isinstance(layer, IntTokenSynapse)
+        stream_params = last and not by_token and (layer.name, 0) not in self.param_base
         context.param_bank ^= int(stream_params)
         for member in range(min(partition.gang, count - group * partition.gang)):
             word, mask = group * partition.gang + member, partition.member_mask(member)
-            rows = partial(weight_rows, chip, layer, word, chunk)
+            one = replace(layer, weight=layer.copies[copy]) if isinstance(layer, IntTokenSynapse) else layer
+            rows = partial(weight_rows, chip, one, word, chunk)
             if layer.diagonal:
                 narrow = of_word(chip, layer, word)
                 rows = partial(weight_rows, chip, narrow, 0, chunks(chip, narrow, context.chunk_rows)[chunk_index])
-            context.load(dma.WEIGHT, mask, context.weight_bank, 0, *self._rows((layer.name, word, chunk_index), rows))
+            context.load(dma.WEIGHT, mask, context.weight_bank, 0, *self._rows((layer.name, word, chunk_index, copy), rows))
             if stream_params:
                 require(context.chip.blocks, context.chip.param_rows, layer.name, "param", context.chip)
                 rows = partial(param_rows, chip, layer, word)
-                context.load(dma.PARAM, mask, context.param_bank, 0, *self._rows((layer.name, word, -1), rows))
+                context.load(dma.PARAM, mask, context.param_bank, 0, *self._rows((layer.name, word, -1, 0), rows))
 
-    def _rows(self, key: tuple[str, int, int], make: Callable[[], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], int]:
+    def token_params(self, layer: IntTokenSynapse, word: int, tokens: Mapping[int, Sequence[int]]) -> None:
+        """Load the parameters of one word of some tokens for each core, from row 0 on of the bank that was not loaded last."""
+        self.context.param_bank ^= 1
+        for core, some in tokens.items():
+            if some:
+                rows = token_rows(self.context.chip, layer, word, np.array(some))
+                self.context.load(dma.PARAM, 1 << core, self.context.param_bank, 0, rows)
+
+    def _rows(self, key: tuple[str, int, int, int], make: Callable[[], NDArray[np.uint8]]) -> tuple[NDArray[np.uint8], int]:
         """Rows and their address; made and put into DRAM when first asked for."""
         if key not in self.placed:
             rows = make()

@@ -4,17 +4,18 @@
 * Streams side by side that spikes of one lead to another (spiking patch encoding) are one stream of all their channels. The layers
   that open them become one; each further layer has weights from the channels that fired last to the channels that fire next.
 * The mean over a spike map is that of a sum with one addend.
+* A batch norm of a spike map, with a neuron behind it, is a layer with diagonal weights.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import CHANNELS, HEIGHT, WIDTH, Classifier, Joined, Layer, Network, Synapse
-from mapping.nodes import Concat, Sum, Transpose
+from mapping.ir import CHANNELS, HEIGHT, IF_HALF, WIDTH, Classifier, Joined, Layer, Network, Synapse, sources
+from mapping.nodes import BATCH, Concat, Norm, Sum, Transpose
 
 TO_CHANNELS = {HEIGHT: (1, 2, 0), WIDTH: (0, 2, 1)}
 """Order of a map's axes that makes channels of one: the other axis stays outside, and the channels become positions."""
@@ -38,7 +39,24 @@ def lower(network: Network) -> Network:
         first = next(number for number, layer in enumerate(layers) if layer is chain.members[0])
         rest = [layer for layer in layers if layer is not concat and not any(layer is x for x in chain.members)]
         layers = rest[:first] + made + rest[first:]
-    return replace(network, layers=tuple(_axes(_means(layers))), joined=joined)
+    return replace(network, layers=tuple(_axes(_means(_norms(layers)))), joined=joined)
+
+
+def _norms(layers: Sequence[Layer]) -> list[Layer]:
+    """Batch norms of a spike map that only their neuron reads, as layers."""
+    fired = {x.spikes for x in layers if isinstance(x, Synapse) and x.neuron != IF_HALF} - {None}
+    read = {name for layer in layers for name in sources(layer)}
+    result: list[Layer] = []
+    for layer in layers:
+        alone = isinstance(layer, Norm) and layer.kind == BATCH and layer.source in fired and layer.name not in read
+        if alone and isinstance(layer, Norm) and layer.spikes and not layer.reduce:
+            layer = Synapse(
+                layer.name, layer.source, np.diag(layer.scale)[:, :, None, None], layer.offset, neuron=layer.neuron,
+                threshold=layer.threshold, spikes=layer.spikes, diagonal=True,
+            )  # fmt: skip
+            fired.add(layer.spikes)
+        result.append(layer)
+    return result
 
 
 def _means(layers: Iterable[Layer]) -> Iterator[Layer]:

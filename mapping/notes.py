@@ -9,12 +9,14 @@ from mapping.partition import words
 from mapping.place import collected
 from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
 from mapping.token_norm import IntTokenSynapse
+from mapping.turned import mixed
 from mapping.window_attention import IntWindowAttention
 
 
 def tensors(context: Context) -> dict[str, dict[str, int]]:
     """Shape of every map that instructions store, in words."""
     network, chip, steps = context.network, context.chip, context.network.timesteps
+    back = {mix.back.name for layer in network.layers if context.streamed and (mix := mixed(network, layer))}
     result: dict[str, dict[str, int]] = {}
     for layer in network.layers:
         if isinstance(layer, IntPlanes | IntTokenNeuron):
@@ -24,8 +26,9 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
             if parts := context.regions.get(collected(layer)):
                 count = len(context.partitions[layer.source].ranges) * (steps if isinstance(layer, IntTokenNeuron) else 1)
                 result[collected(layer)] = shape | {"positions": count, "slices": parts.slices, "planes": 1}
-        if layer.spikes and not isinstance(layer, IntPlanes):
-            whole = network.maps[layer.spikes]
+        name = layer.spikes or (layer.name if layer.name in back else None)
+        if name and not isinstance(layer, IntPlanes):
+            whole = network.maps[name]
             count, lanes = -(-whole.channels // chip.columns), chip.lanes_used(steps)
             if isinstance(layer, IntTokenNeuron):
                 lanes = 1
@@ -36,7 +39,7 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
                 "planes": 0,
                 "lanes": lanes,
             }
-            result[layer.spikes] = shape | {"channels": whole.channels, "steps": steps}
+            result[name] = shape | {"channels": whole.channels, "steps": steps}
         if isinstance(layer, IntExperts):
             for first, _ in layer.experts:
                 result[first.spikes or ""] = {

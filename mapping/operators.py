@@ -12,7 +12,7 @@ from mapping.spike_heights import LAYER_NORM, has_heights, lowered
 
 NODES = {
     Chain: "a chain of convolutions without a neuron between them; merge it into one",
-    Norm: "a norm that folds into no weight",
+    Norm: "a norm that folds into no weight, nor is one of a spike map with a neuron behind it",
 }
 """Layers that are refused whatever they hold."""
 
@@ -32,7 +32,8 @@ def refusals(network: Network) -> dict[str, str | None]:
     """Why each layer of a network cannot be mapped, or None; of one with spikes of other heights than 1, once it is lowered."""
     maps = operands(network)
     if not has_heights(network):
-        return {layer.name: refusal(layer, maps) for layer in network.layers}
+        diagonal = {layer.name for layer in lower(network).layers if isinstance(layer, Synapse) and layer.diagonal}
+        return {layer.name: None if layer.name in diagonal else refusal(layer, maps) for layer in network.layers}
     return {layer.name: _lowered_refusal(layer) for layer in network.layers}
 
 

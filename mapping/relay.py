@@ -2,32 +2,39 @@
 
 DMA does not reach the attention unit. A core gets its share of some words as ever, and a SYNAPSE with unit weights passes them
 on to its output bank, from which STORE takes them. Q, K and V of a layer that reads a sum of spike maps go the other way alike.
+So do pieces of maps whose axes are exchanged, on their way to the transposer and from it (``mapping.stream_axes``).
 """
 
 from archsim.contracts import dma, sequencer
 from mapping.context import Context
 from mapping.data import param_rows, weight_rows
 from mapping.integer_nodes import IntAttention
+from mapping.ir import Map
 from mapping.partition import Chunk
 from mapping.place import require
 from mapping.quantise import IntSynapse
 from mapping.tile import Piece, Tile, identity_layer, is_pointwise, output_tile, synapse_fields
+from mapping.turned import mixed, turned
+
+UNIT = Map(1, 1, 0)
+"""Shape of no map: the relay's weights and parameters are the same for all."""
 
 
 class Relay:
-    """Emits what passes the output of attention layers on.
+    """Emits what passes spikes on.
 
-    ``base``: row of the unit layer's parameters in both banks.
+    ``base``: row of the unit layer's parameters in both banks; ``bank``: that of its weights.
     """
 
     def __init__(self, context: Context, base: int) -> None:
         self.context, self.chip, self.base = context, context.chip, base
         self.weights: int | None = None
-        self.needed = any(self.relayed(layer) for layer in context.network.layers if isinstance(layer, IntAttention))
-        if self.needed:
-            layer = next(layer for layer in context.network.layers if isinstance(layer, IntAttention))
-            require(base + self.chip.blocks, self.chip.param_rows, layer.name, "param", self.chip)
-            rows = param_rows(self.chip, self._unit(layer), 0)
+        self.bank = 0
+        network = context.network
+        users = [x.name for x in network.layers if (isinstance(x, IntAttention) and self.relayed(x)) or mixed(network, x)]
+        if users:
+            require(base + self.chip.blocks, self.chip.param_rows, users[0], "param", self.chip)
+            rows = param_rows(self.chip, identity_layer(self.chip, "relay", UNIT), 0)
             for bank in (0, 1):
                 context.load(dma.PARAM, (1 << self.chip.cores) - 1, bank, base, rows)
 
@@ -43,6 +50,7 @@ class Relay:
         read = [maps[x.source].channels for x in self.context.synapses() if x.spikes in (layer.q, layer.k, layer.v)]
         words = -(-max(*read, maps[layer.q].channels) // self.chip.columns)
         windows = any(x.source == layer.spikes and not is_pointwise(x) for x in self.context.synapses())
+        windows = windows or bool(turned(self.context.network, layer.spikes))
         return self.summed(layer) or windows or words * self.word_rows(layer) > self.chip.spike_in_rows
 
     def summed(self, layer: IntAttention) -> bool:
@@ -54,33 +62,34 @@ class Relay:
         """LOAD the unit weights."""
         context = self.context
         context.weight_bank ^= 1
-        layer = next(layer for layer in context.network.layers if isinstance(layer, IntAttention))
-        rows = weight_rows(self.chip, self._unit(layer), 0, Chunk(0, 1, 0, self.chip.columns))
+        self.bank = context.weight_bank
+        rows = weight_rows(self.chip, identity_layer(self.chip, "relay", UNIT), 0, Chunk(0, 1, 0, self.chip.columns))
         self.weights = context.dram.add(rows) if self.weights is None else self.weights
-        context.load(dma.WEIGHT, (1 << self.chip.cores) - 1, context.weight_bank, 0, rows, self.weights)
+        context.load(dma.WEIGHT, (1 << self.chip.cores) - 1, self.bank, 0, rows, self.weights)
 
     def emit(self, layer: IntAttention | IntSynapse, core: int, piece: Piece, word: int) -> tuple[Tile, int]:
-        """Pass one word of a piece of the layer's output on; returns its tile and its output bank.
+        """Pass one word of a piece of the layer's output on, a column of positions; returns its tile and its output bank."""
+        require(piece.height * piece.region.slices, self.chip.spike_out_rows, layer.name, "spike_out", self.chip)
+        unit = identity_layer(self.chip, layer.spikes or "", self.context.network.maps[layer.spikes or ""])
+        tile = output_tile(unit, core, piece.y, piece.y + piece.height, piece.y)
+        return tile, self.pass_on(unit, core, tile, piece, word)
+
+    def pass_on(self, unit: IntSynapse, core: int, tile: Tile, piece: Piece, word: int) -> int:
+        """Pass one word of a tile of the map ``unit.spikes`` on; returns its output bank.
 
         None of the columns counts as carrying a channel: these additions are the mapping's, not the network's.
         """
-        context, unit = self.context, self._unit(layer)
-        tile, bank = output_tile(unit, core, piece.y, piece.y + piece.height, piece.y), context.out_bank[core]
-        require(piece.height * piece.region.slices, self.chip.spike_out_rows, layer.name, "spike_out", self.chip)
+        context, bank = self.context, self.context.out_bank[core]
         chunk = Chunk(0, 1, word * self.chip.columns, self.chip.columns)
         fields = synapse_fields(self.chip, context.network, unit, tile, chunk, piece)
         fields |= {
-            "gang": 1 << core, "weight_bank": context.weight_bank, "psum_in": 0, "psum_out": 0, "columns": 0,
+            "gang": 1 << core, "weight_bank": self.bank, "psum_in": 0, "psum_out": 0, "columns": 0,
             "param_bank": context.param_bank, "param_base": self.base, "out_bank": bank, "residual_in": 0, "residual_out": 0,
         }  # fmt: skip
         note = {
-            "layer": context.layer, "tensor": layer.spikes, "position": tile.first, "positions": piece.height, "word": word,
-            "words": 1,
+            "layer": context.layer, "tensor": unit.spikes, "position": tile.first, "positions": tile.height * tile.width,
+            "word": word, "words": 1, "columns": tile.columns, "pitch": unit.shape.width,
         }  # fmt: skip
         context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
         context.out_bank[core] ^= 1
-        return tile, bank
-
-    def _unit(self, layer: IntAttention | IntSynapse) -> IntSynapse:
-        name = layer.spikes or ""
-        return identity_layer(self.chip, name, self.context.network.maps[name])
+        return bank

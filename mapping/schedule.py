@@ -14,7 +14,7 @@ from mapping.attend import AttentionScheduler
 from mapping.classify import ClassifierScheduler
 from mapping.context import NOWHERE, Context, Limits, Placement
 from mapping.experts import IntExperts, IntGate
-from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
+from mapping.integer_nodes import IntAttention, IntSum, IntTokenNeuron
 from mapping.loads import Loads
 from mapping.partition import chunks, of_word, tiles, words
 from mapping.place import require
@@ -27,14 +27,13 @@ from mapping.tile import SUMS_ONLY, Tile, is_pointwise, output_tile, source_fiel
 from mapping.token_norm import IntTokenSynapse
 from mapping.token_schedule import TokenNormScheduler
 from mapping.tokens import TokenScheduler
-from mapping.turned import held
+from mapping.turned import held, unmixed
 from mapping.window_attention import IntWindowAttention
 from mapping.windows import WindowScheduler
 
 RESIDENT: dict[type, str] = {
-    IntExperts: "experts, whose tokens wait in the banks", IntConcat: "maps side by side", IntTokenSynapse: "a norm by token",
-    IntTranspose: "a map with its axes exchanged", IntWindowAttention: "attention within windows",
-}  # fmt: skip
+    IntExperts: "experts, whose tokens wait in the banks", IntWindowAttention: "attention within windows",
+}
 """Layers that want every map in the input banks."""
 
 
@@ -57,7 +56,6 @@ def schedule(
             f"chip '{chip.name}': the network was quantised to {network.precision.weight_bits}-bit weights and "
             f"{network.precision.membrane_bits}-bit membranes, the chip has {chip.weight_bits} and {chip.membrane_bits}"
         )
-    transpose.require_transposer(network, chip)
     context = _context(network, chip, limits or Limits(), placement)
     if context.streamed:
         from mapping.stream_schedule import StreamScheduler  # it is a Scheduler itself
@@ -77,12 +75,14 @@ def require_room(network: IntNetwork, chip: ChipParams) -> None:
 
 def _context(network: IntNetwork, chip: ChipParams, limits: Limits, placement: Placement) -> Context:
     """Maps in the input banks if all have room there, else in DRAM."""
+    transpose.require_transposer(network, chip)
     try:
         return Context(network, chip, limits, placement=placement)
     except ArchsimError as error:  # some map, or those that are alive at a time, have no room in the input banks
+        other = unmixed(network)
         for layer in network.layers:
-            stays = "beside a stream that stays as it is" if isinstance(layer, IntSynapse) and layer.into else None
-            if stays := RESIDENT.get(type(layer), stays):
+            turned = "a map with its axes exchanged, but of no layer over one axis of it alone" if layer is other else None
+            if stays := RESIDENT.get(type(layer), turned):
                 raise ArchsimError(
                     f"{error}; maps do not pass through DRAM, since layer '{layer.name}' is {stays}"
                 ) from error

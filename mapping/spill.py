@@ -29,24 +29,26 @@ class Spill:
 
     def load(self, layer: IntSynapse, core: int, tile: Tile, word: int) -> None:
         """LOAD what a tile adds to."""
-        self._transfer(sequencer.LOAD, layer, core, tile, word)
+        self._transfer(sequencer.LOAD, layer, layer.stream, core, tile, word)
 
     def store(self, layer: IntSynapse, core: int, tile: Tile, word: int) -> None:
-        """STORE what it has become."""
-        self._transfer(sequencer.STORE, layer, core, tile, word)
+        """STORE what it has become, in the place of the stream that the sums go into."""
+        self._transfer(sequencer.STORE, layer, layer.into or layer.stream, core, tile, word)
 
     def range(self, layer: IntSynapse, core: int, first: int, end: int, word: int) -> None:
         """LOAD positions ``first .. end - 1`` of the stream that a layer left."""
-        self._rows(sequencer.LOAD, layer, core, first, end, word, 0)
+        self._rows(sequencer.LOAD, layer, layer.stream, core, first, end, word, 0)
 
-    def _transfer(self, opcode: int, layer: IntSynapse, core: int, tile: Tile, word: int) -> None:
+    def _transfer(self, opcode: int, layer: IntSynapse, stream: str | None, core: int, tile: Tile, word: int) -> None:
         row = 0
         for first, end in runs(tile, layer.shape.width):
-            self._rows(opcode, layer, core, first, end, word, row)
+            self._rows(opcode, layer, stream, core, first, end, word, row)
             row += (end - first) * self.rows
 
-    def _rows(self, opcode: int, layer: IntSynapse, core: int, first: int, end: int, word: int, row: int) -> None:
-        place, positions, size = (layer.stream or "", layer.shape), layer.shape.positions, sum_bytes(self.chip)
+    def _rows(
+        self, opcode: int, layer: IntSynapse, stream: str | None, core: int, first: int, end: int, word: int, row: int
+    ) -> None:
+        place, positions, size = (stream or "", layer.shape), layer.shape.positions, sum_bytes(self.chip)
         if place not in self.places:  # a stream that is opened again may have another shape
             self.places[place] = self.context.dram.reserve(words(self.chip, layer) * positions * self.rows, size)
         offset = (word * positions + first) * self.rows * self.context.dram.stride(size)

@@ -86,7 +86,7 @@ class Streams:
             if there and name == layer.source and _covers(there, window, words):
                 self.last[core] = bank
                 return there
-        if self.context.network.addends(layer.source)[0] not in self.maps:
+        if any(name not in self.maps for name in self.context.network.addends(layer.source)):
             raise ArchsimError(
                 f"layer '{layer.name}': it must read '{layer.source}' where the attention unit left it, but the banks of chip "
                 f"'{self.chip.name}' hold only a part; use a chip with larger spike_in banks or more cores"

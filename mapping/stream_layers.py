@@ -1,6 +1,7 @@
 """Layers of a streamed network on the cores: round by round, word by word, with stores one step behind the loads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 
 from archsim.contracts import dma, neuron, sequencer
 from archsim.contracts.neuron import param_layout
-from mapping.partition import Chunk, chunks, words
+from mapping.partition import Chunk, chunks, of_word, words
 from mapping.place import require
 from mapping.quantise import IntSynapse
 from mapping.reduction import apart
@@ -17,9 +18,15 @@ from mapping.relay import Relay
 from mapping.schedule import Scheduler
 from mapping.stream import Streams
 from mapping.stream_tiles import Room, Round, rounds
+from mapping.stream_tokens import TokenLayers
+from mapping.streams import is_last
 from mapping.tile import Piece, Tile, stored_width, synapse_fields
+from mapping.token_norm import IntTokenSynapse
 
 Place = dict[str, int]
+
+Loaded = tuple[str, int, int, int]
+"""Layer, word, chunk and copy of weights."""
 
 
 class StreamedLayers(Scheduler):
@@ -28,16 +35,17 @@ class StreamedLayers(Scheduler):
     def _start(self) -> None:
         context, chip = self.context, self.chip
         self.streams = Streams(context)
-        self.loaded: tuple[str, int, int] | None = None
+        self.loaded: Loaded | None = None
         self.stores: list[tuple[str, Callable[[], None]]] = []
         self.opened = self.resident_stream = False
         first = context.synapses()[0]
         self.streams.image(first.planes)
         self.loads.resident_params()
-        self.zeros = (
-            sum(words(chip, layer) for layer in context.synapses() if self.loads.param_base) * chip.blocks
-            or chip.blocks
-        )
+        # Behind the parameters that stay, or those of a word; of tokens as many as there is room for before the end.
+        by_token = any(isinstance(layer, IntTokenSynapse) for layer in context.synapses())
+        turns = max(1, chip.param_rows // chip.blocks - 2) if by_token else 1
+        self.zeros = self.loads.resident_rows or turns * chip.blocks
+        self.token_layers = TokenLayers(self, self.zeros)
         require(self.zeros + chip.blocks, chip.param_rows, first.name, "param", chip)
         rows = np.zeros((chip.blocks, -(-param_layout(chip.neurons, chip.membrane_bits).width // 8)), np.uint8)
         for bank in (0, 1):
@@ -78,7 +86,7 @@ class StreamedLayers(Scheduler):
     def _compute(self, layer: IntSynapse, tiles: Round, word: int, parts: list[Chunk], room: Room) -> dict[int, int]:
         """One word of a round, chunk after chunk; returns the output bank of each core."""
         context, columns = self.context, self.chip.columns
-        total = -(-layer.weight.shape[1] // columns)
+        total = -(-self.network.maps[layer.source].channels // columns)
         order = list(range(len(parts)))
         if room.words < total:  # the input's words come one after another, each for all rows of the kernel
             order.sort(key=lambda number: parts[number].channel_first)
@@ -86,31 +94,43 @@ class StreamedLayers(Scheduler):
             part = parts[number]
             first = part.channel_first // columns
             span = (0, total) if room.words == total else (first, first + -(-part.channels // columns))
-            if self.loaded != (layer.name, word, number):
-                self.loads.weights(layer, word, number, index == len(parts) - 1)
-                self.loaded = layer.name, word, number
-            if any(name in self.network.addends(layer.source) for name, _ in self.stores):
-                self._flush()
+            if not isinstance(layer, IntTokenSynapse):
+                self.weights(layer, word, number, index == len(parts) - 1)
+            self.flush_of(self.network.addends(layer.source))
             pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
-            self._flush()
+            self.flush()
             spilled = index == len(parts) - 1 and context.spilled(layer)
-            kept = not layer.reduce or apart(context, layer.name)
+            kept = (not layer.reduce or apart(context, layer.name)) and not is_last(self.network, layer)
             for core, tile in tiles if spilled and not layer.opens else ():
                 self.spill.load(layer, core, tile, word)
-            for core, tile in tiles:
-                self._emit(layer, core, tile, word, (index, len(parts)), part, pieces[core])
+            if isinstance(layer, IntTokenSynapse):
+                self.token_layers.emit(layer, tiles, word, (index, len(parts)), (number, part), pieces)
+            else:
+                for core, tile in tiles:
+                    self.emit_tile(layer, core, tile, word, (index, len(parts)), part, pieces[core])
             for core, tile in tiles if spilled and kept else ():
-                self.stores.append((layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
+                self.stores.append((layer.into or layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
         banks = {core: context.out_bank[core] for core, _ in tiles}
         for core in banks:
             context.out_bank[core] ^= int(layer.spikes is not None)
         return banks
 
+    def weights(self, layer: IntSynapse, word: int, number: int, last: bool, copy: int = 0) -> None:
+        """Load the weights of chunk ``number`` unless they are there."""
+        if self.loaded != (layer.name, word, number, copy):
+            self.loads.weights(layer, word, number, last, copy)
+            self.loaded = layer.name, word, number, copy
+
     def _store(self, name: str, core: int, tile: Tile, word: int, bank: int) -> None:
         """Keep back the store of a tile's spikes."""
         self.stores.append((name, partial(self.streams.store, name, core, tile, word, bank)))
 
-    def _flush(self) -> None:
+    def flush_of(self, names: Iterable[str]) -> None:
+        """Emit them all if one is of these maps."""
+        if any(name in names for name, _ in self.stores):
+            self.flush()
+
+    def flush(self) -> None:
         """Emit the stores that were kept back so that loads come before them."""
         for _, store in self.stores:
             store()
@@ -122,14 +142,20 @@ class StreamedLayers(Scheduler):
             return super().residual(layer, group, tile)
         return {"residual_in": int(not layer.opens), "residual_out": 1} | self.spill.fields()
 
-    def _emit(
-        self, layer: IntSynapse, core: int, tile: Tile, word: int, place: tuple[int, int], part: Chunk, piece: Piece
-    ) -> None:
-        """One SYNAPSE of a chunk of the inputs, number ``place[0]`` of ``place[1]``."""
+    def emit_tile(
+        self, layer: IntSynapse, core: int, tile: Tile, word: int, place: tuple[int, int], part: Chunk, piece: Piece,
+        offset: int = 0, params: int = 0,
+    ) -> None:  # fmt: skip
+        """One SYNAPSE of a chunk of the inputs, number ``place[0]`` of ``place[1]``.
+
+        ``offset``: positions that lie before it in the banks; ``params``: its first parameter row among those of the layer.
+        """
         context, (index, count) = self.context, place
         last = index == count - 1
-        resident = (layer.name, 0) in self.loads.param_base
-        fields = synapse_fields(self.chip, self.network, layer, tile, part, piece)
+        resident, narrow = (layer.name, 0) in self.loads.param_base, of_word(self.chip, layer, word)
+        if layer.diagonal:  # that word of each map alone
+            part, piece = chunks(self.chip, narrow, context.chunk_rows)[index], replace(piece, word=piece.word - word)
+        fields = synapse_fields(self.chip, self.network, narrow, tile, part, piece)
         fields |= {
             "gang": 1 << core, "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
             "param_bank": 0 if resident else context.param_bank, "out_bank": context.out_bank[core],
@@ -137,13 +163,17 @@ class StreamedLayers(Scheduler):
         }  # fmt: skip
         fields |= {"reduce": 0} if apart(context, layer.name) else {}
         fields |= self.residual(layer, word, tile)
-        if count > 1 and self._sums_in_residual(layer):
-            fields |= self._sums(index, last)
+        summed = count > 1 and self._sums_in_residual(layer)
+        fields |= self._sums(index, last) if summed else {}
+        fields["out_base"] += offset * fields["out_position"]
+        if summed or context.spilled(layer):  # the bank holds the tile alone
+            for name in ("residual_in_base", "residual_out_base"):
+                fields[name] += offset * fields["residual_position"]
         if not last:
             fields |= {"spike_out": 0, "reduce": 0, "neuron": neuron.NONE, "pool": 0}
             fields |= {"residual_in": 0, "residual_out": 0} if fields["psum_out"] else {}
         columns = context.carried(layer, word)
-        base = self.loads.param_base.get((layer.name, word), 0) if last or fields["psum_out"] else self.zeros
+        base = self.loads.param_base.get((layer.name, word), 0) + params if last or fields["psum_out"] else self.zeros
         note: dict[str, Any] = {
             "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
             "positions": tile.stored(stored_width(layer)), "words": 1, "columns": tile.columns, "pitch": stored_width(layer),

@@ -2,22 +2,28 @@
 
 from archsim.contracts import multicast, neuron, sequencer
 from mapping.attend import EXPECTED_RATE
-from mapping.integer_nodes import IntAttention, IntSum
+from mapping.integer_nodes import IntAttention, IntSum, IntTranspose
 from mapping.partition import words
 from mapping.place import require
 from mapping.quantise import IntPlanes, IntSynapse
 from mapping.reduction import apart, sums_at_once
+from mapping.stream_axes import AxisLayers
 from mapping.stream_layers import StreamedLayers
 from mapping.stream_sums import count_streamed
 from mapping.stream_tiles import rounds
 from mapping.tile import Piece, Tile, runs
+from mapping.turned import mixed
 
-UNIT_WEIGHTS = "relay", 0, 0
+UNIT_WEIGHTS = "relay", 0, 0, 0
 """What the weight banks hold while the relay passes spikes on."""
 
 
 class StreamScheduler(StreamedLayers):
     """Emits a network whose maps lie in DRAM; the classifier is as in any other network."""
+
+    def _start(self) -> None:
+        super()._start()
+        self.axes = AxisLayers(self)
 
     def require_room(self) -> None:
         """Raise ArchsimError for the first layer of which not even one position, word or head has room."""
@@ -28,6 +34,8 @@ class StreamScheduler(StreamedLayers):
                 self._words_at_once(layer)
             elif isinstance(layer, IntPlanes):
                 sums_at_once(self.context, layer)
+            elif mix := mixed(self.network, layer):
+                self.axes.places(mix)
             elif isinstance(layer, IntSynapse) and not layer.classifies:
                 rounds(self.context, layer, *self._parts(layer), self.opened)
                 self._open(layer)
@@ -42,11 +50,15 @@ class StreamScheduler(StreamedLayers):
             if isinstance(layer, IntAttention):
                 self._attention(layer, number, waiting[layer.name])
             elif isinstance(layer, IntSum):
-                self._flush()
+                self.flush()
                 if layer.reduce and not apart(self.context, layer.name):
                     self._count(layer, range(words(self.chip, layer)))
+            elif mix := mixed(network, layer):
+                self.axes.mix(mix)
+            elif isinstance(layer, IntTranspose):
+                pass  # on the way of the layer that reads or writes its map
             elif not isinstance(layer, IntSynapse) or layer.classifies:
-                self._flush()
+                self.flush()
                 self._layer(layer)
             elif layer.spikes in fed:
                 waiting[fed[layer.spikes]][layer.spikes] = layer
@@ -112,8 +124,8 @@ class StreamScheduler(StreamedLayers):
 
     def _passed(self, layer: IntSynapse, group: range, bank: int) -> None:
         """Words of Q, K or V that lie in DRAM, passed on to the attention unit."""
-        self._flush()
-        self._unit_weights()
+        self.flush()
+        self.unit_weights()
         self.context.layer = self.network.layers.index(layer)
         for word in group:
             pieces = [
@@ -137,7 +149,7 @@ class StreamScheduler(StreamedLayers):
             self.context.emitter.emit([sequencer.MULTICAST], sequencer.COPY, copy, [{"layer": self.context.layer}])
             row += (end - first) * slices
 
-    def _unit_weights(self) -> None:
+    def unit_weights(self) -> None:
         """Load the relay's weights unless they are there."""
         if self.loaded != UNIT_WEIGHTS:
             self.relay.load()
@@ -162,7 +174,7 @@ class StreamScheduler(StreamedLayers):
             kv = fields | {"tile": 1, "out_bank": 0, "q_base": 0}
             context.emitter.emit([sequencer.ATTENTION], sequencer.ATTEND_KV, kv, [{"layer": number}])
         if self.relay.relayed(layer):
-            self._unit_weights()
+            self.unit_weights()
         for core, (first, end) in enumerate(context.partitions[q.name].ranges):
             piece = self._target(layer, core, (first, 0, end - first, 1), group, slices)
             out_bank = self.attention.out_bank
@@ -181,7 +193,7 @@ class StreamScheduler(StreamedLayers):
                 }  # fmt: skip
                 context.emitter.emit([sequencer.MULTICAST], sequencer.COPY, copy, [{"layer": number}])
             for word in group if self.relay.relayed(layer) else ():
-                self._flush()  # the output bank that comes next may hold one that is kept back
+                self.flush()  # the output bank that comes next may hold one that is kept back
                 relayed, bank = self.relay.emit(layer, core, piece, word)
                 self._store(layer.spikes, core, relayed, word, bank)
             self.attention.out_bank ^= 1

@@ -70,7 +70,8 @@ def rounds(
 ) -> tuple[list[Round], Room]:
     """The tiles of a layer, round by round, and the room that they were cut to.
 
-    All words of the input are there at once if a single position has room for them, else those of a chunk. Once a residual stream
+    All words of the input are there at once if a single position has room for them, else those of a chunk (but of maps side by
+    side). Once a residual stream
     has ``opened`` tiles are chosen by an estimate of cycles, of what is there at a time too; before, by their additions.
     Raises ArchsimError, with what a single position needs, when not even one fits.
     """
@@ -80,7 +81,7 @@ def rounds(
     most = max(-(-part.channels // chip.columns) for part in parts)
     estimated = opened or context.spilled(layer)
     best: tuple[float, list[Round], Room] | None = None
-    for held in dict.fromkeys((count, most)):
+    for held in dict.fromkeys((count, most if layer.beside == 1 else count)):
         room = Room(
             held,
             slices,

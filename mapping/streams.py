@@ -13,6 +13,19 @@ def is_made(network: IntNetwork, name: str | None) -> bool:
     return any(isinstance(layer, IntSynapse) and layer.into == name for layer in network.layers) if name else False
 
 
+def is_last(network: IntNetwork, layer: IntSynapse) -> bool:
+    """Whether a layer's sums go into a stream that was made of another, and nothing reads it behind them."""
+    name = layer.into or layer.stream
+    behind = network.layers[network.layers.index(layer) + 1 :]
+    return is_made(network, name) and not any(isinstance(x, IntSynapse) and x.stream == name for x in behind)
+
+
+def paired(network: IntNetwork) -> frozenset[str]:
+    """The streams that need room beside another: those that stay, and those that sums go into meanwhile."""
+    pairs = [(layer.stream, layer.into) for layer in network.layers if isinstance(layer, IntSynapse) and layer.into]
+    return frozenset(name for pair in pairs for name in pair if name)
+
+
 def require_rows(network: IntNetwork) -> None:
     """Raise ArchsimError, naming the layer, unless two places are enough for all streams."""
     last = {}

@@ -12,6 +12,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from mapping.context import Context
 from mapping.integer_nodes import IntTranspose
+from mapping.ir import Map
 from mapping.place import Region
 from mapping.quantise import IntNetwork, IntSynapse
 from mapping.sums import places
@@ -40,33 +41,40 @@ def deliver(
         for place, number in places(network, layer_turned.name):
             region = context.regions[place]
             region = replace(region, base=region.base + number * region.spacing)
-            for fields in _fields(context, layer_turned, region, first, end, word, source):
+            shapes = network.maps[layer_turned.source], layer_turned.shape
+            for fields in blocks(chip, layer_turned, shapes, region, (first, end), word, source):
                 fields["cores"] = context.readers(place)
-                _require_widths(layer_turned, fields, chip)
                 context.emitter.emit([sequencer.MULTICAST], sequencer.TRANSPOSE, source | fields, [{"layer": context.layer}])
 
 
-def _fields(
-    context: Context, layer: IntTranspose, region: Region, first: int, end: int, word: int, source: dict[str, int]
-) -> Iterator[dict[str, int]]:
-    """One TRANSPOSE for each slice, and for each word of the axis that becomes the channels."""
-    shape, chip, slices = context.network.maps[layer.source], context.chip, region.slices
+def blocks(
+    chip: ChipParams, layer: IntTranspose, shapes: tuple[Map, Map], region: Region, positions: tuple[int, int], word: int,
+    source: dict[str, int],
+) -> Iterator[dict[str, int]]:  # fmt: skip
+    """Fields, but ``cores``, of the TRANSPOSEs of one word of positions (first, end): for each slice and word of the new channels.
+
+    ``shapes``: of the source and of the turned map, or of a piece of both; ``region``: where the turned map lies.
+    Raises ArchsimError, naming the layer, for strides that no instruction holds.
+    """
+    (shape, result), (first, end), slices = shapes, positions, region.slices
     inner, columns = layer.order[2], chip.columns
     outer, lengths, pitch = 1 - inner, (shape.height, shape.width), (shape.width, 1)
-    step = {axis: size * slices * region.words for axis, size in zip(layer.order[:2], (layer.shape.width, 1), strict=True)}
+    step = {axis: size * slices * region.words for axis, size in zip(layer.order[:2], (result.width, 1), strict=True)}
     begin, count = (0, shape.width) if inner == 0 else (first // shape.width, (end - first) // shape.width)
     position = source["source_outer"]
     base = region.base + begin * step[outer] + word * columns * step[2]
     for number in range(slices):
         for channels in range(region.words):
             along = channels * columns
-            yield {
+            fields = {
                 "source_base": source["source_base"] + number * source["source_inner"] + along * pitch[inner] * position,
                 "source_outer": pitch[outer] * position, "source_inner": pitch[inner] * position,
                 "outer": count, "inner": min(columns, lengths[inner] - along), "bank": region.bank,
                 "base": base + number * region.words + channels, "base_outer": step[outer], "base_inner": step[2],
                 "turned": min(columns, shape.channels - word * columns),
             }  # fmt: skip
+            _require_widths(layer, fields, chip)
+            yield fields
 
 
 def _require_widths(layer: IntTranspose, fields: dict[str, int], chip: ChipParams) -> None:

@@ -1,15 +1,16 @@
 """The whole chip in hardware: every engine with its queue, the semaphores between them, and who reaches which bank.
 
 No arbiter stands before a bank: of all instructions that run at a time only one owns it
-(``archsim.contracts.common.ownership``), so the ports of its possible users are joined by OR and selection.
+(``archsim.contracts.common.ownership``), so the ports of its possible users are joined by OR and selection. Where a memory has two
+banks, each user has a port of its own there, since both banks may be used in a cycle.
 """
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, Out, connect, flipped
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
-from archsim.contracts.dma import BANKED, LOADED, MEMORIES, PROGRAM, PSUM, RESIDUAL, SPIKE_IN, SPIKE_OUT, STORED, TABLE
+from archsim.contracts.dma import BANKED, LOADED, MEMORIES, PROGRAM, PSUM, RESIDUAL, STORED, TABLE
 from archsim.contracts.sequencer import ATTENTION, CORE0, DMA, EXPERTS, HEADER, MULTICAST, STORE, engines
 from rtl.payload import elements, load_port, shape
 from rtl.units.attention import AttentionEngine
@@ -23,9 +24,9 @@ from rtl.units.sequencer import Sequencer, program_bank
 PORTS = {"spike_in": "spikes", "spike_out": "out"}
 """What a core's ports call a memory of DMA, if not by its name."""
 
-ROUTED = {SPIKE_IN: "write_spikes", PSUM: "write_psum"}
-SENT = {SPIKE_OUT: "read_out", RESIDUAL: "read_residual", PSUM: "read_psum"}
-"""Ports of the expert engine that write a memory of a core, and that read one."""
+ROUTED = {PSUM: "write_psum"}
+SENT = {RESIDUAL: "read_residual", PSUM: "read_psum"}
+"""Ports of the expert engine that write a memory of a core of one bank, and that read one."""
 
 
 def program_layout(chip: ChipParams) -> Layout:
@@ -121,12 +122,10 @@ class Chip(Component):
         for number, core in enumerate(self.cores):
             for memory in LOADED:
                 port, source = core_port(core, "write", memory), transfer.payload
-                loaded = transfer.valid & source.cores[number] & (source.memory == memory)
-                copied = copy.valid & copy.payload.cores[number] if memory == SPIKE_IN else 0
-                values = {"row": Mux(copied, copy.payload.row, source.row), "data": Mux(copied, words, source.data)}
+                valid = transfer.valid & source.cores[number] & (source.memory == memory)
+                values = {"row": source.row, "data": source.data}
                 if memory in BANKED:
-                    values["bank"] = Mux(copied, copy.payload.bank, source.bank)
-                valid = loaded | copied
+                    values["bank"] = source.bank
                 if self.experts and memory in ROUTED:
                     routed = getattr(self.experts, ROUTED[memory])[number]
                     values = {
@@ -137,6 +136,13 @@ class Chip(Component):
                     port.valid.eq(valid),
                     *(Cat(port.payload[name]).eq(value) for name, value in values.items()),
                 ]  # fmt: skip
+            port = core.copy_spikes
+            m.d.comb += [
+                port.valid.eq(copy.valid & copy.payload.cores[number]), port.payload.bank.eq(copy.payload.bank),
+                port.payload.row.eq(copy.payload.row), Cat(port.payload.data).eq(words),
+            ]  # fmt: skip
+            if self.experts:
+                connect(m, self.experts.write_spikes[number], core.route_spikes)
         port = self.attention.write_spikes
         m.d.comb += [
             port.valid.eq(copy.valid & (copy.payload.cores == 0)), port.payload.bank.eq(copy.payload.bank),
@@ -155,12 +161,9 @@ class Chip(Component):
         for number, core in enumerate(self.cores):
             copied = copy.en & (copy.source == CORE0 + number)
             for memory in STORED:
-                port, other = core_port(core, "read", memory), copied if memory == SPIKE_OUT else Const(0)
-                stored = store.en & store.cores[number] & (store.memory == memory)
-                values = {"row": Mux(other, copy.row, store.row)}
-                if memory in BANKED:
-                    values["bank"] = Mux(other, copy.bank, store.bank)
-                asked = stored | other
+                port = core_port(core, "read", memory)
+                asked = stored = store.en & store.cores[number] & (store.memory == memory)
+                values = {"row": store.row} | ({"bank": store.bank} if memory in BANKED else {})
                 if self.experts and memory in SENT:
                     sent = getattr(self.experts, SENT[memory])[number]
                     values = {name: Mux(sent.en, getattr(sent, name), value) for name, value in values.items()}
@@ -168,7 +171,11 @@ class Chip(Component):
                     m.d.comb += sent.data.eq(port.data)
                 m.d.comb += [port.en.eq(asked), *(getattr(port, name).eq(value) for name, value in values.items())]
                 rows.append(answer(m, port.data, store.en, stored))
-            words.append(answer(m, core.read_out.data, copy.en, copied))
+            port = core.copy_out
+            m.d.comb += [port.en.eq(copied), port.bank.eq(copy.bank), port.row.eq(copy.row)]
+            words.append(answer(m, port.data, copy.en, copied))
+            if self.experts:
+                connect(m, self.experts.read_out[number], core.route_out)
         port, asked = self.attention.read_out, copy.en & (copy.source == ATTENTION)
         m.d.comb += [
             port.en.eq(asked), port.bank.eq(copy.bank), port.row.eq(copy.row), store.data.eq(joined(rows)),

@@ -37,8 +37,9 @@ RATES = Path(__file__).parents[1] / "workloads/rates"
 SEED = 1
 """Of samples."""
 
-HEAD_BITS, WIDE_HEAD_BITS = 10, 9
-"""Bits of the classifier's operand, and of that of 768 channels: with 12 its sums could pass the 24 bits of the accumulators."""
+HEAD_BITS, WIDE_HEAD_BITS, WIDE = 10, 9, ("768", "mlp-spe-b")
+"""Bits of the classifier's operand, those of 768 channels or 864, and the names of such sizes: with 12 the sums of some, with 10 of
+these could pass the 24 bits of the accumulators."""
 
 
 def rates(family: str, size: str, rate: float) -> tuple[dict[str, float], str]:
@@ -52,7 +53,7 @@ def rates(family: str, size: str, rate: float) -> tuple[dict[str, float], str]:
 
 def workload(folder: Path, family: str, size: str, given: dict[str, float], more: dict[str, Any] | None = None) -> Path:
     """Write a workload file of a published size with these rates into a folder; ``more``: other keys."""
-    yaml, head = YAML(), WIDE_HEAD_BITS if "768" in size else HEAD_BITS
+    yaml, head = YAML(), WIDE_HEAD_BITS if any(name in size for name in WIDE) else HEAD_BITS
     yaml.dump({size: {name: 100 * rate for name, rate in given.items()}}, folder / "rates.yaml")
     document = {
         "name": f"{family}_{size.replace('-', '_')}", "network": {"family": family, "size": size, "seed": 1},

@@ -99,6 +99,8 @@ class Core(Component):
 
     * ``program``, ``write_spikes``, ``write_weight``, ``write_param``, ``write_residual``, ``write_psum``,
       ``write_reduce``: a row for a memory (always ready), from whoever owns the memory; ``write_out`` is for observers only.
+    * ``copy_spikes``, ``route_spikes``, ``copy_out``, ``route_out``: as ``write_spikes`` and ``read_out``, which are DMA's, for the
+      multicast and the expert engine: the two banks of each have owners of their own, who come in the same cycle.
     * ``read_out``, ``read_residual``, ``read_psum``, ``read_reduce``: a row of a memory, answered a cycle later, likewise.
     * ``posted``, ``post``, ``ready``, ``go``, ``halted``: as in :class:`~rtl.units.sequencer.Sequencer`.
     * ``start``, ``done``: an instruction starts (ends) in this cycle.
@@ -125,7 +127,8 @@ class Core(Component):
             "program": (self.sequencer, "program"), "posted": (self.sequencer, "posted"),
             "post": (self.sequencer, "post"), "ready": (self.sequencer, "ready"), "go": (self.sequencer, "go"),
             "halted": (self.sequencer, "halted"), "start": (self.sequencer, "start"),
-            "write_spikes": (self.fetch, "write"), "write_weight": (self.array, "weight"),
+            "write_spikes": (self.fetch, "write"), "copy_spikes": (self.fetch, "copy"), "route_spikes": (self.fetch, "route"),
+            "copy_out": (self.writer, "copy"), "route_out": (self.writer, "route"), "write_weight": (self.array, "weight"),
             "write_param": (self.neuron, "write_param"), "write_residual": (self.neuron, "write_residual"),
             "write_psum": (self.neuron, "write_psum"), "read_residual": (self.neuron, "read_residual"),
             "read_psum": (self.neuron, "read_psum"), "write_reduce": (self.neuron, "write_reduce"),

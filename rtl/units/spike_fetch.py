@@ -10,7 +10,7 @@ even where every window is a single word:
 The first two run ahead as soon as the instruction stands, before its start; they touch no bank.
 """
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib.wiring import Component, In, connect, flipped
 
 from archsim.contracts.common.layout import Field, Layout
@@ -24,6 +24,10 @@ TILE = Layout.of("tile", TILE_FIELDS)
 
 COORDINATE = signed(16)
 """Input coordinates of window origins: at most 2047 + 7 * 2047 in size."""
+
+
+WRITERS = "write", "copy", "route"
+"""Ports that write a bank: of DMA, of the multicast, of the expert engine."""
 
 
 def bank_write_layout(row_bits: int, data: Field) -> Layout:
@@ -192,8 +196,8 @@ class WindowWalker(Component):
 class SpikeFetch(Component):
     """Walks the windows of a tile over one of two banks and offers their words to the encoder.
 
-    Ports: ``tile``, ``setup`` and ``start`` as in :class:`WindowWalker`; ``o``, the words; ``write``, a row for a
-    bank (always ready).
+    Ports: ``tile``, ``setup`` and ``start`` as in :class:`WindowWalker`; ``o``, the words; ``write``, ``copy`` and ``route``, a
+    row for a bank (always ready). Each has another user, and two may write in a cycle, since the banks have owners of their own.
     """
 
     def __init__(self, params: SpikeFetchParams):
@@ -201,7 +205,7 @@ class SpikeFetch(Component):
         data = Field("data", params.word_bits, count=params.lanes)
         super().__init__({
             "tile": In(shape(TILE)), "setup": In(1), "start": In(1), "o": stream_out(params.o),
-            "write": load_port(bank_write_layout(params.bank.address_bits, data)),
+            **{name: load_port(bank_write_layout(params.bank.address_bits, data)) for name in WRITERS},
         })  # fmt: skip
 
     def elaborate(self, platform):
@@ -237,11 +241,14 @@ class SpikeFetch(Component):
         bits = self.params.bank.address_bits
         for number in range(BANKS):
             m.submodules[f"bank{number}"] = bank = Sram(self.params.bank)
-            selected = self.write.valid & (self.write.payload.bank == number)
-            m.d.comb += [
-                bank.read.en.eq(enable & (self.tile.in_bank == number)), bank.read.addr.eq(address[:bits]),
-                bank.write.en.eq(selected.replicate(self.params.bank.granules)),
-                bank.write.addr.eq(self.write.payload.row), bank.write.data.eq(self.write.payload.data),
-            ]  # fmt: skip
+            m.d.comb += [bank.read.en.eq(enable & (self.tile.in_bank == number)), bank.read.addr.eq(address[:bits])]
+            m.d.comb += [bank.write.addr.eq(self.write.payload.row), bank.write.data.eq(self.write.payload.data)]
+            for name in WRITERS:
+                port = getattr(self, name)
+                with m.If(port.valid & (port.payload.bank == number)):
+                    m.d.comb += [
+                        bank.write.en.eq(Const(1).replicate(self.params.bank.granules)),
+                        bank.write.addr.eq(port.payload.row), bank.write.data.eq(port.payload.data),
+                    ]  # fmt: skip
             rows.append(bank.read.data)
         return Mux(self.tile.in_bank, rows[1], rows[0])

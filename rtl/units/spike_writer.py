@@ -23,6 +23,9 @@ CONFIG = Layout.of("writer_config", [
 ])  # fmt: skip
 """What the spike writer takes from an instruction."""
 
+READERS = "read", "copy", "route"
+"""Ports that read a bank: of DMA, of the multicast, of the expert engine."""
+
 MARKS = (
     Field("position_end", 1),  # the last granule of its position
     Field("row_end", 1),  # the last one of a row of positions
@@ -117,7 +120,9 @@ class SpikeWriter(Component):
 
     * ``config``: fields of the instruction, constant from its start to its end; ``start`` is its first cycle.
     * ``i``: granules (always taken); ``done``: 1 in the cycle in which the instruction ends.
-    * ``read``: ``bank``, ``row``, presented with ``en`` in cycle t and answered in t + 1, while no instruction runs.
+    * ``read``, ``copy``, ``route``: ``bank``, ``row``, presented with ``en`` in cycle t and answered in t + 1, of a bank that no
+      instruction here writes; ``copy`` and ``route`` keep the bank until the answer. Each has another user, and two may read in a
+      cycle, since the banks have owners of their own.
     * ``write``: a whole row for a bank, likewise; only observers need it.
     """
 
@@ -127,9 +132,9 @@ class SpikeWriter(Component):
         super().__init__({
             "config": In(shape(CONFIG)), "start": In(1), "done": Out(1),
             "i": In(stream.Signature(shape(granule), always_ready=True)),
-            "read": In(Signature({
+            **dict.fromkeys(READERS, In(Signature({
                 "en": Out(1), "bank": Out(1), "row": Out(bank.address_bits), "data": In(bank.row_bits),
-            })),
+            }))),
             "write": load_port(bank_write_layout(bank.address_bits, Field("data", bank.row_bits))),
         })  # fmt: skip
 
@@ -215,9 +220,14 @@ class SpikeWriter(Component):
                 bank.write.en.eq(Mux(mine, mask, whole.replicate(params.bank.granules))),
                 bank.write.addr.eq(Mux(mine, row[:bits], self.write.payload.row)),
                 bank.write.data.eq(Mux(mine, data, self.write.payload.data)),
-                bank.read.en.eq(self.read.en & (self.read.bank == number)), bank.read.addr.eq(self.read.row),
+                bank.read.addr.eq(self.read.row),
             ]  # fmt: skip
+            for name in READERS:
+                port = getattr(self, name)
+                with m.If(port.en & (port.bank == number)):
+                    m.d.comb += [bank.read.en.eq(1), bank.read.addr.eq(port.row)]
             rows.append(bank.read.data)
         with m.If(self.read.en):
             m.d.sync += read_bank.eq(self.read.bank)
         m.d.comb += self.read.data.eq(Mux(read_bank, rows[1], rows[0]))
+        m.d.comb += [port.data.eq(Mux(port.bank, rows[1], rows[0])) for port in (self.copy, self.route)]

@@ -47,6 +47,10 @@ CHIPS = {"lanes_1": chip("moves_lanes_1", 1, 8, 4), "lanes_3": chip("moves_lanes
 """One lane; three lanes of words of five channels."""
 
 
+WHOLE = {"cores": 0, "base": 0, "base_outer": 1, "base_inner": 1, "source_base": 0, "source_outer": 1, "source_inner": 1}
+"""Rows from 0 on, to the attention unit."""
+
+
 class Moves:
     """Builds the program."""
 
@@ -65,9 +69,21 @@ class Moves:
             "row_bytes": rows.shape[1],
         })  # fmt: skip
 
+    def store(self, core: int, bank: int) -> None:
+        """A map of an output bank to DRAM."""
+        size = -(-self.chip.lanes * self.chip.columns // 8)
+        self.emit(DMA, STORE, {
+            "dram_address": self.dram.reserve(36, size), "memory": dma.SPIKE_OUT, "cores": 1 << core, "bank": bank, "rows": 36,
+            "row_bytes": size,
+        })  # fmt: skip
+
+    def spikes(self) -> np.ndarray:
+        """A random map, a row a position."""
+        return bits_to_bytes(self.rng.integers(0, 2, (SIZE[0] * SIZE[1], self.chip.lanes * self.chip.columns)), 1)
+
     def fill(self, core: int) -> None:
         """Random weights, low thresholds and spikes."""
-        chip, rng, count = self.chip, self.rng, SIZE[0] * SIZE[1]
+        chip, rng = self.chip, self.rng
         weights = rng.integers(-40, 60, (chip.columns, chip.columns))
         self.load(core, dma.WEIGHT, 0, bits_to_bytes(weights, chip.weight_bits))
         params = np.zeros((chip.blocks, 3, chip.neurons), np.int64)
@@ -76,7 +92,7 @@ class Moves:
         parts = [(params[:, number, :, None] >> np.arange(width)) & 1 for number, width in enumerate(widths)]
         bits = np.concatenate([part.reshape(chip.blocks, -1) for part in parts], axis=1).astype(np.uint8)
         self.load(core, dma.PARAM, 0, np.packbits(bits, axis=1, bitorder="little"))
-        self.load(core, dma.SPIKE_IN, 0, bits_to_bytes(rng.integers(0, 2, (count, chip.lanes * chip.columns)), 1))
+        self.load(core, dma.SPIKE_IN, 0, self.spikes())
 
     def tensor(self, positions: int) -> dict:
         """A new map of one word a position, and the note of the instruction that writes it."""
@@ -108,12 +124,11 @@ class Moves:
     def attend(self) -> None:
         """Masked, transposed and copied rows become Q, K and V; what the attention fires lies in its bank 0."""
         sources = [(CORE0, 0), (CORE0 + 1, 0)]
-        plain = {"cores": 0, "base": 0, "base_outer": 1, "base_inner": 1, "source_base": 0, "source_outer": 1, "source_inner": 1}
         for opcode, bank, sizes in (
             (MASK, 0, {"outer": 1, "inner": TOKENS, "keep": 200}), (COPIES[0], 2, {"outer": TOKENS, "inner": 1}),
             (TRANSPOSE, 3, {"outer": TOKENS, "inner": self.chip.columns, "turned": 2}),
         ):  # fmt: skip
-            self.move(opcode, sources, **(plain | sizes | {"bank": bank}))
+            self.move(opcode, sources, **(WHOLE | sizes | {"bank": bank}))
         whole = {"q_bank": 0, "q_base": 0, "out_bank": 0, "neuron": neuron.IF_ZERO, "threshold": 1}
         for opcode in (ATTEND_KV, ATTEND_Q):
             fields = attention_of(self.chip, opcode, TOKENS, self.chip.lanes, 1, **whole)
@@ -122,7 +137,10 @@ class Moves:
 
 
 def program(chip: ChipParams, seed: int, rounds: int = 3, moves: int = 6) -> Program:
-    """Every core fills a map; rounds of random moves to the second input banks, and maps from there; a map goes to DRAM."""
+    """Every core fills a map; rounds of random moves to the second input banks, and maps from there.
+
+    Meanwhile the first input banks are loaded, and maps go to DRAM: DMA and multicast are at both banks of a core at a time.
+    """
     made = Moves(chip, seed)
     for core in range(chip.cores):
         made.fill(core)
@@ -130,16 +148,17 @@ def program(chip: ChipParams, seed: int, rounds: int = 3, moves: int = 6) -> Pro
     made.attend()
     sources = [(engine, 0) for engine in (ATTENTION, *range(CORE0, CORE0 + chip.cores))]
     for _ in range(rounds):
+        for core in range(chip.cores):
+            made.load(core, dma.SPIKE_IN, 0, made.spikes())
         for opcode in (*COPIES, *made.rng.choice(COPIES, moves - len(COPIES)).tolist()):
             cores = int(made.rng.integers(1, 1 << chip.cores))
             made.move(opcode, sources, cores=cores, bank=1)
         for core in range(chip.cores):
+            made.synapse(core, 0, 0)
             made.synapse(core, 1, 1)
+            made.store(core, 1)
+            made.move(COPIES[0], [(CORE0 + core, 0)], **WHOLE, outer=SIZE[0] * SIZE[1], inner=1, bank=1)
         sources = sorted({*sources, *((CORE0 + core, 1) for core in range(chip.cores))})
-    made.emit(DMA, STORE, {
-        "dram_address": made.dram.reserve(36, -(-chip.lanes * chip.columns // 8)), "memory": dma.SPIKE_OUT, "cores": 1, "bank": 1,
-        "rows": 36, "row_bytes": -(-chip.lanes * chip.columns // 8),
-    })  # fmt: skip
     notes = {
         "instructions": made.emitter.notes(), "tensors": made.tensors,
         "layers": [{"name": "moves", "kind": "moves", "macs": 0, "operand": "spikes"}],

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from archsim.contracts import multicast as contract
-from archsim.contracts.sequencer import COPIES, MASK, MULTICAST, TRANSPOSE
+from archsim.contracts.dma import SPIKE_IN, SPIKE_OUT
+from archsim.contracts.sequencer import COPIES, CORE0, DMA, MASK, MULTICAST, TRANSPOSE
 from archsim.kernel import Simulation, decode
 from archsim.ownership import check_intervals, prove
 from archsim.stepped import sequencer as stepped
@@ -68,6 +69,24 @@ def test_another_order_of_the_instructions_means_the_same(name, seed):
     (records, memories), (moved, found) = simulated(made), simulated(other)
     assert moved["end"].max() != records["end"].max()
     assert same(found, memories)
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_dma_and_multicast_are_at_both_banks_of_a_core_at_a_time(name):
+    """A row is written by either in the same cycle, and read by either: what the Verilog below is compared in."""
+    made = program(CHIPS[name], SEEDS[0])
+    records, _ = simulated(made)
+    queues, spans = decode(made), {DMA: [], MULTICAST: []}
+    for record in records[np.isin(records["engine"], (DMA, MULTICAST))]:
+        head, engine = queues[int(record["engine"])][int(record["index"])], int(record["engine"])
+        spans[engine].append((head, int(record["start"]), int(record["end"])))
+    both = [
+        (one, other) for one, start, end in spans[DMA] for other, begin, stop in spans[MULTICAST]
+        if min(end, stop) - max(start, begin) > 10
+    ]  # fmt: skip
+    written = [one for one, other in both if one["memory"] == SPIKE_IN and one["cores"] & other["cores"]]
+    read = [one for one, other in both if one["memory"] == SPIKE_OUT and one["cores"] == 1 << other["source"] >> CORE0]
+    assert written and read
 
 
 @cache

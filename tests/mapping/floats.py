@@ -4,7 +4,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mapping.ir import CHANNELS, HEIGHT, IMAGE, Classifier, Synapse
-from mapping.nodes import Concat, Sum, Transpose
+from mapping.nodes import Concat, Norm, Sum, Transpose
 
 
 def run(network, image):
@@ -21,6 +21,8 @@ def run(network, image):
                 streams[layer.into or layer.stream] = y
             if layer.spikes:
                 maps[layer.spikes] = _fire(y, layer.threshold)
+        elif isinstance(layer, Norm):
+            maps[layer.spikes] = _fire(maps[layer.source] * layer.scale + layer.offset, layer.threshold)
         elif isinstance(layer, Concat):
             maps[layer.name] = np.concatenate([maps[name] for name in layer.sources], 3)
             if layer.streams:

@@ -11,7 +11,7 @@ from mapping.ir import CHANNELS, IMAGE, Classifier, Map, Network, Synapse
 from mapping.lower import lower
 from mapping.networks.spiking_mlp import PUBLISHED, SpikingMlp
 from mapping.networks.weights import Shapes, Synthetic
-from mapping.nodes import Concat, Sum, Transpose
+from mapping.nodes import Concat, Norm, Sum, Transpose
 from mapping.partition import chunks
 from mapping.quantise import Precision, quantise
 from tests.mapping.floats import run
@@ -49,6 +49,24 @@ def test_every_spike_and_logit_is_the_definitions():
         shows |= {name for name in names if 0 < expected[name].mean() < 1}
         assert np.array_equal(logits, lowered)
     assert shows == names, "a map that never fires, or always, shows nothing"
+
+
+def test_a_norm_of_spikes_before_a_neuron_is_a_layer():
+    """Without the small embedding each block has one."""
+    definition, norms = replace(SMALL, spe=False), [f"token_mix.{block}.norm" for block in range(3)]
+    shows = set()
+    for seed in range(6):
+        network = definition.network(Dyadic(seed))
+        image = np.random.default_rng(seed).integers(-16, 17, (8, 8, 2)) / 8
+        (expected, logits), (given, lowered) = run(network, image), run(lower(network), image)
+        assert [layer.name for layer in network.layers if isinstance(layer, Norm)] == norms
+        assert [layer.name for layer in lower(network).layers if isinstance(layer, Synapse) and layer.diagonal] == norms
+        for block in range(3):
+            name = f"token_mix.{block}.lif"
+            assert np.array_equal(expected[name], given[name]), name
+            shows |= {name} if 0 < expected[name].mean() < 1 else set()
+        assert np.array_equal(logits, lowered)
+    assert len(shows) == 3, "a map that never fires, or always, shows nothing"
 
 
 def test_what_is_lowered_is_what_the_mapper_knows():

@@ -37,7 +37,7 @@ REFUSED = {
     "maps side by side, which only a layer with weights for each can read": Attention(
         "l", "both", "both", "both", "t", 1, 1.0, 0.5
     ),
-    "a norm that folds into no weight": Norm("l", "s", BATCH, ONE, ONE),
+    "a norm that folds into no weight, nor is one of a spike map with a neuron behind it": Norm("l", "s", BATCH, ONE, ONE),
     "windows of 7x7 tokens that do not divide a map of 2x2": WINDOWS,
     "experts whose results a softmax weighs": replace(MOE, softmax=True),
     "an expert that runs for fewer time steps than there are": replace(MOE, experts=(replace(EXPERT, steps=1),)),

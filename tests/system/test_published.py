@@ -10,10 +10,11 @@ import pytest
 from archsim import simulate, workload
 from archsim.config import load_chip
 from archsim.contracts.common.errors import ArchsimError
+from archsim.tensors import from_words
 from archsim.workload import SIZES
 from cosim import sample
 from mapping.ir import Map
-from mapping.networks import spikformer, spikingformer
+from mapping.networks import spikformer, spiking_mlp, spikingformer
 from scripts import bandwidth, compare, published
 
 STAGES = ("block0", "block1", "block2", "block3", "block4")
@@ -24,7 +25,8 @@ def _tiny(monkeypatch):
     """A size of 32 channels, one block and 8 x 8 pixels."""
     own = spikingformer._published("tiny", 8, STAGES, 3, 32, 1, 2, 10)
     other = spikformer.Spikformer("tiny", Map(8, 8, 3), (4, 8, 16), (False, False, True, True), 32, 1, 2, 10)
-    for family, size in (("spikingformer", own), ("spikformer", other)):
+    mixing = spiking_mlp.SpikingMlp("tiny", 12, (1, 1), classes=10, image=Map(32, 32, 3))
+    for family, size in (("spikingformer", own), ("spikformer", other), ("spiking_mlp", mixing)):
         monkeypatch.setitem(SIZES, family, {**SIZES[family], "tiny": size})
 
 
@@ -76,10 +78,10 @@ def test_what_has_no_room_is_refused_before_weights_are_drawn(tmp_path, monkeypa
 
 
 def test_what_no_chip_runs_is_refused_once_by_layer_and_operator():
-    arguments = argparse.Namespace(family="spiking_mlp", size="mlp-s", chip=None)
+    arguments = argparse.Namespace(family="masked_spiking_transformer", size="imagenet", chip=None)
     ((family, size, chip, row),) = published.rows(arguments)
-    assert (family, size, chip) == ("spiking_mlp", "mlp-s", "every chip")
-    assert "layer 'token_mix.0.norm': not mapped yet: a norm" in published.text(family, size, chip, row)
+    assert (family, size, chip) == ("masked_spiking_transformer", "imagenet", "every chip")
+    assert "layer 'norm': not mapped yet: a layer norm" in published.text(family, size, chip, row)
 
 
 def test_independent_spikes_are_drawn_as_ever(tmp_path):
@@ -92,6 +94,29 @@ def test_independent_spikes_are_drawn_as_ever(tmp_path):
     size = (64, 4, 1, 1)
     expected = sum((draws.integers(0, 65536, size, np.uint16) < threshold) * (1 << column) for column in range(4))
     assert (mapped.words(0)["patch_embed.block1_lif"] == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "spike_in_rows"), [("small_complete", 200), ("small_t4", 200), ("small_complete", 1 << 14), ("small_t4", 1 << 14)]
+)
+def test_spikes_of_turned_maps_and_of_several_nodes_are_drawn_by_the_maps_of_the_definition(tmp_path, name, spike_in_rows):
+    """8 x 8 positions of 12 channels, then 4 x 4 of three nodes of 8, of which first one, then another, then all fire."""
+    given, _ = published.rates("spiking_mlp", "tiny", 0.1)
+    given["token_mix.0.proj_h_lif"] = 0.6
+    chip = load_chip(name).replace(spike_in_rows=spike_in_rows, spike_out_rows=1024, residual_rows=1 << 13, transposer=1)
+    path = published.workload(tmp_path, "spiking_mlp", "tiny", given)
+    mapped = simulate.load(path, chip)
+    words, streamed = mapped.words(0), mapped.program.notes["streamed"]
+    assert streamed == (spike_in_rows < 1 << 14) and simulate.run(path, chip).images[0].cycles > 0
+    turned = from_words(chip, words["token_mix.0.proj_h_lif by height"], 4, 8).reshape(4, 8, 12, 8)
+    assert turned.mean() == pytest.approx(0.6, abs=0.05)
+    assert ("token_mix.0.proj_h_lif" in words) == streamed
+    if streamed:
+        back = from_words(chip, words["token_mix.0.proj_h_lif"], 4, 12).reshape(4, 8, 8, 12)
+        assert (turned == back.transpose(0, 2, 3, 1)).all()
+    for layer, fires in (("h.0", range(8)), ("h.1", range(8, 16)), ("h", range(24))):
+        spikes = from_words(chip, words[f"to_patch_embedding.1.{layer}"], 4, 24)
+        assert set(np.flatnonzero(spikes.any((0, 1)))) == set(fires)
 
 
 def test_clustered_spikes_are_another_draw_of_the_same_rates(tmp_path):

@@ -178,17 +178,22 @@ def test_what_has_no_room_is_refused_by_name():
     roomy = CHIPS["small_complete"].replace(**ROOMY)
     with pytest.raises(ArchsimError, match=r"layer 'conv.first': needs 256 rows of spike_out, but chip"):
         run(turned(HEIGHT, 8), roomy.replace(spike_out_rows=128))
-    with pytest.raises(ArchsimError, match=r"since layer 'conv.part.0' is beside a stream that stays as it is"):
-        run(kept(16), roomy.replace(spike_in_rows=1024))
     with pytest.raises(ArchsimError, match=r"layer 'conv.token.0': the weights of 32 inputs need more than the 16 rows"):
         run(by_token(), roomy.replace(weight_rows=16))
 
 
-def test_published_sizes_are_refused_from_shapes():
-    shapes = PUBLISHED["mlp-spe-t"].network(Shapes())
-    chip = load_chip("adders_512").replace(transposer=1)
-    with pytest.raises(ArchsimError, match=r"maps do not pass through DRAM, since layer '.* by height' is a map with its axes"):
-        require_room(skeleton(shapes, Precision()), chip)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"spike_out_rows": 200}, r"layer 'token_mix.0.proj_h.1': needs 256 rows of spike_out"),
+        ({"param_rows": 8}, r"layer '.*': needs 12 rows of param"),
+    ],
+)
+def test_what_of_a_published_size_has_no_room_is_refused_from_shapes(changes, message):
+    network, chip = skeleton(PUBLISHED["mlp-spe-t"].network(Shapes()), Precision()), load_chip("adders_512_transposer")
+    require_room(network, chip)
+    with pytest.raises(ArchsimError, match=message):
+        require_room(network, chip.replace(**changes))
 
 
 def test_two_streams_at_a_time_beside_one_are_refused():
