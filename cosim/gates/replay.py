@@ -16,10 +16,12 @@ from cosim.recorder import Pin
 from rtl.build import CLOCK, RESET
 from rtl.characterize import modules
 from rtl.characterize.attribution import Activity
-from rtl.characterize.bench import RESET_CYCLES
 from rtl.characterize.liberty import Power
 from rtl.characterize.modules import Modular, Program
 from rtl.synthesis import cells, tools
+
+RESET_CYCLES = 2
+"""Cycles of reset before the first one of a record."""
 
 STRETCH = 512
 """Cycles whose values of all nets are held at a time."""
