@@ -21,7 +21,15 @@ CONFIG = Layout.of("neuron_config", [
         "residual_position", "residual_step", "reduce", "reduce_first", "reduce_base",
     }
 ])  # fmt: skip
-"""What the neuron unit takes from an instruction."""
+"""What a neuron unit takes from an instruction, whatever it has."""
+
+
+def config_layout(params: NeuronParams) -> Layout:
+    """What this neuron unit takes: ``CONFIG``, and the mark of the maximum where it has the comparators."""
+    if not params.maximum:
+        return CONFIG
+    mark = next(field for field in core.SYNAPSE_FIELDS if field.name == "maximum")
+    return Layout.of("neuron_config", [*CONFIG.fields, mark])
 
 
 def block_layout(params: NeuronParams) -> Layout:
@@ -46,14 +54,14 @@ def saturated(value, bits):
     return Mux(value > top, top, Mux(value < low, low, value[:bits].as_signed()))
 
 
-def membrane_input(total, bias, shift, residual, bits):
-    """Membrane input: ``total + bias`` shifted (right if positive, by 5 bits of two's complement), plus ``residual``.
+def shifted(total, bias, shift):
+    """``total + bias`` shifted: right if positive, by 5 bits of two's complement.
 
     One barrel serves both directions: a left shift by 16, the greatest, and then a right shift by ``shift + 16``.
     """
     value = Cat(Const(0, 16), total + bias).as_signed()
     amount = shift.as_unsigned() ^ 16
-    return ((value >> amount) + residual)[:bits].as_signed()
+    return value >> amount
 
 
 class RowWalker(Component):
@@ -112,7 +120,7 @@ class NeuronUnit(Component):
         self.params = params
         bank = params.param_bank
         super().__init__({
-            "config": In(shape(CONFIG)), "start": In(1), "i": stream_in(block_layout(params)),
+            "config": In(shape(config_layout(params))), "start": In(1), "i": stream_in(block_layout(params)),
             "o": Out(stream.Signature(shape(params.o), always_ready=True)),
             "write_param": load_port(bank_write_layout(bank.address_bits, Field("data", bank.row_bits))),
             "write_residual": load_port(row_write_layout(params.residual)),
@@ -234,7 +242,12 @@ class NeuronUnit(Component):
             part = slice(number * bits, (number + 1) * bits)
             total = sums[part].as_signed() + Mux(config.psum_in, psum[part], 0).as_signed()
             stream_value = Mux(config.residual_in, residual[part], 0).as_signed()
-            y = membrane_input(total, bias, shift, stream_value, bits)
+            value = shifted(total, bias, shift)
+            y = (value + stream_value)[:bits].as_signed()
+            if self.params.maximum:
+                alone = value[:bits].as_signed()
+                greater = Mux(alone > stream_value, alone, stream_value)
+                y = Mux(config.maximum & config.residual_in, greater, y)[:bits].as_signed()
             values.append(Mux(config.psum_out, total[:bits], y)[:bits])
         return Cat(values)
 
