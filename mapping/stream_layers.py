@@ -78,6 +78,8 @@ class StreamedLayers(Scheduler):
     def _compute(self, layer: IntSynapse, tiles: Round, word: int, parts: list[Chunk], room: Room) -> dict[int, int]:
         """One word of a round, chunk after chunk; returns the output bank of each core."""
         context, columns = self.context, self.chip.columns
+        if layer.sums:
+            return self._maximum(layer, tiles, word, parts)
         total = -(-layer.weight.shape[1] // columns)
         order = list(range(len(parts)))
         if room.words < total:  # the input's words come one after another, each for all rows of the kernel
@@ -86,13 +88,8 @@ class StreamedLayers(Scheduler):
             part = parts[number]
             first = part.channel_first // columns
             span = (0, total) if room.words == total else (first, first + -(-part.channels // columns))
-            if self.loaded != (layer.name, word, number):
-                self.loads.weights(layer, word, number, index == len(parts) - 1)
-                self.loaded = layer.name, word, number
-            if any(name in self.network.addends(layer.source) for name, _ in self.stores):
-                self._flush()
-            pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
-            self._flush()
+            self._weights(layer, word, number, index == len(parts) - 1)
+            pieces = self._pieces(layer, tiles, span)
             spilled = index == len(parts) - 1 and context.spilled(layer)
             kept = not layer.reduce or apart(context, layer.name)
             for core, tile in tiles if spilled and not layer.opens else ():
@@ -101,10 +98,37 @@ class StreamedLayers(Scheduler):
                 self._emit(layer, core, tile, word, (index, len(parts)), part, pieces[core])
             for core, tile in tiles if spilled and kept else ():
                 self.stores.append((layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
-        banks = {core: context.out_bank[core] for core, _ in tiles}
+        return self._written(layer, tiles)
+
+    def _weights(self, layer: IntSynapse, word: int, number: int, last: bool) -> None:
+        """Load the weights of a chunk, parameters with the ``last``, unless they were loaded last."""
+        if self.loaded != (layer.name, word, number):
+            self.loads.weights(layer, word, number, last)
+            self.loaded = layer.name, word, number
+
+    def _pieces(self, layer: IntSynapse, tiles: Round, span: tuple[int, int]) -> dict[int, Piece]:
+        """What each core's tile reads of some words; stores that were kept back are emitted behind the loads where they can be."""
+        if any(name in self.network.addends(layer.source) for name, _ in self.stores):
+            self._flush()
+        pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
+        self._flush()
+        return pieces
+
+    def _written(self, layer: IntSynapse, tiles: Round) -> dict[int, int]:
+        """The output bank that each core has written; it takes the other one next."""
+        banks = {core: self.context.out_bank[core] for core, _ in tiles}
         for core in banks:
-            context.out_bank[core] ^= int(layer.spikes is not None)
+            self.context.out_bank[core] ^= int(layer.spikes is not None)
         return banks
+
+    def _maximum(self, layer: IntSynapse, tiles: Round, word: int, parts: list[Chunk]) -> dict[int, int]:
+        """One word of a round of a layer that stores maxima of its sums; returns the output bank of each core."""
+        pieces = self._pieces(layer, tiles, (0, -(-layer.weight.shape[1] // self.chip.columns)))
+        found = [(tile, pieces[core]) for core, tile in tiles]
+        self.maxima.word(layer, word, found, parts, lambda index: self._weights(layer, word, index, index == len(parts) - 1))
+        for core, tile in tiles if self.context.spilled(layer) else ():
+            self.stores.append((layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
+        return self._written(layer, tiles)
 
     def _store(self, name: str, core: int, tile: Tile, word: int, bank: int) -> None:
         """Keep back the store of a tile's spikes."""

@@ -129,7 +129,7 @@ def membrane_input(total: int, psum: int, bias: int, shift: int, residual: int, 
 
 
 def membrane_maximum(alone: int, residual: int) -> int:
-    """Membrane input y where ``maximum`` is marked: the greater of ``alone``, the membrane input to a residual of 0, and the residual."""
+    """Membrane input y where ``maximum`` is marked: the greater of ``alone``, that to a residual of 0, and ``residual``."""
     return max(alone, residual)
 
 

@@ -85,7 +85,8 @@ def test_a_maximum_is_refused_where_no_comparator_is():
     chip = load_chip("small")
     core.check({"maximum": 0}, chip)
     core.check({"maximum": 1}, chip.replace(residual_maximum=1))
-    with pytest.raises(ArchsimError, match="'maximum' needs a chip with residual_maximum, given chip 'small' .* set 'residual_maximum: 1'"):
+    message = "'maximum' needs a chip with residual_maximum, given chip 'small' .* set 'residual_maximum: 1'"
+    with pytest.raises(ArchsimError, match=message):
         core.check({"maximum": 1}, chip)
     with pytest.raises(ArchsimError, match="maximum must be 0 or 1, given 2"):
         neuron.NeuronParams(1, 1, 4, 1, 1, 1, 1, maximum=2)

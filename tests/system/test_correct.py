@@ -11,7 +11,10 @@ from archsim.config import load_chip, load_workload
 from archsim.workload import read
 from mapping import reference
 
-CHIPS = ["small", "small_t4", "small_complete", "adders_128", "adders_512", "adders_512_half", "adders_512_t4", "scale_out"]
+CHIPS = [
+    "small", "small_t4", "small_complete", "adders_128", "adders_512", "adders_512_half", "adders_512_maximum", "adders_512_t4",
+    "scale_out",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("chip", CHIPS)
