@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from archsim.contracts import attention_softmax, dma, multicast, sequencer
+from archsim.contracts import attention_softmax, core, dma, multicast, sequencer
 from archsim.contracts.attention_softmax import SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
@@ -65,6 +65,7 @@ def _affine(base: int, outer: int, outer_stride: int, inner: int, inner_stride: 
 
 
 def _synapse_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    core.check(head, chip)
     bottom = min(
         head["in_height"] - 1, head["in_y"] + (head["out_height"] - 1) * head["stride"] + head["kernel_height"] - 1
     )

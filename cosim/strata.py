@@ -125,7 +125,7 @@ def _synapse(chip: ChipParams, head: Mapping[str, int], note: Mapping[str, Any])
     flags = {
         "psum_in": "partial sums in", "psum_out": "partial sums out", "planes": "bit planes", "pool": "pool", "reduce": "reduce",
         "residual_in": "residual in", "residual_out": "residual out", "pool_first_odd": "pool from an odd row",
-        "pool_left_odd": "pool from an odd column",
+        "pool_left_odd": "pool from an odd column", "maximum": "maximum",
     }  # fmt: skip
     yield from (name for field, name in flags.items() if head[field])
     if border(head):

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapping.bounds import Bounds
-from mapping.integer_nodes import IntAttention
+from mapping.integer_nodes import IntAttention, IntTokenNeuron
 from mapping.ir import IMAGE, Map
 from mapping.quantise import IntNetwork, IntSynapse
-from mapping.reference import fire, pool
+from mapping.reference import fire, gate, peaks, pool
 
 SAMPLE = 1 << 18
 """Membrane inputs of a layer that choose its threshold; about so many."""
@@ -44,7 +44,11 @@ class Calibration:
     reached: dict[str, float] = field(default_factory=dict)
 
     def attention(self, layer: IntAttention) -> IntAttention:
-        """One attention layer: a threshold of all its neurons, a whole number of counts or half of it."""
+        """One attention layer: a threshold of all its neurons, a whole number of counts or half of it; a gate keeps its own."""
+        if layer.gates:
+            passed = gate(layer, *(self.spikes[name].astype(np.int64) for name in (layer.k, layer.v)))[1]
+            self._keep(layer.spikes, self.spikes[layer.q] & passed)
+            return layer
         q, k, v = (self.spikes[name].astype(np.float32) for name in (layer.q, layer.k, layer.v))
         steps, tokens, channels = q.shape
         # Contiguous, because NumPy multiplies other matrices without BLAS.
@@ -71,6 +75,7 @@ class Calibration:
         y = sums.astype(np.int32) + bias.astype(np.int32)
         left, right = np.maximum(-layer.shift, 0).astype(np.int32), np.maximum(layer.shift, 0).astype(np.int32)
         y = (y << left) >> right
+        y = peaks(y, layer.sums) if layer.sums else y
         if layer.stream:
             self.streams[layer.stream] = y = y if layer.opens else y + self.streams[layer.stream]
         layer = replace(layer, bias=bias)
@@ -118,7 +123,7 @@ def calibrate(
     for layer in network.layers:
         if isinstance(layer, IntAttention):
             values[f"{layer.name}.threshold"] = np.array(work.attention(layer).threshold)
-        elif isinstance(layer, IntSynapse) and (layer.source == IMAGE or not layer.planes):
+        elif isinstance(layer, IntSynapse) and not layer.classifies:
             layer = work.synapse(layer, image)
             values |= {f"{layer.name}.threshold": layer.threshold, f"{layer.name}.bias": layer.bias}
     return values, work.reached
@@ -130,13 +135,19 @@ def apply(network: IntNetwork, values: Mapping[str, NDArray[np.int64]]) -> IntNe
     Raises ArchsimError when a sum or membrane could overflow.
     """
     bounds, layers = Bounds(network.precision), []
+    summed = {layer.source for layer in network.layers if isinstance(layer, IntTokenNeuron)}  # over tokens, step by step
     for layer in network.layers:
         if isinstance(layer, IntAttention):
             layer = replace(layer, threshold=int(values[f"{layer.name}.threshold"]))
         elif isinstance(layer, IntSynapse):
             bias = values.get(f"{layer.name}.bias", layer.bias)
             layer = replace(layer, bias=bias, threshold=values.get(f"{layer.name}.threshold", layer.threshold))
-            bounds.synapse(layer, layer.shape.positions * network.timesteps)
+            apart = layer.name in summed
+            steps = 1 if apart else network.timesteps
+            addends = network.timesteps if layer.classifies and not layer.planes else 1  # spikes of all steps at once
+            bounds.synapse(replace(layer, reduce=layer.reduce or apart), layer.shape.positions * steps, addends)
+        elif isinstance(layer, IntTokenNeuron):
+            bounds.require(layer.name, "threshold", layer.threshold)
         layers.append(layer)
     return replace(network, layers=tuple(layers), bounds=bounds.layers)
 
@@ -162,7 +173,7 @@ def _sample(y: NDArray[np.int32], shape: Map, timesteps: int) -> tuple[NDArray[n
 
 def _sums(layer: IntSynapse, network: IntNetwork, operand: NDArray[np.generic]) -> NDArray[np.float32]:
     """Sums [T, positions, Cout], one matrix product per tap of the kernel; T = 1 for the image."""
-    source, shape, pad, stride = network.maps[layer.source], layer.shape, layer.padding, layer.stride
+    source, shape, pad, stride = network.maps[layer.source], layer.sums or layer.shape, layer.padding, layer.stride
     maps = operand.astype(np.float32).reshape(-1, source.height, source.width, source.channels)
     maps = np.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     sums = np.zeros((len(maps), shape.positions, shape.channels), np.float32)

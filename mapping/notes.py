@@ -88,7 +88,7 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
         share = network.share(entry.source) * network.share(entry.spikes)
         count = network.joined[entry.name].weights if entry.name in network.joined else entry.weight.size
         count = entry.weight.shape[1] if entry.diagonal else count
-        macs, operand = int(entry.shape.positions * count * steps * share), "planes" if entry.planes else "spikes"
+        macs, operand = int((entry.sums or entry.shape).positions * count * steps * share), "planes" if entry.planes else "spikes"
         kind = "classifier" if entry.classifies else "synapse"
         if isinstance(entry, IntTokenSynapse):
             kind = f"synapse by token: {len(entry.kinds)} tokens, weight copies: {len(entry.copies)}"

@@ -109,7 +109,10 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
         f"a convolution in {layer.groups} groups": layer.groups > 1,
         f"a linear layer over the {layer.axis} of anything but a spike map, or that does more than fire": layer.axis != CHANNELS
         and (source.kind != SPIKES or _is_beside(source) or does_more(layer)),
-        "a maximum over sums before the neuron": layer.pool_sums,
+        "a maximum over sums that opens no residual stream": layer.pool_sums and not (layer.stream and layer.opens),
+        "a maximum over sums of maps that are added or lie side by side": layer.pool_sums
+        and (source.kind == INTEGERS or _is_beside(source)),
+        "a pool or a reduction behind a maximum over sums": layer.pool_sums and (layer.pool or layer.reduce),
         "a norm by position behind the sums of anything but a 1x1 kernel on a spike map": layer.token_norm is not None
         and (source.kind != SPIKES or _is_beside(source) or size != "1x1" or layer.stride > 1 or layer.padding > 0),
         "a pool or a reduction behind a norm by position": layer.token_norm is not None and (layer.pool or layer.reduce),

@@ -27,6 +27,11 @@ class Partition:
         """Mask of the cores that lead a gang."""
         return sum(1 << (index * self.gang) for index in range(len(self.ranges)))
 
+    @property
+    def longest(self) -> int:
+        """Positions of the longest range."""
+        return max(end - first for first, end in self.ranges)
+
     def member_mask(self, member: int) -> int:
         """Mask of the cores that are member ``member`` of their gang."""
         return self.leaders << member
@@ -52,8 +57,8 @@ def split(shape: Map, parts: int, whole_rows: bool) -> tuple[tuple[int, int], ..
 def choose(chip: ChipParams, layers: Sequence[IntSynapse], shape: Map, whole_rows: bool) -> Partition:
     """The partition of layers that share their stored map's positions with the least additions one after another.
 
-    Cost of a layer: weight rows read per position x column groups x positions of the largest range. Among equals the
-    widest gang wins: it shares its input and loads each weight once.
+    Cost of a layer: weight rows read per position x column groups x positions of the largest range (four times as many where it
+    stores maxima of sums). Among equals the widest gang wins: it shares its input and loads each weight once.
     """
     best: tuple[int, int] | None = None
     chosen = Partition(1, split(shape, 1, whole_rows))
@@ -61,7 +66,8 @@ def choose(chip: ChipParams, layers: Sequence[IntSynapse], shape: Map, whole_row
         ranges = split(shape, chip.cores // gang, whole_rows)
         longest = max(end - first for first, end in ranges)
         cost = sum(
-            layer.weight[0].size * max(1, layer.planes) * -(-words(chip, layer) // gang) * longest for layer in layers
+            layer.weight[0].size * max(1, layer.planes) * -(-words(chip, layer) // gang) * longest * (4 if layer.sums else 1)
+            for layer in layers
         )
         if best is None or (cost, -gang) < best:
             best, chosen = (cost, -gang), Partition(gang, ranges)

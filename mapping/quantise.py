@@ -16,7 +16,19 @@ from archsim.contracts import neuron
 from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds, ReductionOverflow
 from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose, quantise_attention
-from mapping.ir import IF_HALF_ONE, IMAGE, LIF, Attention, Classifier, Joined, Map, Network, Synapse, output_shape
+from mapping.ir import (
+    IF_HALF_ONE,
+    IMAGE,
+    LIF,
+    Attention,
+    Classifier,
+    Joined,
+    Map,
+    Network,
+    Synapse,
+    halved,
+    output_shape,
+)
 from mapping.lower import lower
 from mapping.nodes import Concat, Experts, Sum, Transpose, WindowAttention
 from mapping.operators import require_mapped
@@ -61,6 +73,7 @@ class IntSynapse:
         into: as in :class:`mapping.ir.Synapse`.
         reads: first input channel with weights, and the one behind the last, if they are known to be the only ones; else None.
         diagonal: as in :class:`mapping.ir.Synapse`; a word of the output then reads the same word of each map alone.
+        sums: shape of the sums before they pass a maximum over windows, which ``shape`` is behind; None: they pass none.
     """
 
     name: str
@@ -83,6 +96,7 @@ class IntSynapse:
     into: str | None = None
     reads: tuple[int, int] | None = None
     diagonal: bool = False
+    sums: Map | None = None
 
     @property
     def classifies(self) -> bool:
@@ -197,6 +211,8 @@ def _quantise(network: Network, precision: Precision, exponent: int, classes: in
             addends = len(sums[layer.source].sources) if layer.source in sums else 1
             joined = network.joined.get(layer.name)
             integer = replace(integer, beside=beside.get(layer.source, 1), reads=joined.reads if joined else None)
+            if layer.pool_sums:
+                integer = replace(integer, shape=halved(shape), sums=shape)
             bounds.synapse(integer, shape.positions * steps, addends)
             layers.append(integer)
         elif isinstance(layer, Sum):

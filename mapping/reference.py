@@ -102,7 +102,7 @@ def _operand(network: IntNetwork, result: ReferenceRun, name: str) -> NDArray[np
 
 
 def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Scaled sums [T, positions, Cout] of a layer: one matrix product per time step over unfolded windows."""
+    """Scaled sums [T, positions, Cout] of a layer: one matrix product per time step over unfolded windows; maxima of them."""
     source = network.maps[layer.source]
     operand = image[None] if layer.source == IMAGE else _operand(network, result, layer.source)
     maps = operand.reshape(len(operand), source.height, source.width, -1)
@@ -110,9 +110,10 @@ def _sums(layer: IntSynapse, network: IntNetwork, result: ReferenceRun, image: N
     padded = np.pad(maps, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     windows = sliding_window_view(padded, layer.weight.shape[2:], axis=(1, 2))
     windows = windows[:, :: layer.stride, :: layer.stride]
-    columns = windows.reshape(len(operand), layer.shape.positions, -1)  # [T, positions, Cin * kh * kw]
+    columns = windows.reshape(len(operand), (layer.sums or layer.shape).positions, -1)  # [T, positions, Cin * kh * kw]
     sums = columns @ layer.weight.reshape(len(layer.weight), -1).astype(np.int64).T + layer.bias
     scaled = _shifted(sums, layer.shift)
+    scaled = peaks(scaled, layer.sums) if layer.sums else scaled
     return np.repeat(scaled, network.timesteps, axis=0) if len(scaled) == 1 else scaled
 
 
@@ -179,6 +180,16 @@ def pool(spikes: NDArray[np.bool_], shape: Map) -> NDArray[np.bool_]:
     windows = sliding_window_view(np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0))), (3, 3), axis=(1, 2))
     pooled = windows[:, ::2, ::2].any(axis=(4, 5))
     return np.asarray(pooled.reshape(len(spikes), -1, shape.channels))
+
+
+def peaks(sums: NDArray[Integer], shape: Map) -> NDArray[Integer]:
+    """Maximum over 3x3 windows, stride 2, padding 1, of sums [T, positions, channels] of that shape; never of padding."""
+    maps = sums.reshape(len(sums), shape.height, shape.width, -1)
+    edges = ((0, 0), (1, 1), (1, 1), (0, 0))
+    padded = np.pad(maps, edges, constant_values=np.iinfo(sums.dtype).min)
+    greatest = sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2].max(axis=(4, 5))
+    result: NDArray[Integer] = greatest.reshape(len(sums), -1, shape.channels)
+    return result
 
 
 def _attention(layer: IntAttention, result: ReferenceRun) -> None:

@@ -16,6 +16,7 @@ from mapping.context import NOWHERE, Context, Limits, Placement
 from mapping.experts import IntExperts, IntGate
 from mapping.integer_nodes import IntAttention, IntSum, IntTokenNeuron
 from mapping.loads import Loads
+from mapping.maximum import MaximumScheduler
 from mapping.partition import chunks, of_word, tiles, words
 from mapping.place import require
 from mapping.product import FirstProduct
@@ -96,7 +97,7 @@ class Scheduler:
         self.context, self.chip, self.network = context, context.chip, context.network
         self.loads, self.classifier, self.spill = Loads(context), ClassifierScheduler(context), Spill(context)
         self.attention, self.experts = AttentionScheduler(context, products), ExpertsScheduler(self)
-        self.tokens, self.windows = TokenNormScheduler(self), WindowScheduler(context)
+        self.tokens, self.windows, self.maxima = TokenNormScheduler(self), WindowScheduler(context), MaximumScheduler(self)
 
     def run(self) -> Program:
         """Emit every layer and assemble the program."""
@@ -129,6 +130,8 @@ class Scheduler:
             self.experts.experts(layer)
         elif isinstance(layer, IntTokenSynapse):
             self.tokens.synapse(layer)
+        elif isinstance(layer, IntSynapse) and layer.sums:
+            self.maxima.synapse(layer)
         elif isinstance(layer, IntSynapse):
             self._synapse(layer)
         elif isinstance(layer, IntAttention):
@@ -160,10 +163,9 @@ class Scheduler:
         if layer.reduce and not apart(self.context, layer.name):
             require(groups * self.chip.blocks, self.chip.reduce_rows, layer.name, "reduce", self.chip)
         steps = 1 if layer.classifies else self.network.timesteps
-        longest = max(end - first for first, end in partition.ranges)
         # A pooled position needs up to 2 x 3 positions before the pool.
         position = steps * self.chip.blocks * (6 if layer.pool else 1)
-        room = longest
+        room = partition.longest
         if len(parts) > 1:
             require(position * self._width(layer), self.chip.psum_rows, layer.name, "psum", self.chip)
             room = self.chip.psum_rows // position
@@ -183,15 +185,13 @@ class Scheduler:
 
     def tile_limit(self, layer: IntSynapse) -> int:
         """Greatest number of stored positions of a tile."""
-        partition = self.context.partitions[layer.name]
-        longest = max(end - first for first, end in partition.ranges)
-        slices = self.chip.slices(self.network.timesteps)
+        longest, steps = self.context.partitions[layer.name].longest, self.network.timesteps
         limit = min(longest, self.context.limits.positions or longest)
         if layer.pool:
-            steps = self.network.timesteps
             require(steps, self.chip.pool_steps, layer.name, "pool columns", self.chip)
             require(steps * self._width(layer), self.chip.pool_rows, layer.name, "pool lines", self.chip)
         if layer.spikes:
+            slices = self.chip.slices(steps)
             require(slices * self._width(layer), self.chip.spike_out_rows, layer.name, "spike_out", self.chip)
             limit = min(limit, self.chip.spike_out_rows // slices)
         return limit
@@ -272,13 +272,11 @@ class Scheduler:
             return self.experts.score_fields(layer, group, tile)
         chip, partition = self.chip, self.context.partitions[layer.name]
         steps = self.network.timesteps if layer.stream else 1
-        longest = max(end - first for first, end in partition.ranges)
-        step = chip.blocks
-        position = steps * step
+        step, position = chip.blocks, steps * chip.blocks
         if layer.stream or layer.classifies:
             behind = self.context.stream_base(layer, layer.into or layer.stream)
             require(behind + self.context.share_rows(layer), chip.residual_rows, layer.name, "residual", chip)
-        base = group * longest * position + (tile.first - tile.range_first) * position
+        base = group * partition.longest * position + (tile.first - tile.range_first) * position
         return {
             "residual_in": int(bool(layer.stream) and not layer.opens), "residual_out": int(bool(layer.stream) or layer.classifies),
             "residual_in_base": base + self.context.stream_base(layer, layer.stream),

@@ -162,13 +162,15 @@ def _covers(piece: Piece, window: tuple[int, int, int, int], words: tuple[int, i
 
 def read_by(layer: IntSynapse, source: Map, tile: Tile) -> tuple[int, int, int, int]:
     """Rectangle (y, x, height, width) of the source map that the windows of a tile cover; one position at least."""
-    kernel = layer.weight.shape[2:]
+    kernel, stride, padding = layer.weight.shape[2:], layer.stride, layer.padding
+    if layer.sums:  # three windows, the first of them a stride before
+        kernel, stride, padding = tuple(taps + 2 * stride for taps in kernel), 2 * stride, padding + stride
     edges = []
     for first, count, taps, size in (
         (tile.y, tile.height, kernel[0], source.height),
         (tile.x, tile.width, kernel[1], source.width),
     ):
-        low = first * layer.stride - layer.padding
+        low = first * stride - padding
         start = min(max(0, low), size - 1)
-        edges.append((start, max(1, min(size, low + (count - 1) * layer.stride + taps) - start)))
+        edges.append((start, max(1, min(size, low + (count - 1) * stride + taps) - start)))
     return edges[0][0], edges[1][0], edges[0][1], edges[1][1]

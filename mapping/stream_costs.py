@@ -35,10 +35,13 @@ class Cut:
 def cycles(context: Context, layer: IntSynapse, parts: list[Chunk], cut: Cut) -> float:
     """Estimated cycles: in each round the cores' additions or what DMA moves for all of them, whichever takes longer."""
     chip, steps, count = context.chip, context.network.timesteps, words(context.chip, layer)
-    size = cut.tile.height * cut.tile.width
+    size, times = cut.tile.height * cut.tile.width, 1
+    if layer.sums:  # with the halo of the windows; weights come again for each piece of sums that the bank holds
+        size = (2 * cut.tile.height + 1) * (2 * cut.tile.width + 1)
+        times = -(-size * steps * chip.blocks // chip.psum_rows) if len(parts) > 1 else 1
     rows = int(layer.weight[0].size)
     events = rows * (layer.planes * PLANE_RATE if layer.planes else EXPECTED_RATE * steps)
-    weights = count * sum(_transfer(context, _rows(layer, part), chip.columns * chip.weight_bits // 8) for part in parts)
+    weights = times * count * sum(_transfer(context, _rows(layer, part), chip.columns * chip.weight_bits // 8) for part in parts)
     height, width = 1, size
     if not is_pointwise(layer):
         _, _, height, width = read_by(layer, context.network.maps[layer.source], cut.tile)

@@ -86,6 +86,8 @@ class StreamedLayers(Scheduler):
     def _compute(self, layer: IntSynapse, tiles: Round, word: int, parts: list[Chunk], room: Room) -> dict[int, int]:
         """One word of a round, chunk after chunk; returns the output bank of each core."""
         context, columns = self.context, self.chip.columns
+        if layer.sums:
+            return self._maximum(layer, tiles, word, parts)
         total = -(-self.network.maps[layer.source].channels // columns)
         order = list(range(len(parts)))
         if room.words < total:  # the input's words come one after another, each for all rows of the kernel
@@ -96,9 +98,7 @@ class StreamedLayers(Scheduler):
             span = (0, total) if room.words == total else (first, first + -(-part.channels // columns))
             if not isinstance(layer, IntTokenSynapse):
                 self.weights(layer, word, number, index == len(parts) - 1)
-            self.flush_of(self.network.addends(layer.source))
-            pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
-            self.flush()
+            pieces = self._pieces(layer, tiles, span)
             spilled = index == len(parts) - 1 and context.spilled(layer)
             kept = (not layer.reduce or apart(context, layer.name)) and not is_last(self.network, layer)
             for core, tile in tiles if spilled and not layer.opens else ():
@@ -110,9 +110,20 @@ class StreamedLayers(Scheduler):
                     self.emit_tile(layer, core, tile, word, (index, len(parts)), part, pieces[core])
             for core, tile in tiles if spilled and kept else ():
                 self.stores.append((layer.into or layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
-        banks = {core: context.out_bank[core] for core, _ in tiles}
+        return self._written(layer, tiles)
+
+    def _pieces(self, layer: IntSynapse, tiles: Round, span: tuple[int, int]) -> dict[int, Piece]:
+        """What each core's tile reads of some words; stores that were kept back are emitted behind the loads where they can be."""
+        self.flush_of(self.network.addends(layer.source))
+        pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
+        self.flush()
+        return pieces
+
+    def _written(self, layer: IntSynapse, tiles: Round) -> dict[int, int]:
+        """The output bank that each core has written; it takes the other one next."""
+        banks = {core: self.context.out_bank[core] for core, _ in tiles}
         for core in banks:
-            context.out_bank[core] ^= int(layer.spikes is not None)
+            self.context.out_bank[core] ^= int(layer.spikes is not None)
         return banks
 
     def weights(self, layer: IntSynapse, word: int, number: int, last: bool, copy: int = 0) -> None:
@@ -120,6 +131,15 @@ class StreamedLayers(Scheduler):
         if self.loaded != (layer.name, word, number, copy):
             self.loads.weights(layer, word, number, last, copy)
             self.loaded = layer.name, word, number, copy
+
+    def _maximum(self, layer: IntSynapse, tiles: Round, word: int, parts: list[Chunk]) -> dict[int, int]:
+        """One word of a round of a layer that stores maxima of its sums; returns the output bank of each core."""
+        pieces = self._pieces(layer, tiles, (0, -(-layer.weight.shape[1] // self.chip.columns)))
+        found = [(tile, pieces[core]) for core, tile in tiles]
+        self.maxima.word(layer, word, found, parts, lambda index: self.weights(layer, word, index, index == len(parts) - 1))
+        for core, tile in tiles if self.context.spilled(layer) else ():
+            self.stores.append((layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
+        return self._written(layer, tiles)
 
     def _store(self, name: str, core: int, tile: Tile, word: int, bank: int) -> None:
         """Keep back the store of a tile's spikes."""

@@ -54,7 +54,8 @@ def needed(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> dict[
     return {
         "spike_in": (inputs * room.slices * room.words * room.maps, chip.spike_in_rows),
         "spike_out": (stored * room.stored, chip.spike_out_rows),
-        "partial sums": (tile.height * tile.width * room.sums, room.sum_rows),
+        # Maxima are taken of some sums at a time.
+        "partial sums": ((1 if layer.sums else tile.height * tile.width) * room.sums, room.sum_rows),
         "pool lines": ((tile.width // 2 + 1) * context.network.timesteps if layer.pool else 0, chip.pool_rows),
         "residual": (stored * room.residual, chip.residual_rows),
     }
@@ -81,12 +82,12 @@ def rounds(
     most = max(-(-part.channels // chip.columns) for part in parts)
     estimated = opened or context.spilled(layer)
     best: tuple[float, list[Round], Room] | None = None
-    for held in dict.fromkeys((count, most if layer.beside == 1 else count)):
+    for held in dict.fromkeys((count, most if layer.beside == 1 and not layer.sums else count)):
         room = Room(
             held,
             slices,
             chip.slices(steps) if layer.spikes else 0,
-            steps * chip.blocks if len(parts) > 1 else 0,
+            steps * chip.blocks if len(parts) > 1 or layer.sums else 0,
             sum_rows,
             steps * chip.blocks if context.spilled(layer) else 0,
             len(context.network.addends(layer.source)),

@@ -81,7 +81,8 @@ def whole_map(layer: IntSynapse, region: Region, source: Map) -> Piece:
 
 def is_pointwise(layer: IntSynapse) -> bool:
     """Whether positions are independent, so that the map can be taken as one column of positions."""
-    return layer.weight.shape[2:] == (1, 1) and layer.stride == 1 and not layer.padding and not layer.pool
+    alone = layer.weight.shape[2:] == (1, 1) and layer.stride == 1 and not layer.padding
+    return alone and not layer.pool and layer.sums is None
 
 
 def output_tile(layer: IntSynapse, gang: int, first: int, end: int, range_first: int) -> Tile:

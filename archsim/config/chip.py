@@ -96,6 +96,8 @@ class ChipConfig(Strict):
     """1: the multicast has a masker; 0: it has none"""
     softmax_tokens: Annotated[int, Field(ge=0, le=64)] = 0
     """tokens of a window at most that the attention unit's softmax serves, 4..64; 0: it has no softmax"""
+    residual_maximum: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: SYNAPSE may take the maximum of its sums and the residual stream; 0: it adds them"""
     clock_gating: Annotated[int, Field(ge=0, le=2)] = 0
     """0: all registers are clocked in every cycle; 1: not those of an engine without an instruction; 2: of the accumulators only
     those that are written"""
@@ -139,7 +141,7 @@ class ChipConfig(Strict):
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
             transposer=self.transposer, masker=self.masker, softmax_tokens=self.softmax_tokens,
-            clock_gating=self.clock_gating,
+            residual_maximum=self.residual_maximum, clock_gating=self.clock_gating,
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine

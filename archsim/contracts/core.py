@@ -5,11 +5,13 @@ the stages form a tandem queue with one group in the adders and one in the hand-
 PLANES turns rows of the reduction bank into bit planes of spikes for an integer operand.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts import event_encoder, neuron, spike_fetch, spike_writer, synapse_array
 from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Field
 
 SYNAPSE_FIELDS = (
@@ -46,6 +48,7 @@ SYNAPSE_FIELDS = (
     Field("out_position", 16),
     Field("out_slice", 10),
     Field("lanes", 5),  # time steps of a row of the output
+    Field("maximum", 1),  # the greater of sum and residual in place of their sum (chips with residual_maximum)
 )
 """Fields of SYNAPSE. Positions count through the tile, before the pool for psum and residual, after it for out."""
 
@@ -91,7 +94,7 @@ class CoreParams:
         chip = self.chip
         return neuron.NeuronParams(
             chip.neurons, chip.blocks, chip.membrane_bits, chip.param_rows, chip.residual_rows, chip.psum_rows,
-            chip.reduce_rows,
+            chip.reduce_rows, chip.residual_maximum,
         )  # fmt: skip
 
     @cached_property
@@ -107,6 +110,15 @@ def plane_value(total: int, right_shift: int, planes: int) -> int:
     """Operand of PLANES: the sum shifted (floor), saturated to ``planes`` bits, two's complement."""
     half = 1 << (planes - 1)
     return min(max(total >> right_shift, -half), half - 1)
+
+
+def check(fields: Mapping[str, int], chip: ChipParams) -> None:
+    """Raise ArchsimError unless the chip can do a SYNAPSE: ``maximum`` needs ``residual_maximum``."""
+    if fields["maximum"] and not chip.residual_maximum:
+        raise ArchsimError(
+            f"core: SYNAPSE with 'maximum' needs a chip with residual_maximum, given chip '{chip.name}' with residual_maximum 0; "
+            "set 'residual_maximum: 1' in its file and map the network again"
+        )
 
 
 FIRST_ADD = spike_fetch.FIRST_WORD + event_encoder.LATENCY + synapse_array.ADD_LATENCY

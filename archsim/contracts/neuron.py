@@ -5,6 +5,9 @@ residual stream, to the reduction, into a neuron, or to several of them. A group
 inside, so the membrane of a block stays in registers over the steps of a group and in the ``v`` memory between the slices of
 a position.
 
+On chips with ``residual_maximum`` an instruction marked ``maximum`` that reads the residual takes the greater of both in place
+of their sum: ``y = max((sum + psum + bias) shifted, residual)``. Where it does not read the residual the mark means nothing.
+
 Timing: a block accepted in cycle t leaves as a granule of P spikes offered in ``t + LATENCY``; one block a cycle. The first
 block of a group is accepted ``GROUP_GAP`` cycles after the last of the group before at the earliest, so that a row written
 by one group is never read too early by the next.
@@ -43,6 +46,7 @@ class NeuronParams:
         blocks: blocks of P columns that the unit serves, M / P (1..64).
         membrane_bits: bits of sums, membranes, biases and thresholds, two's complement (4..24).
         param_rows, residual_rows, psum_rows, reduce_rows: rows of its memories.
+        maximum: 1: it has the comparators of ``maximum``; 0: the sum alone.
     """
 
     neurons: int
@@ -52,6 +56,7 @@ class NeuronParams:
     residual_rows: int
     psum_rows: int
     reduce_rows: int
+    maximum: int = 0
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -61,6 +66,8 @@ class NeuronParams:
             raise ArchsimError(f"neuron unit: membrane_bits must be in 4..24, given {self.membrane_bits}")
         if min(self.param_rows, self.residual_rows, self.psum_rows, self.reduce_rows) < 1:
             raise ArchsimError(f"neuron unit: every memory needs a row, given {self}")
+        if self.maximum not in (0, 1):
+            raise ArchsimError(f"neuron unit: maximum must be 0 or 1, given {self.maximum}")
 
     @cached_property
     def param(self) -> Layout:
@@ -119,6 +126,11 @@ def membrane_input(total: int, psum: int, bias: int, shift: int, residual: int, 
     y = y << -shift if shift < 0 else y >> shift
     half = 1 << (bits - 1)
     return ((y + residual + half) & (2 * half - 1)) - half
+
+
+def membrane_maximum(alone: int, residual: int) -> int:
+    """Membrane input y where ``maximum`` is marked: the greater of ``alone``, that to a residual of 0, and ``residual``."""
+    return max(alone, residual)
 
 
 def potential(v: int, y: int, kind: int, bits: int) -> int:

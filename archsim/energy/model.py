@@ -46,7 +46,8 @@ ASSUMPTIONS = (
     "one port that reads or writes; the second port of a bank changes neither energy nor area",
     "adders: Aladdin at 45 nm, by width; Horowitz's figures (0.4 to 0.5 of these) are not used",
     "an addition writes one accumulator register (Aladdin, 40 nm, unscaled); doubling and hand-over all",
-    "a neuron update costs four adders of the membrane's width (three additions, one comparison)",
+    "a neuron update costs four adders of the membrane's width (three additions, one comparison); in the cores of chips with "
+    "residual_maximum one comparison more, whether a maximum is taken or not",
     "attention: a row of adders of the membrane's width; an AND-popcount or AND costs an adder bit a column",
     "a word that leaves a bit transposer moves all its bits; its share of the words that come is a word (in the attention unit one "
     "of K and one of V)",
@@ -151,6 +152,8 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
         ("attention_adders", ATTENTION + "additions", (width,)),
     ]  # fmt: skip
     terms += [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
+    if chip.residual_maximum:  # compares whatever is marked, in the cores alone
+        terms.append(Term("neuron_units", "granules", ((chip.neurons, "comparisons of a granule"),), (adder,)))
     return terms + softmax_terms(chip)
 
 
@@ -222,9 +225,18 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         Term("attention_adders", "popcounts", (words, scale), (by_width("adder_area", 1),)),
         Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V, and of blocks"), scale), (register,)),
         Term("neuron_units", "neurons", (units, scale), (single("neuron_adders"), adder)),
+        *_comparator_area(chip),
         *_masker_area(chip),
         *softmax_area(chip),
     )
+
+
+def _comparator_area(chip: ChipParams) -> list[Term]:
+    """Area of the comparators of a maximum, if there are any."""
+    if not chip.residual_maximum:
+        return []
+    factors = (_comparators(chip), "comparators of sums and residual"), (1e-6, "mm2 of a um2")
+    return [Term("neuron_units", "comparators", factors, (by_width("adder_area", chip.membrane_bits),))]
 
 
 def _masker_area(chip: ChipParams) -> list[Term]:
@@ -269,4 +281,10 @@ def _masker_adders(chip: ChipParams) -> int:
 
 
 def _adder_count(chip: ChipParams) -> float:
-    return chip.adders + chip.columns + (chip.cores + 1) * chip.neurons * single("neuron_adders").value
+    units = (chip.cores + 1) * chip.neurons * single("neuron_adders").value
+    return chip.adders + chip.columns + units + _comparators(chip)
+
+
+def _comparators(chip: ChipParams) -> int:
+    """Comparators of sums and residual stream in all cores."""
+    return chip.cores * chip.neurons * chip.residual_maximum

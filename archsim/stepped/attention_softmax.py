@@ -144,7 +144,7 @@ def run(f, chip, banks, scores, table, out):
 
     Raises ArchsimError where a membrane of a score would be read in the cycle in which it is written.
     """
-    c = neuron.Config(f.neuron, chip.membrane_bits, chip.neurons, False, False, False, False, False)
+    c = neuron.Config(f.neuron, chip.membrane_bits, chip.neurons, False, False, False, False, False, False)
     cycles, clean = _run(f, c, banks, scores, table, out, masker.begin(f.seed))
     if not clean:
         raise ArchsimError(

@@ -246,7 +246,7 @@ def _apply(f, queries, out):
 
 def run(opcode, f, chip, banks, counts, out):
     """Run ATTEND_Q, ATTEND_SCORES or ATTEND_GATE on (q, k, v) as int64; returns the cycles from the start to the end."""
-    c = neuron.Config(f.neuron, chip.membrane_bits, chip.neurons, False, False, False, False, False)
+    c = neuron.Config(f.neuron, chip.membrane_bits, chip.neurons, False, False, False, False, False, False)
     if opcode == sequencer.ATTEND_Q:
         return _gather(f, c, chip.columns, banks[0], counts, out)
     if opcode == sequencer.ATTEND_SCORES:

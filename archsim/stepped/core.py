@@ -107,7 +107,7 @@ def synapse(
 
 def _member(f: Fields, chip: ChipParams, spikes: NDArray[np.int64], memory: CoreMemory) -> int:
     """Cycles of one member, fed by the leader's ``spikes``."""
-    flags = (bool(flag) for flag in (f.psum_in, f.psum_out, f.residual_in, f.residual_out, f.reduce))
+    flags = (bool(flag) for flag in (f.psum_in, f.psum_out, f.residual_in, f.residual_out, f.reduce, f.maximum))
     c = neuron.Config(f.neuron, chip.membrane_bits, chip.neurons, *flags)
     size = Sizes(chip.columns, chip.neurons, chip.membrane_bits, chip.blocks, max(1, f.lanes))
     out = memory.spike_out[f.out_bank].view(np.int64)

@@ -16,7 +16,7 @@ from archsim.contracts.core import SYNAPSE_FIELDS
 from archsim.jit import njit
 from archsim.stepped.bits import checked, wrap
 
-Config = namedtuple("Config", "kind bits neurons psum_in psum_out residual_in residual_out reduce")
+Config = namedtuple("Config", "kind bits neurons psum_in psum_out residual_in residual_out reduce maximum")
 """What is constant during an instruction."""
 
 VALID, BLOCK, STEP, LAST, FRESH, CLEAR, PSUM, RESIDUAL_IN, RESIDUAL_OUT, REDUCE = range(10)
@@ -38,6 +38,7 @@ POSITION, SLICE = 0, 1
 """Counters of the address generator."""
 
 _membrane_input = njit(contract.membrane_input)
+_membrane_maximum = njit(contract.membrane_maximum)
 _potential = njit(contract.potential)
 _reset = njit(contract.reset)
 _initial = njit(contract.initial)
@@ -74,7 +75,10 @@ def _input(c, data):
         partial = data[PARTIAL, p] if c.psum_in else 0
         residue = data[RESIDUE, p] if c.residual_in else 0
         data[STORED, p] = wrap(data[TOTAL, p] + partial, c.bits)
-        data[INPUT, p] = _membrane_input(data[TOTAL, p], partial, data[BIAS, p], data[SHIFT, p], residue, c.bits)
+        compared = c.maximum and c.residual_in
+        added = 0 if compared else residue
+        y = _membrane_input(data[TOTAL, p], partial, data[BIAS, p], data[SHIFT, p], added, c.bits)
+        data[INPUT, p] = _membrane_maximum(y, residue) if compared else y
     data[COMPARE], data[OLD_SUM], data[OLD_MEMBRANE] = data[THRESHOLD], data[SUM], data[MEMBRANE]
 
 
@@ -214,7 +218,7 @@ def run(
     Raises ArchsimError when a row would be read in the cycle in which it is written.
     """
     f = Fields(*(int(fields.get(name, 0)) for name in Fields._fields))
-    flags = (bool(flag) for flag in (f.psum_in, f.psum_out, f.residual_in, f.residual_out, f.reduce))
+    flags = (bool(flag) for flag in (f.psum_in, f.psum_out, f.residual_in, f.residual_out, f.reduce, f.maximum))
     c = Config(f.neuron, params.membrane_bits, params.neurons, *flags)
     *found, clean = _run(f, c, params.blocks, np.asarray(sums, np.int64), np.asarray(gaps, np.int64), *banks)
     if not clean:

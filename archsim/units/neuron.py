@@ -12,6 +12,7 @@ from archsim.jit import copy, entry, kernel, njit
 from archsim.vectors import WIDTH, at_least
 
 membrane_input = njit(neuron.membrane_input)
+membrane_maximum = njit(neuron.membrane_maximum)
 potential = njit(neuron.potential)
 reset = njit(neuron.reset)
 initial = njit(neuron.initial)
@@ -114,6 +115,11 @@ def form_inputs(f, psum_row, residual_row, first, sums, shifted, bits, banks, sc
     y, bias, shift = scratch.y, scratch.params[0, first:], scratch.params[2, first:]
     psum, residual = banks.psum[psum_row:], banks.residual[residual_row:]
     psum_in, residual_in = f.psum_in != 0, f.residual_in != 0
+    if f.maximum and residual_in:
+        for p in range(len(sums)):
+            alone = membrane_input(sums[p], psum[p] if psum_in else 0, bias[p], shift[p] if shifted else 0, 0, bits)
+            y[p] = membrane_maximum(alone, residual[p])
+        return
     for p in range(len(sums)):
         y[p] = membrane_input(
             sums[p], psum[p] if psum_in else 0, bias[p], shift[p] if shifted else 0,

@@ -48,7 +48,7 @@ class SpikeDrivenTransformer:
         """The network with these weights; the limits are as in :class:`~mapping.ir.Network`."""
         layers = [*self._tokenizer(weights), *(x for block in range(self.depth) for x in self._block(weights, block))]
         head = weights.linear("head", (self.classes, self.dim))
-        neuron = (LIF, weights.threshold("head_lif", THRESHOLD)) if self.firing_head else ()
+        neuron = (LIF, weights.threshold("head_lif", THRESHOLD), "head_lif") if self.firing_head else ()
         layers.append(Classifier("head", layers[-1].name, *head, *neuron))
         return Network(self.name, self.timesteps, self.image, image_limit, head_limit, tuple(layers))
 

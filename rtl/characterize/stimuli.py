@@ -16,7 +16,7 @@ from archsim.contracts.neuron import NeuronParams
 from archsim.contracts.synapse_array import SynapseArrayParams
 from archsim.contracts.transposer import TransposerParams
 from rtl.characterize import recorded
-from rtl.units.neuron import CONFIG, block_layout
+from rtl.units.neuron import block_layout, config_layout
 
 RATES = (0.0, 0.05, 0.2, 0.5)
 """Activity of the windows: spike rate (of the neuron unit: blocks a cycle); in the first nothing is offered."""
@@ -205,7 +205,7 @@ def neurons(params: NeuronParams) -> Stimulus:
     warm_up = params.blocks + 16
     cycles = warm_up + WINDOW * len(WINDOWS)
     levels: dict[str, int | Sequence[int]] = {
-        "config": CONFIG.pack({"steps": STEPS, "slices": 1, "neuron": neuron.LIF}),
+        "config": config_layout(params).pack({"steps": STEPS, "slices": 1, "neuron": neuron.LIF}),
         "start": [int(cycle == warm_up - 6) for cycle in range(cycles)],
     }
     for memory in ("residual", "psum", "reduce"):

@@ -23,8 +23,12 @@ from rtl.units.spike_fetch import TILE, SpikeFetch
 from rtl.units.spike_writer import SpikeWriter
 from rtl.units.synapse_array import SynapseArray
 
-INSTRUCTION = Layout.of("synapse_instruction", HEADER + SYNAPSE_FIELDS)
-"""Bits of a SYNAPSE in the queue."""
+
+def instruction_layout(chip: ChipParams) -> Layout:
+    """Bits of a SYNAPSE in the queue that the chip's units read: without ``maximum`` where none takes it."""
+    unread = () if chip.residual_maximum else ("maximum",)
+    return Layout.of("synapse_instruction", HEADER + tuple(field for field in SYNAPSE_FIELDS if field.name not in unread))
+
 
 PLANES_INSTRUCTION = Layout.of("planes_instruction", HEADER + PLANES_FIELDS)
 """Bits of a PLANES in the queue."""
@@ -153,9 +157,10 @@ class Core(Component):
     def _instruct(self, m):
         """Fields of the instruction and its start to the units."""
         sequencer, fetch, neuron, planes, writer = self.sequencer, self.fetch, self.neuron, self.planes, self.writer
-        fields, synapse = Signal(shape(INSTRUCTION)), Signal()
+        instruction = instruction_layout(self.chip)
+        fields, synapse = Signal(shape(instruction)), Signal()
         m.d.comb += [
-            fields.eq(sequencer.instruction[: INSTRUCTION.width]), synapse.eq(fields.opcode == SYNAPSE),
+            fields.eq(sequencer.instruction[: instruction.width]), synapse.eq(fields.opcode == SYNAPSE),
             planes.fields.eq(sequencer.instruction[: PLANES_INSTRUCTION.width]),
             planes.start.eq(sequencer.start & (fields.opcode == PLANES)), writer.start.eq(sequencer.start),
             self.gang.eq(Mux(synapse, fields.gang, 0)[: self.chip.cores]),
@@ -168,7 +173,7 @@ class Core(Component):
         ]  # fmt: skip
         for view, layout in (
             (fetch.tile, TILE),
-            (neuron.config, neuron_unit.CONFIG),
+            (neuron.config, neuron_unit.config_layout(neuron.params)),
             (writer.config, spike_writer.CONFIG),
         ):
             m.d.comb += [view[field.name].eq(fields[field.name]) for field in layout.fields]

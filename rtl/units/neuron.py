@@ -11,6 +11,7 @@ from archsim.contracts.spike_fetch import ADDRESS_BITS
 from archsim.contracts.sram import SramParams
 from archsim.contracts.synapse_array import SynapseArrayParams
 from rtl.payload import elements, load_port, shape, stream_in
+from rtl.units.neuron_rows import RowWalker
 from rtl.units.spike_fetch import bank_write_layout
 from rtl.units.sram import Sram
 
@@ -21,7 +22,15 @@ CONFIG = Layout.of("neuron_config", [
         "residual_position", "residual_step", "reduce", "reduce_first", "reduce_base",
     }
 ])  # fmt: skip
-"""What the neuron unit takes from an instruction."""
+"""What a neuron unit takes from an instruction, whatever it has."""
+
+
+def config_layout(params: NeuronParams) -> Layout:
+    """What this neuron unit takes: ``CONFIG``, and the mark of the maximum where it has the comparators."""
+    if not params.maximum:
+        return CONFIG
+    mark = next(field for field in core.SYNAPSE_FIELDS if field.name == "maximum")
+    return Layout.of("neuron_config", [*CONFIG.fields, mark])
 
 
 def block_layout(params: NeuronParams) -> Layout:
@@ -46,53 +55,14 @@ def saturated(value, bits):
     return Mux(value > top, top, Mux(value < low, low, value[:bits].as_signed()))
 
 
-def membrane_input(total, bias, shift, residual, bits):
-    """Membrane input: ``total + bias`` shifted (right if positive, by 5 bits of two's complement), plus ``residual``.
+def shifted(total, bias, shift):
+    """``total + bias`` shifted: right if positive, by 5 bits of two's complement.
 
     One barrel serves both directions: a left shift by 16, the greatest, and then a right shift by ``shift + 16``.
     """
     value = Cat(Const(0, 16), total + bias).as_signed()
     amount = shift.as_unsigned() ^ 16
-    return ((value >> amount) + residual)[:bits].as_signed()
-
-
-class RowWalker(Component):
-    """Row of the next block: ``base + position * stride + step * stride + block`` by additions alone.
-
-    Ports: ``start`` loads ``base``; ``take`` moves on from a block and step marked ``first_block``, ``last_step``,
-    ``last`` (of its group) and ``last_slice``.
-    """
-
-    def __init__(self):
-        bits = ADDRESS_BITS
-        super().__init__({
-            "start": In(1), "base": In(bits), "position_stride": In(bits), "step_stride": In(bits), "take": In(1),
-            "first_block": In(1), "last_step": In(1), "last": In(1), "last_slice": In(1), "row": Out(bits),
-        })  # fmt: skip
-
-    def elaborate(self, platform):
-        """One register a loop: position, next slice, block, step."""
-        m = Module()
-        position, block, kept = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        next_step, next_slice = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        next_position, next_block = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        m.d.comb += [
-            next_step.eq(self.row + self.step_stride), next_block.eq(block + 1),
-            next_slice.eq(Mux(self.first_block, next_step, kept)),
-            next_position.eq(position + self.position_stride),
-        ]  # fmt: skip
-        with m.If(self.start):
-            m.d.sync += [position.eq(self.base), block.eq(self.base), self.row.eq(self.base)]
-        with m.Elif(self.take):
-            with m.If(~self.last_step):
-                m.d.sync += self.row.eq(next_step)
-            with m.Elif(~self.last):
-                m.d.sync += [block.eq(next_block), self.row.eq(next_block), kept.eq(next_slice)]
-            with m.Elif(~self.last_slice):
-                m.d.sync += [block.eq(next_slice), self.row.eq(next_slice)]
-            with m.Else():
-                m.d.sync += [position.eq(next_position), block.eq(next_position), self.row.eq(next_position)]
-        return m
+    return value >> amount
 
 
 class NeuronUnit(Component):
@@ -112,7 +82,7 @@ class NeuronUnit(Component):
         self.params = params
         bank = params.param_bank
         super().__init__({
-            "config": In(shape(CONFIG)), "start": In(1), "i": stream_in(block_layout(params)),
+            "config": In(shape(config_layout(params))), "start": In(1), "i": stream_in(block_layout(params)),
             "o": Out(stream.Signature(shape(params.o), always_ready=True)),
             "write_param": load_port(bank_write_layout(bank.address_bits, Field("data", bank.row_bits))),
             "write_residual": load_port(row_write_layout(params.residual)),
@@ -234,7 +204,12 @@ class NeuronUnit(Component):
             part = slice(number * bits, (number + 1) * bits)
             total = sums[part].as_signed() + Mux(config.psum_in, psum[part], 0).as_signed()
             stream_value = Mux(config.residual_in, residual[part], 0).as_signed()
-            y = membrane_input(total, bias, shift, stream_value, bits)
+            value = shifted(total, bias, shift)
+            y = (value + stream_value)[:bits].as_signed()
+            if self.params.maximum:
+                alone = value[:bits].as_signed()
+                greater = Mux(alone > stream_value, alone, stream_value)
+                y = Mux(config.maximum & config.residual_in, greater, y)[:bits].as_signed()
             values.append(Mux(config.psum_out, total[:bits], y)[:bits])
         return Cat(values)
 

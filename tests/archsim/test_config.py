@@ -60,6 +60,7 @@ def line_of(key: str) -> int:
         ("adders_128", 128, 500),
         ("adders_512", 512, 500),
         ("adders_512_half", 512, 500),
+        ("adders_512_maximum", 512, 500),
         ("adders_512_t4", 512, 500),
         ("adders_512_transposer", 512, 500),
         ("scale_out", 2048, 500),
@@ -71,7 +72,7 @@ def test_presets(name, adders, mhz):
 
 
 def test_every_preset_is_listed_and_every_value_is_commented():
-    assert len(chip_names()) == 10
+    assert len(chip_names()) == 11
     for name in chip_names():
         for line in files("archsim.presets").joinpath(f"{name}.yaml").read_text().splitlines():
             inside_dram = line.startswith("  ")
@@ -92,7 +93,7 @@ def data_kib(name: str) -> float:
 
 def test_memory_of_the_512_adder_presets():
     # 512 of weights, 1280 of residual and partial sums, 384 of spikes; same with 4 lanes; half: 512
-    assert data_kib("adders_512") == data_kib("adders_512_t4") == data_kib("adders_512_transposer") == 512 + 1280 + 384
+    assert {data_kib(f"adders_512{kind}") for kind in ("", "_t4", "_transposer", "_maximum")} == {512 + 1280 + 384}
     assert 511 <= data_kib("adders_512_half") <= 512
 
 

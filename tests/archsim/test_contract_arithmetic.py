@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from archsim.config import load_chip
 from archsim.contracts import (
     attention,
     core,
@@ -16,6 +17,7 @@ from archsim.contracts import (
     spike_fetch,
     synapse_array,
 )
+from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.event_encoder import ADD, SHIFT, SUBTRACT
 from archsim.contracts.neuron import IF_HALF, IF_ZERO, LIF, NONE
 
@@ -62,6 +64,32 @@ def test_membrane_input():
         shifted = (total + psum + bias) * 2**-shift if shift < 0 else (total + psum + bias) // 2**shift
         found = neuron.membrane_input(total, psum, bias, shift, residual, bits)
         assert -half <= found < half and (found - shifted - residual) % (2 * half) == 0
+
+
+@pytest.mark.parametrize(
+    ("total", "psum", "bias", "shift", "residual", "greater"),
+    [
+        (3, 0, 0, 0, 2, 3), (2, 0, 0, 0, 3, 3), (-3, 0, 0, 0, -4, -3), (-4, 0, 0, 0, -3, -3),
+        (-8, 0, 0, 0, -8, -8), (7, 0, 0, 0, -8, 7), (-8, 0, 0, 0, 7, 7),  # the rails of 4 bits
+        (3, 2, 2, 1, 2, 3), (-3, -2, 0, 1, -3, -3), (1, 0, 0, -2, 3, 4),  # 7 >> 1 = 3; -5 >> 1 = -3; 1 << 2 = 4
+        (4, 4, 0, 0, -7, -7),  # 8 wraps to -8, and then is compared
+        (5, 0, 0, 0, 5, 5),
+    ],
+)  # fmt: skip
+def test_membrane_maximum(total, psum, bias, shift, residual, greater):
+    alone = neuron.membrane_input(total, psum, bias, shift, 0, 4)
+    assert neuron.membrane_maximum(alone, residual) == greater
+
+
+def test_a_maximum_is_refused_where_no_comparator_is():
+    chip = load_chip("small")
+    core.check({"maximum": 0}, chip)
+    core.check({"maximum": 1}, chip.replace(residual_maximum=1))
+    message = "'maximum' needs a chip with residual_maximum, given chip 'small' .* set 'residual_maximum: 1'"
+    with pytest.raises(ArchsimError, match=message):
+        core.check({"maximum": 1}, chip)
+    with pytest.raises(ArchsimError, match="maximum must be 0 or 1, given 2"):
+        neuron.NeuronParams(1, 1, 4, 1, 1, 1, 1, maximum=2)
 
 
 # ---------------------------------------------------------------------- synapse array, event encoder, spike fetch

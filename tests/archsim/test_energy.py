@@ -135,6 +135,19 @@ def test_units_of_the_multicast_by_hand():
     assert leaks == pytest.approx(10 * (registers * 0.000074 + adders * 0.00225 / 32))  # 10 ns a cycle
 
 
+def test_comparators_of_a_maximum():
+    plain = load_chip("small_t4")
+    chip = plain.replace(residual_maximum=1)
+    counts = {"granules": 10, f"{ATTENTION}granules": 7}
+    one, other = (energy_pj(each, counts, 0) for each in (chip, plain))
+    # 10 granules x 4 neurons x an adder of the membranes' 24 bits, of which 4 make a neuron update
+    assert one["neuron_units"] - other["neuron_units"] == pytest.approx(other["neuron_units"] * 10 / 17 / 4)
+    areas = [area_mm2(each)["neuron_units"] for each in (chip, plain)]
+    assert areas[0] - areas[1] == pytest.approx(areas[1] * chip.cores / (chip.cores + 1) / 4)
+    leakage = [energy_pj(each, {}, 1000)["logic_leakage"] for each in (chip, plain)]
+    assert leakage[0] > leakage[1]
+
+
 def test_energy_is_linear(chip):
     counters = {counter.name: 7 for counter in COUNTERS}
     once, twice = energy_pj(chip, counters, 10), energy_pj(chip, dict.fromkeys(counters, 14), 20)

@@ -174,7 +174,8 @@ class Layer:
         params = memory.param[1, 2 : 2 + self.blocks].astype(np.int64).transpose(1, 0, 2).reshape(3, channels, 1, 1)
         y = np.floor((sums + params[0]) / 2.0 ** params[2]).astype(np.int64)
         if self.flags["residual_in"]:
-            y = y + self.blocks_of("residual", 11, shape)
+            stream = self.blocks_of("residual", 11, shape)
+            y = np.maximum(y, stream) if self.flags.get("maximum") else y + stream
         if self.flags["residual_out"]:
             memory.residual[4000 : 4000 + rows] = y.transpose(2, 3, 0, 1).reshape(rows, -1)
         if self.flags["reduce"]:
@@ -204,6 +205,18 @@ def test_random_layer(seed):
     fields = layer.fields()
     cycles = core.synapse(fields, layer.chip, [layer.memory])
     assert cycles == law(fields, layer.chip, layer.memory.spike_in[1])
+    same(layer.memory, expected)
+
+
+@pytest.mark.parametrize("seed", range(400, 440))
+def test_random_layer_takes_the_maximum(seed):
+    layer = Layer(seed)
+    layer.psum_out = 0
+    layer.flags |= {"maximum": 1, "residual_in": int(seed % 4 > 0), "residual_out": 1}
+    expected = layer.expected()
+    fields = layer.fields()
+    cycles = core.synapse(fields, layer.chip, [layer.memory])
+    assert cycles == law(fields | {"maximum": 0}, layer.chip, layer.memory.spike_in[1])  # it takes no time
     same(layer.memory, expected)
 
 

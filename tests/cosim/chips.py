@@ -1,4 +1,7 @@
-"""The pool's chips: a dozen hardware parameter sets of odd sizes, the smallest first. Each is built once, by its content."""
+"""The pool's chips: a dozen hardware parameter sets of odd sizes, the smallest first, and one of them that takes maxima.
+
+Each is built once, by its content.
+"""
 
 from archsim.config import load_chip
 from archsim.contracts.common.chip import ChipParams
@@ -35,6 +38,7 @@ CHIPS: dict[str, ChipParams] = {
 CHIPS |= {
     f"{name}_turning": CHIPS[name].replace(name=f"{name}_turning", transposer=1) for name in ("gang", "three_lanes")
 }
+CHIPS["maximum"] = CHIPS["gang_lanes"].replace(name="maximum", residual_maximum=1)
 
 SHORT = ("tiny", "gang_lanes", "four_lanes")
 """Those of the short run: the fewest builds that have gangs, lanes and a bus that is no power of two."""

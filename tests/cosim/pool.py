@@ -118,10 +118,11 @@ def networks(draw, chip: ChipParams) -> Network:
     stem, hidden, residual = draw(st.integers(1, 6)), draw(st.integers(1, 8)), draw(st.booleans())
     stream, kernel = ("x" if residual else None), (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
     common = {"neuron": draw(st.sampled_from([LIF, IF])), "padding": 1}
+    peaks = {"pool_sums": draw(st.booleans())} if chip.residual_maximum and residual else {}
     layers = [
         Synapse("stem", IMAGE, *_weights(rng, stem, image.channels, 3, 3), spikes="s", pool=draw(st.booleans()), **common),
         Synapse("conv", "s", *_weights(rng, dim, stem, *kernel), stride=draw(st.integers(1, 2)), spikes="x0", stream=stream,
-                opens=residual, **common),
+                opens=residual, **common, **peaks),
     ]  # fmt: skip
     blocks = draw(st.lists(st.sampled_from(["mlp", "attention", *["height", "width"] * chip.transposer]), max_size=2))
     stemmed = output_shape(layers[0], image)

@@ -33,14 +33,18 @@ def _weights(rng: np.random.Generator, *shape: int) -> tuple[np.ndarray, np.ndar
 
 def random_network(
     seed: int, *, height: int = 7, width: int = 5, channels: int = 1, stem: int = 6, dim: int = 8, hidden: int = 12,
-    heads: int = 2, stride: int = 1, timesteps: int = 4, kind: str = PRODUCT,
+    heads: int = 2, stride: int = 1, timesteps: int = 4, kind: str = PRODUCT, peaks: bool = False,
 ) -> Network:  # fmt: skip
-    """Stem with pool, spike convolution (stride, padding) that opens a stream, attention, residual MLP, classifier."""
+    """Stem with pool, spike convolution (stride, padding) that opens a stream, attention, residual MLP, classifier.
+
+    ``peaks``: maxima of the convolution's sums open the stream.
+    """
     rng = np.random.default_rng(seed)
     layers: list[Any] = [
         Synapse("stem", IMAGE, *_weights(rng, stem, channels, 3, 3), padding=1, spikes="s", pool=True),
         Synapse(
-            "conv", "s", *_weights(rng, dim, stem, 3, 2), stride=stride, padding=1, stream="x", opens=True, spikes="a"
+            "conv", "s", *_weights(rng, dim, stem, 3, 2), stride=stride, padding=1, stream="x", opens=True, spikes="a",
+            pool_sums=peaks,
         ),
     ]
     layers += [Synapse(f"{part}_conv", "a", *_weights(rng, dim, dim, 1, 1), spikes=part) for part in "kvq"]

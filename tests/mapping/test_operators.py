@@ -24,7 +24,11 @@ REFUSED = {
     "a linear layer over the height of anything but a spike map, or that does more than fire": replace(
         LAYER, weight=np.ones((2, 2, 1, 1)), bias=np.ones(2), axis=HEIGHT, stream="x", opens=True
     ),
-    "a maximum over sums before the neuron": replace(LAYER, pool_sums=True),
+    "a maximum over sums that opens no residual stream": replace(LAYER, pool_sums=True),
+    "a maximum over sums of maps that are added or lie side by side": replace(
+        LAYER, source="both", weight=np.ones((1, 2, 1, 1)), pool_sums=True, stream="x", opens=True
+    ),
+    "a pool or a reduction behind a maximum over sums": replace(LAYER, pool_sums=True, stream="x", opens=True, pool=True),
     "a norm by position behind the sums of anything but a 1x1 kernel on a spike map": replace(
         LAYER, weight=np.ones((1, 1, 3, 3)), padding=1, token_norm=np.ones((2, 4))
     ),

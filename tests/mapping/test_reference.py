@@ -14,15 +14,16 @@ from mapping.quantise import IntPlanes, Precision, quantise
 def _conv(layer, maps, source):
     """Scaled sums [T, positions, Cout], one output at a time."""
     outputs, inputs, height, width = layer.weight.shape
-    result = np.zeros((len(maps), layer.shape.positions, outputs), np.int64)
-    for t, y, x, c in np.ndindex(len(maps), layer.shape.height, layer.shape.width, outputs):
+    shape = layer.sums or layer.shape
+    result = np.zeros((len(maps), shape.positions, outputs), np.int64)
+    for t, y, x, c in np.ndindex(len(maps), shape.height, shape.width, outputs):
         total = int(layer.bias[c])
         for dy, dx, i in np.ndindex(height, width, inputs):
             row, column = y * layer.stride - layer.padding + dy, x * layer.stride - layer.padding + dx
             if 0 <= row < source.height and 0 <= column < source.width:
                 total += int(layer.weight[c, i, dy, dx]) * int(maps[t][row * source.width + column][i])
         shift = int(layer.shift[c])
-        result[t, y * layer.shape.width + x, c] = total << -shift if shift < 0 else total >> shift
+        result[t, y * shape.width + x, c] = total << -shift if shift < 0 else total >> shift
     return result
 
 
@@ -45,6 +46,18 @@ def _pool(spikes, shape):
         for row in range(max(0, 2 * y - 1), min(shape.height, 2 * y + 2)):
             for column in range(max(0, 2 * x - 1), min(shape.width, 2 * x + 2)):
                 result[t, y * width + x] |= spikes[t, row * shape.width + column]
+    return result
+
+
+def _peaks(sums, shape):
+    """Maxima over the windows of :func:`_pool`, of sums of a map of ``shape``."""
+    height, width = (shape.height + 1) // 2, (shape.width + 1) // 2
+    result = np.zeros((len(sums), height * width, sums.shape[2]), np.int64)
+    for t, y, x, c in np.ndindex(len(sums), height, width, sums.shape[2]):
+        rows = range(max(0, 2 * y - 1), min(shape.height, 2 * y + 2))
+        columns = range(max(0, 2 * x - 1), min(shape.width, 2 * x + 2))
+        window = [int(sums[t, row * shape.width + column, c]) for row in rows for column in columns]
+        result[t, y * width + x, c] = max(window)
     return result
 
 
@@ -88,6 +101,7 @@ def _run(network, image):
         else:
             maps = np.stack([image] * network.timesteps) if layer.source == IMAGE else spikes[layer.source]
             y = _conv(layer, maps, network.maps[layer.source])
+            y = _peaks(y, layer.sums) if layer.sums else y
             if layer.stream:
                 stream = y if layer.opens else y + stream
                 y = stream
@@ -100,7 +114,8 @@ def _run(network, image):
 
 CASES = [{}, {"height": 4, "width": 4, "stride": 2}, {"height": 3, "width": 8, "channels": 2, "heads": 1, "timesteps": 1},
          {"height": 5, "width": 6, "stride": 2, "dim": 6, "heads": 3, "timesteps": 3},
-         {"kind": GATE, "dim": 10, "timesteps": 6}]  # fmt: skip
+         {"kind": GATE, "dim": 10, "timesteps": 6}, {"peaks": True},
+         {"peaks": True, "height": 12, "width": 9, "timesteps": 2}]  # fmt: skip
 
 
 @pytest.mark.parametrize("seed, sizes", list(enumerate(CASES, 4)))

@@ -11,7 +11,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.sequencer import CORE0, SYNAPSE
 from rtl.payload import load_port, shape
-from rtl.units.core import INSTRUCTION
+from rtl.units.core import instruction_layout
 from rtl.units.core_gangs import Gangs
 from rtl.units.sequencer import Sequencer
 from tests.rtl.engine import Engine, Outputs
@@ -86,9 +86,10 @@ class SequencerBench(Component):
 
     def _gang(self, m, core, queue):
         """What a core tells of its instruction."""
-        fields = Signal(shape(INSTRUCTION), name=f"fields{core}")
+        layout = instruction_layout(self.chip)
+        fields = Signal(shape(layout), name=f"fields{core}")
         m.d.comb += [
-            fields.eq(queue.instruction[: INSTRUCTION.width]), queue.go.eq(self.gangs.go[core]),
+            fields.eq(queue.instruction[: layout.width]), queue.go.eq(self.gangs.go[core]),
             self.gangs.ready[core].eq(queue.ready),
             self.gangs.gang[core].eq(Mux(fields.opcode == SYNAPSE, fields.gang[: self.chip.cores], 0)),
         ]  # fmt: skip

@@ -177,6 +177,8 @@ def _random_neurons(chip: ChipParams, rng: np.random.Generator) -> dict[str, int
     if rng.random() < 0.3:
         room = chip.reduce_rows - fields["blocks"]
         fields |= {"reduce": 1, "reduce_first": int(rng.integers(2)), "reduce_base": int(rng.integers(room + 1))}
+    if chip.residual_maximum:
+        fields["maximum"] = int(rng.random() < 0.5)
     fields["pool"] = int(rng.random() < 0.4)
     fields |= {name: int(rng.random() < 0.4) for name in ("pool_first_odd", "pool_left_odd")}
     if rng.random() < 0.15:

@@ -25,9 +25,10 @@ FOUR = chip_of("four", lanes=4, columns=16, membrane_bits=12)
 ODD = chip_of(
     "odd", lanes=2, columns=6, neurons=6, membrane_bits=10, weight_bits=4, pool_steps=6, pool_rows=12
 )  # fmt: skip
-CHIPS = [pytest.param(chip, id=chip.name) for chip in (ONE, FOUR, ODD)]
+MAXIMUM = chip_of("maximum", lanes=2, columns=6, neurons=3, membrane_bits=9, residual_maximum=1)
+CHIPS = [pytest.param(chip, id=chip.name) for chip in (ONE, FOUR, ODD, MAXIMUM)]
 """One lane; four lanes and four blocks; two lanes, a single block, no power of two, sums that reach the rails, the least
-memories for the pools."""
+memories for the pools; and one that takes maxima, whose sums pass the rails."""
 
 
 def law(fields: Mapping[str, int], chip: ChipParams, memory: CoreMemory) -> int:
@@ -158,6 +159,35 @@ def planes_of_sums(chip):
 
 
 PROGRAMS = [convolutions, kinds, residual_stream, partial_sums, bit_planes, reductions, pools, planes_of_sums]
+
+
+def maxima(chip):
+    """Sums of a 4 x 4 map stored, then the maximum over the windows of a pooled row: opened, compared, fired."""
+    rows = 4 * chip.blocks  # of a position
+    nothing = {"in_height": 0, "in_width": 0, "psum_in": 1, "residual_out": 1, "psum_position": 2 * rows}
+    program = [convolution(chip, (4, 4), 3, padding=1, timesteps=4, psum_out=1)]
+    for number, (first, count, element) in enumerate(((0, 2, 0), (0, 2, 4), (1, 1, 1), (1, 1, 5), (0, 2, 1), (0, 2, 5))):
+        last = {"neuron": LIF, "spike_out": 1, "out_base": 3} if number == 5 else {}
+        program.append(convolution(chip, (1, count), 1, timesteps=4, **nothing, **last) | {
+            "maximum": 1, "residual_in": int(number > 0), "psum_base": element * rows,
+            "residual_in_base": 7 + first * rows, "residual_out_base": 7 + first * rows,
+        })  # fmt: skip
+    return program
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_maximum_over_windows(seed):
+    memory = random_memory(MAXIMUM, seed, 0.4)
+    found = check(MAXIMUM, maxima(MAXIMUM), memory)
+    steps = 4 * MAXIMUM.blocks
+    sums = found.memory.psum[: 16 * steps].astype(np.int64).reshape(4, 4, 4, -1)
+    bias, _, shift = memory.param[0, : MAXIMUM.blocks].astype(np.int64).transpose(1, 0, 2).reshape(3, -1)
+    y = np.floor((sums + bias) / 2.0**shift).astype(np.int64)
+    y = (y + 256) % 512 - 256
+    assert (y < 0).any() and (np.abs((sums + bias) / 2.0**shift) > 256).any()  # negative ones, and some that wrap
+    windows = [y[:2, first : first + 2 + (first > 0)] for first in (0, 1)]
+    wanted = np.array([window.max(axis=(0, 1)) for window in windows])
+    assert np.array_equal(found.memory.residual[7 : 7 + 2 * steps].reshape(2, 4, -1), wanted)
 
 
 @pytest.mark.parametrize("density", [0.05, 0.5])

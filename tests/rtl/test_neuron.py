@@ -9,7 +9,7 @@ import pytest
 
 from archsim.contracts import neuron
 from archsim.contracts.neuron import GROUP_GAP, IF_HALF, LATENCY, LIF, NONE, NeuronParams
-from rtl.units.neuron import CONFIG, block_layout
+from rtl.units.neuron import block_layout, config_layout
 from tests.rtl.bench import number, pack
 from tests.rtl.levels import library
 from tests.rtl.rows import integers
@@ -40,7 +40,7 @@ def write(params, name, values, **fields):
 def run(params, config, sums, loads):
     """Run groups of blocks, sums [groups, blocks, steps, P]; the outputs from the cycle of the first block on."""
     unit = library("neuron", params)
-    idle = dict.fromkeys(unit.inputs, 0) | {"config": CONFIG.pack(config)}
+    idle = dict.fromkeys(unit.inputs, 0) | {"config": config_layout(params).pack(config)}
     unit.reset_model()
     for load in loads:
         unit.run(idle | {"rst": 1} | load, resume=True)
@@ -124,7 +124,9 @@ def of_block(params, values, block):
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("params", [NeuronParams(1, 2, 4, 2, 16, 16, 1), NeuronParams(3, 4, 9, 8, 32, 32, 1),
-                                    NeuronParams(8, 2, 24, 4, 64, 64, 1)], ids=["4 bit", "9 bit", "24 bit"])  # fmt: skip
+                                    NeuronParams(8, 2, 24, 4, 64, 64, 1), NeuronParams(3, 4, 9, 8, 32, 32, 1, maximum=1),
+                                    NeuronParams(2, 1, 24, 4, 64, 64, 1, maximum=1)],
+                         ids=["4 bit", "9 bit", "24 bit", "9 bit, maximum", "24 bit, maximum"])  # fmt: skip
 def test_membrane_input(params, seed):
     rng = np.random.default_rng(seed)
     half = 1 << (params.membrane_bits - 1)
@@ -138,13 +140,17 @@ def test_membrane_input(params, seed):
     sums, psum, residual = draw(*granules), draw(*granules), draw(*granules)
     bias, shift = draw(params.blocks, params.neurons), rng.integers(-16, 16, (params.blocks, params.neurons))
     psum_in, residual_in = int(rng.integers(2)), int(rng.integers(2))
+    maximum = params.maximum and int(seed % 3 > 0)
+    compared = maximum and residual_in
     expected = [
         neuron.membrane_input(
             int(total), int(psum[at]) * psum_in, int(bias[at[1], at[3]]), int(shift[at[1], at[3]]),
-            int(residual[at]) * residual_in, params.membrane_bits,
+            int(residual[at]) * residual_in * (not compared), params.membrane_bits,
         )
         for at, total in np.ndenumerate(sums)
     ]  # fmt: skip
+    if compared:
+        expected = [neuron.membrane_maximum(y, int(row)) for y, row in zip(expected, residual.ravel(), strict=True)]
     rows = [
         params.param.pack({name: of_block(params, values.ravel().tolist(), block) for name, values in
                            (("bias", bias), ("shift", shift))})
@@ -154,7 +160,7 @@ def test_membrane_input(params, seed):
     config = {
         "steps": 1, "slices": 1, "neuron": NONE, "psum_in": psum_in, "residual_in": residual_in, "residual_out": 1,
         "psum_position": params.blocks, "residual_position": params.blocks, "param_bank": 1,
-    }  # fmt: skip
+    } | ({"maximum": 1} if maximum else {})  # fmt: skip
     loads = [
         write(params, "param", rows, bank=1), write(params, "psum", stored[0]), write(params, "residual", stored[1]),
     ]  # fmt: skip

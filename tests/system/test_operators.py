@@ -18,6 +18,7 @@ from mapping.ir import GATE, IF_HALF_ONE, IMAGE, PRODUCT, Attention, Classifier,
 from mapping.nodes import Concat, Sum
 from mapping.quantise import Precision, quantise
 from mapping.schedule import schedule
+from tests.system.test_stepped import same
 
 ROOMY = {
     "spike_in_rows": 1 << 16, "spike_out_rows": 1 << 13, "residual_rows": 1 << 13, "psum_rows": 1 << 13,
@@ -158,6 +159,20 @@ def reopened(stride):
     return net.end(net.conv(source, "narrow", 32, 32, 3, stride, 1, threshold=0.2), 32)
 
 
+def membranes_pooled(size=16, channels=32, kernel=3, stride=1, padding=1, steps=4, outputs=32, image=False):
+    """A stream that maxima of sums open, negative ones too, and that a layer with a window joins."""
+    net = Net(size, steps=steps)
+    name, channels = (IMAGE, 3) if image else (net.conv(IMAGE, "first", channels, 3, 3, 1, 1), channels)
+    opens = {"stream": "x", "opens": True, "pool_sums": True, "threshold": 0.1}
+    net.conv(name, "pooled", outputs, channels, kernel, stride, padding, **opens)
+    net.layers[-1] = replace(net.layers[-1], bias=net.layers[-1].bias - 1.2)
+    net.conv("pooled", "joined", outputs, outputs, 3, 1, 1, stream="x")
+    weights, bias = net.weights(10, outputs, 1)
+    reduced = Synapse("last", "joined", *net.weights(outputs, outputs, 1), stream="x", neuron=None, threshold=0.0, reduce=True)
+    net.layers += [reduced, Classifier("head", "last", weights[:, :, 0, 0], bias)]
+    return net
+
+
 RUNS = {
     "maps side by side": (beside,), "diagonal weights": (diagonal,), "sums of spikes": (summed,),
     "neuron before the classifier": (token_neuron,), "and six steps": (token_neuron, 6),
@@ -193,6 +208,50 @@ def test_the_operator_equals_the_reference(name, preset):
     assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
     silent = [tensor for tensor, words in capture.words.items() if not words.any()]
     assert not silent, "a map without a spike shows nothing"
+
+
+MAXIMA = {
+    "lanes": ("small_t4", {}, {}, False), "odd map, six steps": ("small", {"size": 7, "steps": 6}, {}, False),
+    "chunks of the kernel": ("small", {"size": 9, "channels": 20, "outputs": 20}, {"weight_rows": 64}, False),
+    "two sums at a time": ("adders_512", {}, {"psum_rows": 40}, False),
+    "stride 2, pointwise": ("small_t4", {"size": 5, "channels": 40, "kernel": 1, "stride": 2, "padding": 0, "steps": 5},
+                            {"weight_rows": 48}, False),
+    "one position": ("small_t4", {"size": 2}, {}, False),
+    "a kernel of 5x5, a sum at a time": ("small_t4", {"size": 6, "channels": 4, "kernel": 5, "padding": 2},
+                                         {"psum_rows": 16}, False),
+    "of the image, one step": ("small_t4", {"size": 6, "image": True, "steps": 1}, {}, False),
+    "maps in DRAM, lanes": ("small_t4", {}, {"spike_in_rows": 200}, True),
+    "maps in DRAM, chunks": ("small", {}, {"spike_in_rows": 600, "weight_rows": 128, "psum_rows": 64}, True),
+    "maps and stream in DRAM": ("small", {"size": 15, "channels": 20, "outputs": 40},
+                                {"spike_in_rows": 500, "weight_rows": 128, "psum_rows": 64, "residual_rows": 200, "cores": 3},
+                                True),
+    "maps and stream in DRAM, lanes": ("small_t4", {"size": 13, "steps": 6}, {"spike_in_rows": 200, "residual_rows": 100}, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MAXIMA)
+def test_a_maximum_over_membranes_equals_the_reference(case):
+    preset, sizes, changes, streamed = MAXIMA[case]
+    net, chip = membranes_pooled(**sizes), load_chip(preset).replace(**ROOMY | {"residual_maximum": 1} | changes)
+    check, _, capture = run(net, chip)
+    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    assert capture.notes["streamed"] == streamed
+    channels = net.layers[-3].weight.shape[1]
+    peaks = capture.inputs["conv.pooled"][..., :channels]
+    assert (peaks < 0).any() and (peaks > 0).any()
+    assert capture.words["pooled"].any()
+
+
+@pytest.mark.parametrize("case", ["lanes", "chunks of the kernel", "maps and stream in DRAM"])
+def test_a_maximum_takes_the_same_time_cycle_by_cycle(case):
+    preset, sizes, changes, _ = MAXIMA[case]
+    chip = load_chip(preset).replace(**ROOMY | {"residual_maximum": 1} | changes)
+    net = membranes_pooled(**sizes)
+    network = quantise(net.network(), Precision(chip.weight_bits, 8, 12, chip.membrane_bits))
+    program = schedule(network, chip)
+    pixels = net.rng.uniform(-2, 2, (3, net.image.height, net.image.width))
+    trained = SimpleNamespace(normalised=lambda: [pixels])
+    same(SimpleNamespace(network=network, program=program, queues=decode(program), trained=trained), 0)
 
 
 @pytest.mark.parametrize(("preset", "weight_rows"), [("small_t4", 64), ("small_t4", 16), ("adders_512", 64)])

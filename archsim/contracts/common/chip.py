@@ -48,6 +48,7 @@ class ChipParams:
         transposer: 1: the multicast has a bit transposer in every lane (TRANSPOSE); 0: it has none.
         masker: 1: the multicast has a masker (MASK); 0: it has none.
         softmax_tokens: tokens of a window at most that the attention unit's softmax serves (4..64); 0: it has no softmax.
+        residual_maximum: 1: SYNAPSE may take the maximum of its sums and the residual stream; 0: it adds them.
         clock_gating: 0: all registers are clocked; 1: not those of an engine without an instruction; 2: of the accumulators only
             those that are written. For the energy alone: there are no gates in the Verilog.
 
@@ -85,6 +86,7 @@ class ChipParams:
     transposer: int = 0
     masker: int = 0
     softmax_tokens: int = 0
+    residual_maximum: int = 0
     clock_gating: int = 0
 
     def __post_init__(self) -> None:
@@ -97,7 +99,8 @@ class ChipParams:
             "spike_out_rows": (2, 1 << 20), "residual_rows": (2, 1 << 20), "psum_rows": (2, 1 << 20),
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
             "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
-            "transposer": (0, 1), "masker": (0, 1), "softmax_tokens": (0, 64), "clock_gating": (0, 2),
+            "transposer": (0, 1), "masker": (0, 1), "softmax_tokens": (0, 64), "residual_maximum": (0, 1),
+            "clock_gating": (0, 2),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)

@@ -98,6 +98,7 @@ class CoreCases(Cases):
             "least": {"columns": 2, "neurons": 1, "membrane_bits": 8, "weight_bits": 2, "weight_rows": 64},
             "three": {"lanes": 3, "columns": 12, "neurons": 2, "membrane_bits": 24, "weight_bits": 5},
             "wide": {"lanes": 2, "columns": 64, "neurons": 16, "membrane_bits": 20, "weight_rows": 1024},
+            "maximum": {"lanes": 2, "columns": 6, "neurons": 3, "membrane_bits": 9, "residual_maximum": 1},
         }.items()
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from archsim.contracts.neuron import IF_HALF, IF_ZERO, LIF, NONE, NeuronParams
 from archsim.stepped import neuron as stepped
 from archsim.units import neuron as fast
 from archsim.units.neuron import NeuronBanks
-from rtl.units.neuron import CONFIG, NeuronUnit, block_layout
+from rtl.units.neuron import NeuronUnit, block_layout, config_layout
 from tests.rtl import driver, rows
 from tests.rtl.bench import STALLS, Case, Observed, Stalls, pack, require_same, words_of
 from tests.rtl.levels import library
@@ -31,6 +31,8 @@ SETS = [
     *(params for params, _ in contract.corners()),
     NeuronParams(3, 4, 9, 8, 40, 32, 4),
     NeuronParams(8, 2, 24, 4, 64, 64, 2),
+    NeuronParams(3, 2, 8, 8, 40, 32, 4, maximum=1),
+    NeuronParams(4, 4, 24, 8, 64, 64, 4, maximum=1),
 ]
 
 STORED = ("psum", "residual", "reduce")
@@ -64,7 +66,8 @@ def make(params: NeuronParams, fields: dict[str, int], banks: NeuronBanks, sums,
     count, (blocks, steps) = len(sums), (fields["blocks"], fields["steps"])
     block, step = (np.tile(index, count // (blocks * steps)) for index in np.divmod(np.arange(blocks * steps), steps))
     marks = {"block": block, "step": step, "last": (block == blocks - 1) & (step == steps - 1)}
-    config = CONFIG.pack({name: fields[name] for name in CONFIG.by_name if name in fields})
+    layout = config_layout(params)
+    config = layout.pack({name: fields[name] for name in layout.by_name if name in fields})
     none = np.zeros((0, 1), np.uint64)
     case = Case(
         constants={"config": config}, load=none, noise=none, gaps=gaps, ready=np.ones(1, np.bool_),
@@ -119,7 +122,7 @@ def run_case(params: NeuronParams, case: NeuronCase) -> tuple[Observed, float]:
     seen, _ = driver.run(lib, plain, before=case.before)
     outputs = script.columns_of(lib.outputs, lib.run_rows(dump))
     seconds = (time.perf_counter() - begin) * warm
-    layouts = {"i__payload": block_layout(params), "o__payload": params.o, "state": params.state, "config": CONFIG}
+    layouts = {"i__payload": block_layout(params), "o__payload": params.o, "state": params.state, "config": config_layout(params)}
     found = difference(plain, seen if case.retires else seen._replace(state=plain.state), layouts)
     if not found and (stored := script.difference(outputs, checks, {})):
         found = stored._replace(cycle=plain.limit + stored.cycle)
@@ -163,6 +166,7 @@ def random_fields(params: NeuronParams, rng: np.random.Generator, granules: int)
     flags = ("planes", "psum_in", "residual_in", "residual_out", "reduce", "reduce_first", "param_bank")
     fields = {name: int(rng.integers(2)) for name in flags} | {"neuron": int(rng.integers(4))}
     fields["psum_out"] = int(rng.random() < 0.2)
+    fields["maximum"] = params.maximum and int(rng.random() < 0.7)
     fields |= {"blocks": int(rng.integers(1, params.blocks + 1)), "steps": int(rng.integers(1, 9))}
     fields["slices"] = int(rng.integers(1, 5))
     fields["param_base"] = int(rng.integers(params.param_rows - fields["blocks"] + 1))
