@@ -14,8 +14,8 @@ from archsim.contracts.spike_fetch import TILE_FIELDS, SpikeFetchParams, referen
 from archsim.contracts.spike_writer import SpikeWriterParams
 from rtl.characterize import recorded
 from rtl.characterize.stimuli import RECORDED, STEPS, WINDOW, WINDOWS, Stimulus
-from rtl.units.spike_fetch import bank_write_layout
-from rtl.units.spike_writer import CONFIG
+from rtl.units.spike_fetch import WRITERS, bank_write_layout
+from rtl.units.spike_writer import CONFIG, READERS
 
 SETUP, START = 2, 6
 """Cycles from the beginning of a window until its instruction stands and starts."""
@@ -89,6 +89,7 @@ def fetched(params: SpikeFetchParams) -> Stimulus:
     levels: dict[str, int | Sequence[int]] = {
         "tile": each(warm_up, tiles), "setup": pulses(warm_up, SETUP), "start": pulses(warm_up, START),
         "o__ready": [1] * warm_up + ready,
+        **{f"{name}__{signal}": 0 for name in WRITERS[1:] for signal in ("valid", "payload")},
     }  # fmt: skip
     offers = [4 <= cycle < 4 + 4 * size for cycle in range(warm_up + WINDOW * len(WINDOWS))]
 
@@ -153,8 +154,8 @@ def written(params: SpikeWriterParams) -> Stimulus:
         chosen = rng.permutation(WINDOW - 2 * START)[:number] + START
         offers += np.isin(np.arange(WINDOW), chosen).tolist()
     levels: dict[str, int | Sequence[int]] = {
-        "config": each(warm_up, configs), "start": pulses(warm_up, SETUP), "read__en": 0, "read__bank": 0, "read__row": 0,
-        "write__valid": 0, "write__payload": 0,
+        "config": each(warm_up, configs), "start": pulses(warm_up, SETUP), "write__valid": 0, "write__payload": 0,
+        **{f"{name}__{signal}": 0 for name in READERS for signal in ("en", "bank", "row")},
     }  # fmt: skip
 
     def counts(taken: Mapping[str, list[int]]) -> dict[str, int]:
