@@ -155,22 +155,22 @@ def by_law(
         if len(own) < points:
             found.append(Law(unit, module, None, None, f"no law: {len(own)} of {points} points measured"))
             continue
-        fit = laws.energy(unit, own)
+        fitted = {text: value for text, value in laws.energy(unit, own).coefficients.items() if value}
         known = {**numbers, "cycles": cycles}
-        missing = {name for text in fit.coefficients for name in text.split()} - {*known, "1"}
+        missing = {name for text in fitted for name in text.split()} - {*known, "1"}
         if missing:
             found.append(Law(unit, module, None, None, f"no law: the simulator does not count {', '.join(sorted(missing))}"))
             continue
-        terms = {text: value * laws.term(text)(known) for text, value in fit.coefficients.items()}
+        terms = {text: value * laws.term(text)(known) for text, value in fitted.items()}
         events = sum(pj for text, pj in terms.items() if "cycles" not in text.split())
         found.append(Law(unit, module, sum(terms.values()), events, _outside(unit, own, numbers)))
     return found
 
 
 def _outside(unit: str, rows: Sequence[Mapping[str, Any]], numbers: Mapping[str, int]) -> str:
-    """Parameters of an instance that lie outside of what was measured."""
+    """Parameters of an instance that lie outside of what was measured, those too that no point varies."""
     notes = []
-    for name in GRIDS[unit].axes:
+    for name in rows[0]["parameters"]:
         measured = sorted({row["parameters"][name] for row in rows})
         if not measured[0] <= numbers[name] <= measured[-1]:
             notes.append(f"{name} {numbers[name]}, measured {' .. '.join(map(str, dict.fromkeys([measured[0], measured[-1]])))}")
@@ -188,10 +188,12 @@ def _instances(chip: ChipParams, records: NDArray[np.void]) -> list[tuple[str, s
         own = records["engine"] == sequencer.CORE0 + number
         path = f"core{number}"
         found += [
-            # Of a gang only the leader's encoder works; the arrays and neurons of all members do.
+            # Of a gang only the leader's fetch and encoder work; the arrays, neurons and writers of all members do.
+            ("spike_fetch", f"{path}.fetch", _sizes(core.fetch) | _counts(records[own & once])),
             ("event_encoder", f"{path}.encoder", _sizes(core.encoder) | _counts(records[own & once])),
             ("synapse_array", f"{path}.array", _sizes(core.array) | _counts(records[own])),
             ("neuron", f"{path}.neuron", _sizes(core.neuron) | _counts(records[own])),
+            ("spike_writer", f"{path}.writer", _sizes(core.writer) | _counts(records[own]) | _written(records[own])),
         ]  # fmt: skip
     counts = _counts(records[records["engine"] == sequencer.ATTENTION])
     # The simulator does not count the spikes of transposed words: known only where there is no word.
@@ -207,7 +209,13 @@ def _sizes(params: Any) -> dict[str, int]:
     return {name: value for name, value in vars(params).items() if isinstance(value, int)}
 
 
+def _written(records: NDArray[np.void]) -> dict[str, int]:
+    """Counts of a spike writer: granules that the pool takes, and spikes that are stored (a pool takes others than it gives)."""
+    pooled = records["pool_column_writes"] > 0
+    return {"spikes": int(records["spikes"].sum()), "pooled": int(records["granules"][pooled].sum())}
+
+
 def _counts(records: NDArray[np.void]) -> dict[str, int]:
-    """Counters of records; ``channels`` with a spike are the rows that were added. ``spikes`` are those stored: no law's."""
+    """Counters of records; ``channels`` with a spike are the rows that were added. ``spikes``: see :func:`_written`."""
     found = {counter.name: int(records[counter.name].sum()) for counter in COUNTERS if counter.name != "spikes"}
     return found | {"channels": found["events"]}

@@ -240,7 +240,7 @@ INSTRUCTIONS = {
     "residual_out:1 spike_out:1 reduce:1 reduce_first:1 pool:1 pool_first_odd:1 pool_left_odd:1 param_bank:1 param_base:10 "
     "psum_base:20 psum_position:12 psum_step:8 residual_in_base:20 residual_out_base:20 residual_position:16 "
     "residual_step:12 reduce_base:10 "
-    "out_bank:1 out_base:20 out_position:16 out_slice:10 lanes:5",
+    "out_bank:1 out_base:20 out_position:16 out_slice:10 lanes:5 maximum:1",
     "PLANES": "reduce_base:10 blocks:7 planes:6 right_shift:5 out_bank:1 out_base:20",
     "ATTEND_KV": ATTEND,
     "ATTEND_Q": ATTEND,
@@ -268,7 +268,7 @@ def test_instruction_format(opcode):
 
 
 def test_a_program_row_holds_the_longest_instruction():
-    assert sequencer.layout(sequencer.SYNAPSE).width == 528
+    assert sequencer.layout(sequencer.SYNAPSE).width == 529
     assert sequencer.INSTRUCTION_BYTES == 72
 
 

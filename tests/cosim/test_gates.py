@@ -166,6 +166,16 @@ def test_laws_take_the_counts_of_their_own_instance(monkeypatch):
     assert found["core0.neuron"].pj is None and found["core0.neuron"].note == "no law: 0 of 9 points measured"
 
 
+def test_the_writer_is_told_spikes_and_what_is_pooled(monkeypatch):
+    records = gang()
+    records["spikes"], records["pool_column_writes"] = [7, 4], [0, 1]
+    terms = {"granules": 1.0, "spikes__lanes": 10.0, "pooled": 100.0, "words": 1e3}
+    found = said(points("spike_writer"), records, monkeypatch, **terms)
+    assert found["core0.writer"].pj == 2 + 70 + 5000 and found["core1.writer"].pj == 3 + 40 + 300
+    law = said(points("spike_fetch"), records, monkeypatch, cycles=1.0, words=1e4, groups=5.0)
+    assert law["core0.fetch"].pj == 1000 + 50000 and law["core1.fetch"].pj == 1000  # a member's fetch idles
+
+
 def test_a_law_of_what_the_simulator_does_not_count_has_no_figure(monkeypatch):
     found = said(points("transposer"), gang(), monkeypatch, cycles=2.0, spikes__word_bits=1.0)
     assert found["attention.unit.popcount.transposer"].pj == 2000  # no word was transposed: no spike of one
@@ -173,6 +183,8 @@ def test_a_law_of_what_the_simulator_does_not_count_has_no_figure(monkeypatch):
     records["engine"], records["transposed"] = sequencer.ATTENTION, 1
     law = said(points("transposer"), records, monkeypatch, spikes__word_bits=1.0)["attention.unit.popcount.transposer"]
     assert law.pj is None and law.note == "no law: the simulator does not count spikes"
+    law = said(points("transposer"), records, monkeypatch, cycles=2.0, spikes__word_bits=0.0)["attention.unit.popcount.transposer"]
+    assert law.pj == 2000  # a term that the fit has left out needs no count
 
 
 @pytest.mark.parametrize(
