@@ -20,8 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim import simulate
-from archsim.tensors import Capture
-from archsim.units.sram import Memories
 from benchmarks.events import against_sanafe
 from benchmarks.networks import write
 from benchmarks.paired import REPEATS, Entry, pair, paired, seconds, single
@@ -142,15 +140,12 @@ def mapping(repeats: int) -> Iterator[Entry]:
 def images(counts: Sequence[int]) -> Iterator[Entry]:
     """Time an image of batches of several sizes in trace mode, and the most memory in use."""
     workload = simulate.load(LARGE, mode="trace")
-    chip, program = workload.program.chip, workload.program
     pixels, words = workload.images(1)[0], workload.words(0)
     for count in counts:
 
         def run(count: int = count) -> None:
             for _ in range(count):
-                memories = Memories.empty(chip, program.dram)
-                simulate.write_image(workload, memories.dram, pixels)
-                simulate.Simulation(chip, workload.queues, memories, Capture(chip, program.notes, words)).run()
+                simulate.run_image(workload, pixels, 0, "trace", trace=words)
 
         run()
         times = [seconds(run) / count for _ in range(REPEATS)]
