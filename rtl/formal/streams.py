@@ -177,7 +177,7 @@ def _environment(claims: Claims, component: Component, offered: list) -> None:
     waited = claims.past(waits)
     for name, member in component.signature.members.items():
         port = getattr(component, name)
-        if name in CONSTANT and not member.is_signature:
+        if name in CONSTANT and not member.is_signature:  # a spike fetch calls a port to its banks as the experts' route
             claims.assume(~waited | (Value.cast(port) == claims.past(port)))
         elif name in PULSE:
             claims.assume(~waits | ~port)

@@ -15,6 +15,7 @@ from mapping import reference
 from mapping.schedule import schedule
 from scripts.placement import measure, placements
 from tests.system.test_stepped import same
+from tests.system.test_trace import replays
 
 FOLDER = Path(__file__).parents[2] / "workloads"
 NAMES = ("spiking_moe", "spike_driven_transformer")
@@ -52,9 +53,7 @@ def test_every_value_equals_the_reference_and_a_trace_takes_the_same_time(name):
         run, capture = simulate.run_image(workload, pixels, number, record=True)
         check = simulate.compare(workload, pixels, capture, run.logits)
         assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
-        replayed, again = simulate.run_image(workload, pixels, number, "trace", trace=capture.words)
-        assert np.array_equal(run.records, replayed.records)
-        assert all(np.array_equal(words, again.words[tensor]) for tensor, words in capture.words.items())
+        replays(workload, pixels, number, run, capture)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -14,6 +14,7 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.dma import PROGRAM, RESIDUAL, SPIKE_OUT
 from archsim.contracts.sequencer import CORE0, DMA, LOAD, PLANES, STORE
 from tests.system.test_stepped import same
+from tests.system.test_trace import replays
 
 WORKLOADS = Path(__file__).parents[2] / "workloads"
 
@@ -65,11 +66,8 @@ def test_fast_equals_stepped(workload):
 
 
 def test_the_same_spikes_take_the_same_time_in_trace_mode(workload):
-    pixels = workload.trained.normalised()
-    image, capture = simulate.run_image(workload, pixels[4], 4)
-    replayed, again = simulate.run_image(workload, pixels[4], 4, "trace", trace=capture.words)
-    assert np.array_equal(image.records, replayed.records)
-    assert all(np.array_equal(words, again.words[name]) for name, words in capture.words.items())
+    pixels = workload.trained.normalised()[4]
+    replays(workload, pixels, 4, *simulate.run_image(workload, pixels, 4))
 
 
 def test_program_memories_are_refilled(workload):

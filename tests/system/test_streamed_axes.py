@@ -18,6 +18,7 @@ from tests.system.test_operators import Net, beside, diagonal, run
 from tests.system.test_spiking_mlp import CHIPS, EXACT, PLACE, ROOMY, by_token, kept, turned, turned_both
 from tests.system.test_stepped import same
 from tests.system.test_streamed import equals_the_reference
+from tests.system.test_trace import replays
 
 ROWS = {"small_complete": 140, "four lanes": 90, "64 columns": 260}
 """Rows of an input bank: fewer than a map has, enough for an axis."""
@@ -109,10 +110,8 @@ def test_fast_equals_stepped(case):
 @pytest.mark.parametrize("case", TRAINED)
 def test_a_trace_takes_the_same_time(case):
     workload = trained(case)
-    image, capture = simulate.run_image(workload, workload.trained.normalised()[3], 3)
-    replayed, again = simulate.run_image(workload, workload.trained.normalised()[3], 3, "trace", trace=capture.words)
-    assert np.array_equal(image.records, replayed.records)
-    assert all(np.array_equal(words, again.words[name]) for name, words in capture.words.items())
+    pixels = workload.trained.normalised()[3]
+    replays(workload, pixels, 3, *simulate.run_image(workload, pixels, 3))
 
 
 def test_recorded_spikes_are_those_of_the_maps_that_the_chip_stores():

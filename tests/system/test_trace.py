@@ -12,17 +12,21 @@ from archsim.contracts.common.errors import ArchsimError
 WORKLOADS = Path(__file__).parents[2] / "workloads"
 
 
+def replays(workload, pixels, number, executed, capture):
+    """The spikes of a run of an image, replayed: every field of every record, and every word that is kept, is the same."""
+    replayed, again = simulate.run_image(workload, pixels, number, "trace", trace=capture.words)
+    for name in executed.records.dtype.names:
+        assert np.array_equal(executed.records[name], replayed.records[name]), name
+    for name, words in capture.words.items():
+        assert np.array_equal(words, again.words[name]), name
+
+
 @pytest.mark.parametrize("chip", ["small", "small_t4", "adders_128", "adders_512"])
 def test_replayed_spikes_take_the_same_cycles(mapped, chip):
     workload = mapped(chip)
     pixels = workload.trained.normalised()
     for number in range(5):
-        executed, capture = simulate.run_image(workload, pixels[number], number)
-        replayed, again = simulate.run_image(workload, pixels[number], number, "trace", trace=capture.words)
-        for name in executed.records.dtype.names:
-            assert np.array_equal(executed.records[name], replayed.records[name]), name
-        for name, words in capture.words.items():
-            assert np.array_equal(words, again.words[name]), name
+        replays(workload, pixels[number], number, *simulate.run_image(workload, pixels[number], number))
 
 
 @pytest.mark.parametrize("chip", ["small", "small_t4"])
@@ -30,12 +34,7 @@ def test_replayed_spikes_take_the_same_cycles(mapped, chip):
 def test_replayed_spikes_of_the_other_families(name, chip):
     workload = simulate.load(WORKLOADS / f"{name}.yaml", chip)
     pixels = workload.trained.normalised()[0]
-    executed, capture = simulate.run_image(workload, pixels, 0)
-    replayed, again = simulate.run_image(workload, pixels, 0, "trace", trace=capture.words)
-    for field in executed.records.dtype.names:
-        assert np.array_equal(executed.records[field], replayed.records[field]), field
-    for map_name, words in capture.words.items():
-        assert np.array_equal(words, again.words[map_name]), map_name
+    replays(workload, pixels, 0, *simulate.run_image(workload, pixels, 0))
 
 
 def test_recorded_spikes_drive_the_time(workload_file):
