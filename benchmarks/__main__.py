@@ -33,7 +33,7 @@ OURS = {name: version(name) for name in ("numpy", "numba", "llvmlite")} | {"pyth
 
 
 class Torch:
-    """A process that runs forwards of a workload's network in PyTorch, one for each call.
+    """A process that runs forwards of a workload's network in PyTorch with SpikingJelly's neurons, one for each call.
 
     Args:
         workload: the workload.
@@ -46,7 +46,7 @@ class Torch:
             write(workload, file)
             command = [sys.executable, "-m", "benchmarks.spikingformer_torch", str(file), str(threads)]
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            self.version = self._line().strip()
+            self.versions = dict(zip(("torch", "spikingjelly"), self._line().split(), strict=True))
 
     def _line(self) -> str:
         line = self.process.stdout.readline() if self.process.stdout else ""
@@ -78,8 +78,8 @@ def forward(threads: int, repeats: int) -> Iterator[Entry]:
             return simulate.run_image(mapped, pixels, 0, mode, trace=words)[0]
 
         operations = int(run().records["additions"].sum())
-        versions = OURS | {"torch": torch.version}
-        yield pair(f"Spikingformer-8-512, {mode} mode, against a PyTorch forward", run, torch, versions, repeats)
+        versions = OURS | torch.versions
+        yield pair(f"Spikingformer-8-512, {mode} mode, against a PyTorch forward with SpikingJelly", run, torch, versions, repeats)
         torch.close()
         if mode == "execute":
             yield single("synaptic operations in execute mode", run, OURS, repeats, operations)

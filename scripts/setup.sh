@@ -121,6 +121,8 @@ setup_train() {
     # torch first and alone: what depends on it would otherwise choose another version, with CUDA.
     pip_install torch==2.13.0
     pip_install -c constraints.txt -c constraints-train.txt scikit-learn sanafe
+    # Its neurons alone are used; what it names beside (torchvision) would bring another torch.
+    pip_install -c constraints-train.txt --no-deps spikingjelly
     touch "$(stamp train)"
 }
 
