@@ -136,10 +136,10 @@ No branch depends on the bits. Up to ROOM elements behind the end are overwritte
 
 
 @intrinsic
-def add_rows(typing_context, rows, first, last, weight, sums, sign):  # type: ignore[no-untyped-def]
+def add_rows(typing_context, rows, first, last, weight, sums, sign, fresh):  # type: ignore[no-untyped-def]
     """Add ``sign`` (1 or -1) times the rows ``rows[first:last]``, at most BLOCK, of int8 [:, 64] to int32 [64].
 
-    The 64 sums stay in registers, 16 bits each.
+    The 64 sums stay in registers, 16 bits each. ``fresh``: they begin at 0, whatever is there.
     """
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -156,12 +156,13 @@ def add_rows(typing_context, rows, first, last, weight, sums, sign):  # type: ig
         place = builder.bitcast(_pointer(context, builder, kinds[4], arguments[4]), wide.as_pointer())
         before = builder.load(place)
         before.align = 4
+        before = builder.select(arguments[6], ir.Constant(wide, None), before)
         added = builder.sext(builder.load(total), wide)
         added = builder.select(builder.icmp_signed("<", arguments[5], _I64(0)), builder.neg(added), added)
         builder.store(builder.add(before, added), place).align = 4
         return context.get_dummy_value()
 
-    return types.void(rows, types.int64, types.int64, weight, sums, types.int64), generate
+    return types.void(rows, types.int64, types.int64, weight, sums, types.int64, types.boolean), generate
 
 
 LINE = 8

@@ -23,7 +23,7 @@ TURNS, WORDS, RATE = 20_000, 64, 0.15
 @kernel
 def _add(rows, weight, sums, turns):  # type: ignore[no-untyped-def]
     for _ in range(turns):
-        add_rows(rows, 0, len(rows), weight, sums, 1)
+        add_rows(rows, 0, len(rows), weight, sums, 1, False)
 
 
 @kernel

@@ -133,18 +133,15 @@ def compute_tile(f, bits, banks, scratch, counts):
             left, right = clip(f.in_x + x * f.stride, f.kernel_width, f.in_width)
             origin, window = f.in_origin + f.stride * (y * f.y_stride + x * f.x_stride), (top, bottom, left, right)
             for index in range(f.slices):
-                if index == 0 or not f.planes:
-                    sums[:] = 0
-                else:
+                fresh, start = index == 0 or not f.planes, origin + index * f.slice_stride
+                if not fresh:
                     for lane in range(sums.shape[0]):
                         for column in range(sums.shape[1]):
                             sums[lane, column] *= 2
-                if top < bottom and left < right:
-                    start = origin + index * f.slice_stride
-                    for lane in range(sums.shape[0]):
-                        rows = scratch.rows[lane]
-                        scratch.ends[lane] = list_events(f, start, window, spikes, lane, sums.shape[1], rows)
-                    add_weights(scratch, banks.weight, -1 if f.planes and f.signed and index == 0 else 1)
+                for lane in range(sums.shape[0]):
+                    rows = scratch.rows[lane]
+                    scratch.ends[lane] = list_events(f, start, window, spikes, lane, sums.shape[1], rows)
+                add_weights(scratch, banks.weight, -1 if f.planes and f.signed and index == 0 else 1, fresh)
                 if f.planes and index < f.slices - 1:
                     continue
                 if f.planes or most > half:

@@ -37,6 +37,7 @@ class NeuronScratch(NamedTuple):
         params: int32 [3, M + WIDTH]: bias, threshold, shift; from any column on there are WIDTH.
         v, y: int32 [M]: membranes, membrane inputs.
         h: int32 [WIDTH]: potentials before the reset.
+        zeros: int32 [WIDTH], for what an instruction does not add.
         inputs, potentials: recordings int32 [positions, steps, M]; empty: do not record.
     """
 
@@ -44,25 +45,24 @@ class NeuronScratch(NamedTuple):
     v: NDArray[np.int32]
     y: NDArray[np.int32]
     h: NDArray[np.int32]
+    zeros: NDArray[np.int32]
     inputs: NDArray[np.int32]
     potentials: NDArray[np.int32]
 
     @classmethod
     def empty(cls, columns: int, inputs: NDArray[np.int32], potentials: NDArray[np.int32]) -> "NeuronScratch":
         """For ``columns`` columns, all 0."""
-        v, y, h = (np.zeros(size, np.int32) for size in (columns, columns, WIDTH))
-        return cls(np.zeros((3, columns + WIDTH), np.int32), v, y, h, inputs, potentials)
+        v, y, h, zeros = (np.zeros(size, np.int32) for size in (columns, columns, WIDTH, WIDTH))
+        return cls(np.zeros((3, columns + WIDTH), np.int32), v, y, h, zeros, inputs, potentials)
 
 
 @kernel
-def update(y, v, threshold, kind, bits, h):
+def update(y, v, threshold, kind, bits, h, columns):
     """Membranes of :func:`fire`; returns who fires, also of elements behind the columns in use."""
-    for p in range(len(y)):
+    for p in range(columns):
         h[p] = potential(v[p], y[p], kind, bits)
-    fired = at_least(h, threshold)
-    for p in range(len(y)):
         v[p] = reset(h[p], threshold[p], kind, bits)
-    return fired
+    return at_least(h, threshold)
 
 
 @kernel
@@ -81,10 +81,13 @@ def fire(y, v, threshold, kind, bits, h):
     """
     if kind == neuron.NONE:
         return np.uint64(0)
-    if kind == neuron.LIF:  # a constant, so that the loops of the usual kind are made for it
-        fired = update(y, v, threshold, neuron.LIF, bits, h)
+    # Constants, so that the loops of the usual kind and width are made for them.
+    if kind == neuron.LIF and len(y) == WIDTH:
+        return update(y, v, threshold, neuron.LIF, bits, h, WIDTH)
+    if kind == neuron.LIF:
+        fired = update(y, v, threshold, neuron.LIF, bits, h, len(y))
     else:
-        fired = update(y, v, threshold, kind, bits, h)
+        fired = update(y, v, threshold, kind, bits, h, len(y))
     return fired & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(WIDTH - len(y)))
 
 
@@ -110,21 +113,26 @@ def add_partial(f, row, sums, bits, psum):
 
 
 @kernel
-def form_inputs(f, psum_row, residual_row, first, sums, shifted, bits, banks, scratch):
+def add_inputs(sums, psum, bias, shift, residual, bits, y, columns):
+    """Membrane inputs of so many columns into ``y``."""
+    for p in range(columns):
+        y[p] = membrane_input(sums[p], psum[p], bias[p], shift[p], residual[p], bits)
+
+
+@kernel
+def form_inputs(f, psum_row, residual_row, first, sums, bits, banks, scratch):
     """Membrane inputs of the columns from ``first`` on into ``scratch.y``."""
     y, bias, shift = scratch.y, scratch.params[0, first:], scratch.params[2, first:]
-    psum, residual = banks.psum[psum_row:], banks.residual[residual_row:]
-    psum_in, residual_in = f.psum_in != 0, f.residual_in != 0
-    if f.maximum and residual_in:
+    psum = banks.psum[psum_row:] if f.psum_in else scratch.zeros
+    residual = banks.residual[residual_row:] if f.residual_in else scratch.zeros
+    if f.maximum and f.residual_in:
+        add_inputs(sums, psum, bias, shift, scratch.zeros, bits, y, len(sums))
         for p in range(len(sums)):
-            alone = membrane_input(sums[p], psum[p] if psum_in else 0, bias[p], shift[p] if shifted else 0, 0, bits)
-            y[p] = membrane_maximum(alone, residual[p])
-        return
-    for p in range(len(sums)):
-        y[p] = membrane_input(
-            sums[p], psum[p] if psum_in else 0, bias[p], shift[p] if shifted else 0,
-            residual[p] if residual_in else 0, bits,
-        )  # fmt: skip
+            y[p] = membrane_maximum(y[p], residual[p])
+    elif len(sums) == WIDTH:  # a constant, so that the loop needs no end
+        add_inputs(sums, psum, bias, shift, residual, bits, y, WIDTH)
+    else:
+        add_inputs(sums, psum, bias, shift, residual, bits, y, len(sums))
 
 
 @kernel
@@ -136,10 +144,8 @@ def plain_step(t, sums, bits, scratch):
             v[p] = initial(threshold[p], neuron.LIF)
     for p in range(WIDTH):
         h[p] = potential(v[p], membrane_input(sums[p], 0, bias[p], 0, 0, bits), neuron.LIF, bits)
-    fired = at_least(h, threshold)
-    for p in range(WIDTH):
         v[p] = reset(h[p], threshold[p], neuron.LIF, bits)
-    return fired
+    return at_least(h, threshold)
 
 
 @kernel
@@ -164,7 +170,7 @@ def columns_step(f, position, t, block, sums, shifted, bits, banks, scratch):
         add_partial(f, psum_row, sums, bits, banks.psum)
         return np.uint64(0)
     offset = position * f.residual_position + t * f.residual_step + block
-    form_inputs(f, psum_row, (f.residual_in_base + offset) * neurons, first, sums, shifted, bits, banks, scratch)
+    form_inputs(f, psum_row, (f.residual_in_base + offset) * neurons, first, sums, bits, banks, scratch)
     if f.residual_out:
         row = (f.residual_out_base + offset) * neurons
         copy(banks.residual[row : row + columns], y)

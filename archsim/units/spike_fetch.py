@@ -106,9 +106,7 @@ def list_events(f, origin, window, spikes, lane, columns, rows):
             base = origin + dy * y_stride + dx * x_stride
             row = weight_base + (dy * kernel_width + dx) * tap_rows
             for word in range(words):
-                bits = spikes[(base + word) & ADDRESS_MASK, lane]
-                if bits:
-                    end = list_bits(rows, end, bits, row)
+                end = list_bits(rows, end, spikes[(base + word) & ADDRESS_MASK, lane], row)
                 row += columns
     return end
 

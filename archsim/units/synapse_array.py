@@ -36,14 +36,17 @@ class ArrayRun(NamedTuple):
 
 
 @kernel
-def add_weights(scratch, weight, sign):
-    """Add (sign 1) or subtract (-1) the weight rows of a slice's events."""
+def add_weights(scratch, weight, sign, fresh):
+    """Add (sign 1) or subtract (-1) the weight rows of a slice's events; ``fresh``: to accumulators that begin at 0."""
     for lane in range(len(scratch.ends)):
         rows, end, sums = scratch.rows[lane], scratch.ends[lane], scratch.sums[lane]
         if len(sums) == WIDTH:
-            for first in range(0, end, BLOCK):
-                add_rows(rows, first, min(end, first + BLOCK), weight, sums, sign)
+            add_rows(rows, 0, min(end, BLOCK), weight, sums, sign, fresh)
+            for first in range(BLOCK, end, BLOCK):
+                add_rows(rows, first, min(end, first + BLOCK), weight, sums, sign, False)
         else:
+            if fresh:
+                sums[:] = 0
             for number in range(end):
                 weights = weight[rows[number]]
                 for column in range(len(sums)):

@@ -69,7 +69,8 @@ def test_plain_neurons_equal_the_reference():
 @pytest.mark.parametrize("columns", [16, 64])
 @pytest.mark.parametrize("events", [0, 1, 254, 255, 256, 600])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_weight_rows_are_added(columns, events, sign):
+@pytest.mark.parametrize("fresh", [False, True])
+def test_weight_rows_are_added(columns, events, sign, fresh):
     """At the rail of the weights too, where 16 bits hold 255 rows and no more."""
     rng, empty = np.random.default_rng(events), np.zeros((0, 0, 0), np.int32)
     chip = load_chip("small").replace(columns=columns, neurons=columns, lanes=1)
@@ -78,8 +79,8 @@ def test_weight_rows_are_added(columns, events, sign):
         rows = rng.integers(0, 32, events)
         scratch.rows[0, :events], scratch.ends[0] = rows, events
         scratch.sums[:] = before = rng.integers(-1000, 1000, (1, columns))
-        add_weights(scratch, weight.astype(np.int8), sign)
-        assert np.array_equal(scratch.sums, before + sign * weight[rows].sum(0))
+        add_weights(scratch, weight.astype(np.int8), sign, fresh)
+        assert np.array_equal(scratch.sums, (0 if fresh else before) + np.atleast_2d(sign * weight[rows].sum(0)))
 
 
 @pytest.mark.parametrize("width", [1, 5, 8, 23, 24, 60, 64])
