@@ -15,7 +15,7 @@ PYTEST := $(BIN)/pytest $(shell [ -t 1 ] && echo --color=yes)
 WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types imports cosim-units synthesis mutation formal nightly bench docs train clean
+.PHONY: help setup run test lint types imports cosim-units synthesis mutation formal nightly bench bench-parent docs train clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | while IFS='|' read -r name text; do \
@@ -64,6 +64,9 @@ nightly: setup ## all of that and the pool at full length, results under reports
 bench: setup ## paired benchmarks beside PyTorch and the Verilog (ARGS="--only forward")
 	@scripts/setup.sh train
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-parent: setup ## is this tree slower than the commit before it? (ARGS="COMMIT --bound 1.1")
+	@$(BIN)/python -m benchmarks.parent $(ARGS)
 
 docs: setup ## write docs/units and the outputs in README.md from the code
 	@$(BIN)/python -m scripts.document
