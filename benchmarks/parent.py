@@ -62,7 +62,9 @@ def server(tree: Path, case: str) -> tuple[Callable[[], None], subprocess.Popen[
             raise SystemExit(f"benchmarks.parent: case '{case}' ended in {tree}; run it there by hand to see why")
 
     if answers.readline().strip() != "ready":
-        raise SystemExit(f"benchmarks.parent: case '{case}' does not start in {tree}; does that commit know the workload?")
+        raise SystemExit(
+            f"benchmarks.parent: case '{case}' does not start in {tree}; does that commit know the workload?"
+        )
     return call, process
 
 
@@ -92,7 +94,8 @@ def main() -> None:
     if options.serve:
         serve(options.serve)
         return
-    found = subprocess.run(["git", "rev-parse", "--short", f"{options.commit}^{{commit}}"], cwd=ROOT, capture_output=True, text=True)
+    ask = ["git", "rev-parse", "--short", f"{options.commit}^{{commit}}"]
+    found = subprocess.run(ask, cwd=ROOT, capture_output=True, text=True)
     if found.returncode:
         raise SystemExit(f"benchmarks.parent: required a commit of this repository, given '{options.commit}'")
     commit = found.stdout.strip()
@@ -104,7 +107,9 @@ def main() -> None:
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(other)], cwd=ROOT, check=True)
     if max(ratios) > options.bound:
-        raise SystemExit(f"benchmarks.parent: slower than {commit}: {max(ratios):.3f} times its time, allowed {options.bound:g}")
+        raise SystemExit(
+            f"benchmarks.parent: slower than {commit}: {max(ratios):.3f} times its time, allowed {options.bound:g}"
+        )
 
 
 if __name__ == "__main__":
