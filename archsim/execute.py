@@ -17,6 +17,7 @@ from archsim.units.attention import run_attend
 from archsim.units.core import run_synapse
 from archsim.units.core_groups import NEVER
 from archsim.units.core_planes import run_planes
+from archsim.units.core_weights import sharing
 from archsim.units.sram import Stack
 from archsim.vectors import progress_of, report, yield_processor
 
@@ -27,7 +28,8 @@ TRANSPOSE, MASK = sequencer.TRANSPOSE, sequencer.MASK
 ATTEND_KV, ATTEND_Q, CORE0 = sequencer.ATTEND_KV, sequencer.ATTEND_Q, sequencer.CORE0
 move_in, move_out, move, turn, mask = dma.move_in, dma.move_out, multicast.move, multicast.turn, multicast.mask
 SPIKE_IN = dma.contract.SPIKE_IN
-COMPUTED = (dma.contract.WEIGHT, dma.contract.PARAM)
+WEIGHT = dma.contract.WEIGHT
+COMPUTED = (WEIGHT, dma.contract.PARAM)
 """Memories that only arithmetic reads."""
 
 SPINS = 1000
@@ -103,6 +105,7 @@ class Run(NamedTuple):
         counters: int64 [instructions, COUNTERS], that and what spikes add, written for the same ones.
         progress: tasks that each thread has done, int64 [threads, 8]: a line of the cache each.
         versions: how often each input bank of each core has been written, int64 [cores, 2].
+        holders: whose rows are those of each weight bank of each core, int64 [cores, 2].
     """
 
     sizes: dma.Sizes
@@ -115,6 +118,7 @@ class Run(NamedTuple):
     counters: NDArray[np.int64]
     progress: NDArray[np.int64]
     versions: NDArray[np.int64]
+    holders: NDArray[np.int64]
 
 
 @kernel
@@ -168,9 +172,10 @@ def work_synapse(f, number, member, tables, run, work):
     if not compute:
         trace = work.rows[: take_rows(place, run.trace, work.rows)]
     leader = lowest_bit(np.uint64(f.gang))
+    weight = stack.weight[run.holders[member, f.weight_bank], f.weight_bank]
     banks = core.Banks(
-        stack.spike_in[leader, f.in_bank], stack.weight[member, f.weight_bank], stack.param[member, f.param_bank],
-        stack.residual[member].reshape(-1), stack.psum[member].reshape(-1), stack.reduce[member].reshape(-1), out,
+        stack.spike_in[leader, f.in_bank], weight, stack.param[member, f.param_bank], stack.residual[member].reshape(-1),
+        stack.psum[member].reshape(-1), stack.reduce[member].reshape(-1), out,
     )  # fmt: skip
     bits = run.sizes.membrane_bits
     version = run.versions[leader, f.in_bank]
@@ -226,8 +231,11 @@ def run_tasks(tasks, tables, run, work, thread):
             work_synapse(tables.synapses[entry], number, tasks.engine[task] - CORE0, tables, run, work)
         elif opcode == LOAD:
             f = tables.transfers[entry]
+            cores = tasks.cores[task]
+            if compute and f.memory == WEIGHT:
+                cores = sharing(cores, f.bank, run.holders, stack.weight)
             if compute or f.memory not in COMPUTED:
-                move_in(f, tasks.cores[task], sizes, stack)
+                move_in(f, cores, sizes, stack)
             if f.memory == SPIKE_IN:
                 written(tasks.cores[task], f.bank, run.versions)
         elif opcode == STORE:

@@ -24,6 +24,7 @@ from archsim.tensors import Capture
 from archsim.threads import halves, together
 from archsim.timing import WAITS, fill, highest_semaphore, post_places, times
 from archsim.units import attention, core, dma, experts, multicast
+from archsim.units.core_weights import first_holders, part_all
 from archsim.units.sram import Memories
 from archsim.vectors import LINE
 
@@ -160,10 +161,12 @@ class Simulation:
         trace, sizes = self.capture.trace_rows, dma.Sizes.of(self.chip)
         progress = np.zeros((THREADS, LINE), np.int64)
         versions = np.zeros((self.chip.cores, 2), np.int64)
+        holders = first_holders(self.chip.cores, self._threads())
         static = program.static, program.rows
-        run = Run(sizes, self.memories.stack, maps, trace, cycles, *static, seat.counters, progress, versions)
+        run = Run(sizes, self.memories.stack, maps, trace, cycles, *static, seat.counters, progress, versions, holders)
         shares = zip(program.tasks[self._threads()], seat.work, range(THREADS), strict=False)
         together([partial(run_tasks, tasks, program.tables, run, work, thread) for tasks, work, thread in shares])
+        part_all(holders, self.memories.stack.weight)
         return cycles
 
     def _step_through(self, program: Prepared) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
