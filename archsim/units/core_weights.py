@@ -22,7 +22,7 @@ def first_holders(cores: int, threads: int) -> NDArray[np.int64]:
 
 @kernel
 def holder_of(cores, bank, holders):
-    """Whose rows a LOAD to a mask of cores writes for all: those of their one holder, if it serves nobody else; -1: there is none."""
+    """Whose rows a LOAD to a mask of cores writes for all: those of their one holder, if it serves nobody else; -1: no such."""
     holder = holders[lowest_bit(np.uint64(cores)), bank]
     for core in range(len(holders)):
         if (holders[core, bank] == holder) != (cores >> core & 1 == 1):
