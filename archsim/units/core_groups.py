@@ -64,10 +64,10 @@ def key_of(f, leader, version):
 def kept(key, keys):
     """Which of the tiles that are kept has this key; NEVER: none."""
     for place in range(KEPT):
-        same = True
-        for number in range(KEY):
-            same = same and keys[place, number] == key[number]
-        if same:
+        number = 0
+        while number < KEY and keys[place, number] == key[number]:
+            number += 1
+        if number == KEY:
             return place
     return NEVER
 

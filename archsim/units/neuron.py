@@ -94,13 +94,13 @@ def fire(y, v, threshold, kind, bits, h):
 @kernel
 def take_params(f, bank, params):
     """Copy the parameters of an instruction's columns [rows, 3, P] to ``params`` [3, M or more]; returns whether any is shifted."""
-    neurons, shifted = bank.shape[2], False
+    neurons, shifts = bank.shape[2], 0
     for block in range(f.blocks):
         for kind in range(3):
-            for p in range(neurons):
-                params[kind, block * neurons + p] = bank[f.param_base + block, kind, p]
-                shifted |= kind == 2 and params[kind, block * neurons + p] != 0
-    return shifted
+            copy(params[kind, block * neurons : (block + 1) * neurons], bank[f.param_base + block, kind])
+    for p in range(f.blocks * neurons):
+        shifts |= params[2, p]
+    return shifts != 0
 
 
 @kernel
