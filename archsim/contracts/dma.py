@@ -11,7 +11,10 @@ that belong to it.
 
 from collections.abc import Mapping, Sequence
 
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field
+from archsim.contracts.core import CoreParams
 
 WEIGHT, PARAM, SPIKE_IN, RESIDUAL, PSUM, REDUCE, SPIKE_OUT = 0, 1, 2, 3, 4, 5, 6
 """Memories of a core that DMA reaches."""
@@ -98,3 +101,19 @@ def load_cycles(beats: int, burst_beats: int, outstanding: int, latencies: Seque
 def store_cycles(beats: int) -> int:
     """Law of STORE: duration in cycles."""
     return beats + STORE_OVERHEAD
+
+
+def widest_row(chip: ChipParams) -> int:
+    """Bits of the widest row that LOAD fills: that of the register in which its beats are put together."""
+    core = CoreParams(chip)
+    units = core.array.weight, core.neuron.param_bank, core.fetch.bank, core.neuron.residual, core.neuron.psum
+    return max(memory.row_bits for memory in units)
+
+
+LAW = Form(
+    ("loaded", "sent", "rows", "spikes"),
+    ("cycles", "cycles widest_bits", "loaded dram_bus_bytes", "sent columns lanes", "rows columns lanes", "spikes"),
+    ("1", "dram_bus_bytes", "widest_bits"),
+    lambda chip: {"widest_bits": widest_row(chip)},
+)
+"""Laws of energy and area, of a chip's parameters. Counts: beats of LOAD and of STORE, rows that STORE reads, bits that are set."""

@@ -35,11 +35,11 @@ from cosim.gates.units import UNITS, plain, unit_of
 from cosim.machine import Machine, written
 from cosim.run import SLACK
 from rtl.characterize import scaling
-from rtl.characterize.__main__ import read
 from rtl.characterize.attribution import KINDS, Activity, energies_pj, leakages_nw
 from rtl.characterize.liberty import Power
 from rtl.characterize.modules import TOP as MODULE_TOP
 from rtl.characterize.modules import Modular
+from rtl.characterize.results import read
 from rtl.synthesis import tools
 from rtl.synthesis.library import LIBERTY, Library
 

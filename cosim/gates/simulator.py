@@ -1,7 +1,6 @@
 """What the simulator says of the logic of a run: by the table of its energy model, and by the laws of measured units."""
 
 from collections.abc import Mapping, Sequence
-from statistics import geometric_mean
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +10,8 @@ from archsim.contracts import sequencer
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import CYCLES, MEMORY_BITS
+from archsim.contracts.common.laws import FORMS
 from archsim.contracts.core import CoreParams
 from archsim.counters import leaders
 from archsim.energy.clock import registers_by_unit
@@ -115,15 +116,8 @@ def factor(rows: Mapping[str, Sequence[Mapping[str, Any]]], library: str) -> Bou
         raise ArchsimError(
             "scaling: required a unit that every library has measured; run `python -m rtl.characterize --liberty FILE...`"
         )
-    ratios = []
-    _, *others = scaling.LIBRARIES
-    for by_library in found.values():
-        ends = [(scaling.LIBRARIES[name], by_library[name][scaling.ENERGY_OF]) for name in others]
-        here = by_library[library][scaling.ENERGY_OF]
-        value, low, high = scaling.between(scaling.ENERGY_OF, ends, NODE, scaling.TARGETS[NODE])
-        ratios.append((here / value, here / high, here / low))
-    values, lows, highs = zip(*ratios, strict=True)
-    return Bounds(geometric_mean(values), min(lows), max(highs))
+    value, low, high = scaling.mean(found, scaling.ENERGY_OF, library, NODE)
+    return Bounds(1 / value, 1 / high, 1 / low)
 
 
 class Law(NamedTuple):
@@ -155,7 +149,8 @@ def by_law(
         if len(own) < points:
             found.append(Law(unit, module, None, None, f"no law: {len(own)} of {points} points measured"))
             continue
-        fitted = {text: value for text, value in laws.energy(unit, own).coefficients.items() if value}
+        fit = laws.energy(unit, own)
+        fitted = {text: value for text, value in fit.coefficients.items() if value} | {f"{CYCLES} {MEMORY_BITS}": fit.memory}
         known = {**numbers, "cycles": cycles}
         missing = {name for text in fitted for name in text.split()} - {*known, "1"}
         if missing:
@@ -189,24 +184,21 @@ def _instances(chip: ChipParams, records: NDArray[np.void]) -> list[tuple[str, s
         path = f"core{number}"
         found += [
             # Of a gang only the leader's fetch and encoder work; the arrays, neurons and writers of all members do.
-            ("spike_fetch", f"{path}.fetch", _sizes(core.fetch) | _counts(records[own & once])),
-            ("event_encoder", f"{path}.encoder", _sizes(core.encoder) | _counts(records[own & once])),
-            ("synapse_array", f"{path}.array", _sizes(core.array) | _counts(records[own])),
-            ("neuron", f"{path}.neuron", _sizes(core.neuron) | _counts(records[own])),
-            ("spike_writer", f"{path}.writer", _sizes(core.writer) | _counts(records[own]) | _written(records[own])),
+            ("spike_fetch", f"{path}.fetch", FORMS["spike_fetch"].numbers(core.fetch) | _counts(records[own & once])),
+            ("event_encoder", f"{path}.encoder", FORMS["event_encoder"].numbers(core.encoder) | _counts(records[own & once])),
+            ("synapse_array", f"{path}.array", FORMS["synapse_array"].numbers(core.array) | _counts(records[own])),
+            ("neuron", f"{path}.neuron", FORMS["neuron"].numbers(core.neuron) | _counts(records[own])),
+            ("spike_writer", f"{path}.writer",
+             FORMS["spike_writer"].numbers(core.writer) | _counts(records[own]) | _written(records[own])),
         ]  # fmt: skip
     counts = _counts(records[records["engine"] == sequencer.ATTENTION])
     # The simulator does not count the spikes of transposed words: known only where there is no word.
     spikes = {} if counts["transposed"] else {"spikes": 0}
     found += [
-        ("event_encoder", "attention.unit.encoder", _sizes(attention.encoder) | counts),
-        ("transposer", "attention.unit.popcount.transposer", _sizes(attention.transposer) | counts | spikes),
+        ("event_encoder", "attention.unit.encoder", FORMS["event_encoder"].numbers(attention.encoder) | counts),
+        ("transposer", "attention.unit.popcount.transposer", FORMS["transposer"].numbers(attention.transposer) | counts | spikes),
     ]
     return found
-
-
-def _sizes(params: Any) -> dict[str, int]:
-    return {name: value for name, value in vars(params).items() if isinstance(value, int)}
 
 
 def _written(records: NDArray[np.void]) -> dict[str, int]:

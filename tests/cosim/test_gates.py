@@ -151,7 +151,7 @@ def points(*units):
 
 def said(rows, records, monkeypatch, **coefficients):
     terms = {name.replace("__", " "): value for name, value in coefficients.items()}
-    monkeypatch.setattr(laws, "energy", lambda unit, own: laws.Fit(terms, 1, [], 0.0))
+    monkeypatch.setattr(laws, "energy", lambda unit, own: laws.Fit(terms, 0.5, 1, [], 0.0))
     return {law.module: law for law in simulator.by_law(SMALL, records, 1000, rows)}
 
 
@@ -171,7 +171,9 @@ def test_the_writer_is_told_spikes_and_what_is_pooled(monkeypatch):
     records["spikes"], records["pool_column_writes"] = [7, 4], [0, 1]
     terms = {"granules": 1.0, "spikes__lanes": 10.0, "pooled": 100.0, "words": 1e3}
     found = said(points("spike_writer"), records, monkeypatch, **terms)
-    assert found["core0.writer"].pj == 2 + 70 + 5000 and found["core1.writer"].pj == 3 + 40 + 300
+    # Its pool has 4 x 4 x 4 and 16 x 4 x 4 bits, which are registers: 1000 cycles at 0.5.
+    assert found["core0.writer"].pj == 2 + 70 + 5000 + 160000 and found["core1.writer"].pj == 3 + 40 + 300 + 160000
+    assert found["core0.writer"].events_pj == 2 + 70 + 5000
     law = said(points("spike_fetch"), records, monkeypatch, cycles=1.0, words=1e4, groups=5.0)
     assert law["core0.fetch"].pj == 1000 + 50000 and law["core1.fetch"].pj == 1000  # a member's fetch idles
 
