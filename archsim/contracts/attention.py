@@ -23,7 +23,7 @@ from functools import cached_property
 
 from archsim.contracts import core, transposer
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.common.law import Form
+from archsim.contracts.common.law import Form, small
 from archsim.contracts.common.layout import Field
 from archsim.contracts.event_encoder import EventEncoderParams
 from archsim.contracts.neuron import NeuronParams
@@ -149,9 +149,10 @@ COUNTS_LAW = Form(
     ("cycles", "cycles columns count_bits", "channels columns count_bits", "words columns", "empty_words columns count_bits",
      "additions"),
     ("1", "columns", "columns count_bits"),
-    memories=lambda chip: (AttentionParams(chip).cleared,),
+    known=lambda chip: small(AttentionParams(chip).cleared),
 )  # fmt: skip
-"""Laws of the count memory with its adders. Counts of ATTEND_KV: channels of K with a spike, its words, empty ones, spikes added."""
+"""Laws of the count memory with its adders. Counts of ATTEND_KV: channels of K with a spike, its words, empty ones, and spikes
+that are added."""
 
 SUMS_LAW = Form(
     ("channels", "additions", "groups"),
@@ -165,7 +166,7 @@ NEURONS_LAW = Form(
     ("granules",),
     ("cycles", "cycles membrane_bits", "cycles neurons membrane_bits", "granules", "granules neurons membrane_bits"),
     ("1", "membrane_bits", "neurons membrane_bits"),
-    memories=lambda chip: (AttentionParams(chip).neuron.v,),
+    known=lambda chip: small(AttentionParams(chip).neuron.v),
 )
 """Laws of the attention unit's neurons. Count: blocks."""
 

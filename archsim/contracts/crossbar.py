@@ -78,6 +78,7 @@ LAW = Form(
     ("flits",),
     ("cycles", "cycles ports ports", "cycles ports ports data_bits", "flits data_bits", "flits ports data_bits"),
     ("1", "ports ports", "ports ports data_bits"),
+    fixed=("depth",),
 )
 """Laws of energy and area. Count: flits that enter."""
 

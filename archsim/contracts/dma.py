@@ -104,16 +104,25 @@ def store_cycles(beats: int) -> int:
 
 
 def widest_row(chip: ChipParams) -> int:
-    """Bits of the widest row that LOAD fills: that of the register in which its beats are put together."""
+    """Bits of the widest row of a core's memories that LOAD fills."""
     core = CoreParams(chip)
     units = core.array.weight, core.neuron.param_bank, core.fetch.bank, core.neuron.residual, core.neuron.psum
     return max(memory.row_bits for memory in units)
 
 
+def assembled_bits(chip: ChipParams) -> int:
+    """Bits of the registers in which the beats of a row, or of an instruction, are put together."""
+    from archsim.contracts.sequencer import INSTRUCTION_BYTES  # which has this contract's fields
+
+    return max(widest_row(chip), 8 * INSTRUCTION_BYTES)
+
+
 LAW = Form(
     ("loaded", "sent", "rows", "spikes"),
-    ("cycles", "cycles widest_bits", "loaded dram_bus_bytes", "sent columns lanes", "rows columns lanes", "spikes"),
-    ("1", "dram_bus_bytes", "widest_bits"),
-    lambda chip: {"widest_bits": widest_row(chip)},
+    ("cycles", "cycles stored_bits", "loaded dram_bus_bytes", "sent stored_bits", "rows stored_bits", "spikes"),
+    ("1", "dram_bus_bytes", "stored_bits"),
+    lambda chip: {"stored_bits": max(chip.lanes * chip.columns, chip.neurons * chip.membrane_bits)},
+    known=assembled_bits,
 )
-"""Laws of energy and area, of a chip's parameters. Counts: beats of LOAD and of STORE, rows that STORE reads, bits that are set."""
+"""Laws of energy and area, of a chip's parameters; stored_bits: those of the widest row that STORE reads, of spikes or of sums.
+Counts: beats of LOAD and of STORE, rows that STORE reads, bits that are set."""

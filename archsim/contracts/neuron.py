@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
-from archsim.contracts.common.law import Form
+from archsim.contracts.common.law import Form, small
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.sram import SramParams
 
@@ -117,7 +117,7 @@ LAW = Form(
     ("granules",),
     ("cycles", "cycles neurons membrane_bits", "granules", "granules neurons membrane_bits"),
     ("1", "neurons", "neurons membrane_bits"),
-    memories=lambda params: (params.v,),
+    known=lambda params: small(params.v),
 )
 """Laws of energy and area. Count: blocks."""
 

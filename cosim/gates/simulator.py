@@ -10,7 +10,7 @@ from archsim.contracts import sequencer
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from archsim.contracts.common.law import CYCLES, MEMORY_BITS
+from archsim.contracts.common.law import CYCLES, KNOWN_BITS
 from archsim.contracts.common.laws import FORMS
 from archsim.contracts.core import CoreParams
 from archsim.counters import leaders
@@ -150,7 +150,7 @@ def by_law(
             found.append(Law(unit, module, None, None, f"no law: {len(own)} of {points} points measured"))
             continue
         fit = laws.energy(unit, own)
-        fitted = {text: value for text, value in fit.coefficients.items() if value} | {f"{CYCLES} {MEMORY_BITS}": fit.memory}
+        fitted = {text: value for text, value in fit.coefficients.items() if value} | {f"{CYCLES} {KNOWN_BITS}": fit.known}
         known = {**numbers, "cycles": cycles}
         missing = {name for text in fitted for name in text.split()} - {*known, "1"}
         if missing:

@@ -1,7 +1,7 @@
 """Laws of energy and area: sums of terms in counts and parameters, fitted to a part of the points and judged on the rest.
 
 Their forms stand with the contracts (`archsim.contracts.common.laws`). Coefficients are those of least squares of the relative
-error, none below 0. What memories made of registers take is known from the library, and no part of the fit.
+error, none below 0. What memories made of registers and their like (`KNOWN_BITS`) take is no part of the fit.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
-from archsim.contracts.common.law import CYCLES, MEMORY_BITS, product
+from archsim.contracts.common.law import CYCLES, KNOWN_BITS, product
 from archsim.contracts.common.laws import FORMS
 from rtl.characterize.grid import DESIGNS, GRIDS, HELD_OUT_RATE
 from rtl.characterize.stimuli import RECORDED
@@ -23,9 +23,9 @@ BOUND = 0.10
 BOUND_LARGE, LARGE = 0.05, 2000
 """The same for the area of a block of so many NAND2 of its library and more."""
 
-MEMORY_NAND2 = 8.8
-"""NAND2 of a bit of a memory made of registers: 3375 um2 a bit of width of the attention unit's neurons at 180 nm, whose memory has
-16 rows of it, at 24 um2 a NAND2."""
+KNOWN_NAND2 = 8.8
+"""NAND2 of a known bit (`KNOWN_BITS`): 3375 um2 a bit of width of the attention unit's neurons at 180 nm, whose memory of registers
+has 16 rows of it, at 24 um2 a NAND2."""
 
 Numbers = Mapping[str, int]
 
@@ -41,14 +41,14 @@ class Fit:
 
     Attributes:
         coefficients: by term; those that would be negative are 0.
-        memory: what a bit of a memory made of registers takes: pJ a cycle, or um2; not fitted.
+        known: what a bit of known registers takes: pJ a cycle, or um2; not fitted.
         fitted: points of the fit.
         errors: of every point held out: relative error, the bound that it is held to, and what the point is.
         largest_fit_error: relative, of the points of the fit.
     """
 
     coefficients: dict[str, float]
-    memory: float
+    known: float
     fitted: int
     errors: list[tuple[float, float, str]]
     largest_fit_error: float
@@ -60,18 +60,18 @@ class Fit:
 
 
 class Point(NamedTuple):
-    """Numbers of the terms, measured value, what memories have of it, whether it is held out, bound of its error, a description."""
+    """Numbers of the terms, value, what known registers have of it, whether it is held out, bound of its error, and in words."""
 
     numbers: Numbers
     value: float
-    memories: float
+    known: float
     held: bool
     bound: float
     text: str
 
 
-def fit(terms: Sequence[str], points: Iterable[Point], what: str, memory: float = 0.0) -> Fit:
-    """Fit the sum of ``terms``, beside what the memories of each point have. Raises ArchsimError for fewer points than terms."""
+def fit(terms: Sequence[str], points: Iterable[Point], what: str, known: float = 0.0) -> Fit:
+    """Fit the sum of ``terms``, beside what known registers have. Raises ArchsimError if there are fewer points than terms."""
     every = list(points)
     rows = np.array([[term(text)(point.numbers) for text in terms] for point in every], float)
     rows = rows.reshape(len(every), len(terms))
@@ -81,12 +81,12 @@ def fit(terms: Sequence[str], points: Iterable[Point], what: str, memory: float 
         raise ArchsimError(
             f"{what}: {used.sum()} points to fit {len(terms)} terms; measure its grid with `python -m rtl.characterize`"
         )
-    relative, rest = rows / values[:, None], 1 - np.array([point.memories for point in every]) / values
+    relative, rest = rows / values[:, None], 1 - np.array([point.known for point in every]) / values
     solution = _least_squares(relative[used], rest[used])
     errors = np.abs(relative @ solution - rest)
     held = [(float(error), point.bound, point.text) for error, point in zip(errors, every, strict=True) if point.held]
     coefficients = dict(zip(terms, solution.tolist(), strict=True))
-    return Fit(coefficients, memory, int(used.sum()), held, float(errors[used].max()))
+    return Fit(coefficients, known, int(used.sum()), held, float(errors[used].max()))
 
 
 def _least_squares(rows: NDArray[np.float64], goal: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,7 +107,7 @@ def energy(unit: str, rows: Sequence[Mapping[str, Any]]) -> Fit:
     clock = flip_flop_pj(rows)
     points = (
         Point(
-            numbers, sum(window["pj"].values()), clock * numbers[CYCLES] * numbers[MEMORY_BITS], _held(unit, row, window), BOUND,
+            numbers, sum(window["pj"].values()), clock * numbers[CYCLES] * numbers[KNOWN_BITS], _held(unit, row, window), BOUND,
             f"{_text(unit, row)} at {label(window['rate'])}",
         )
         for row, window, numbers in _windows(unit, rows)
@@ -163,15 +163,15 @@ def label(window: float | str) -> str:
 
 def area(unit: str, rows: Sequence[Mapping[str, Any]]) -> Fit:
     """The law of a unit's area; held out are the grid's points."""
-    memory = MEMORY_NAND2 * nand2_um2(rows)
+    bit = KNOWN_NAND2 * nand2_um2(rows)
     points = (
         Point(
-            sizes(unit, row), row["area_um2"], memory * sizes(unit, row)[MEMORY_BITS], GRIDS[unit].held_out(row["parameters"]),
+            sizes(unit, row), row["area_um2"], bit * sizes(unit, row)[KNOWN_BITS], GRIDS[unit].held_out(row["parameters"]),
             BOUND_LARGE if row["nand2"] >= LARGE else BOUND, _text(unit, row),
         )
         for row in rows
     )  # fmt: skip
-    return fit(FORMS[unit].area, points, f"area of {unit}", memory)
+    return fit(FORMS[unit].area, points, f"area of {unit}", bit)
 
 
 def sizes(unit: str, row: Mapping[str, Any]) -> dict[str, int]:

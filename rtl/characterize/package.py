@@ -47,10 +47,10 @@ def packaged(rows: Mapping[str, Rows], results: bytes) -> dict[str, Any]:
         "results": f"reports/characterisation/{NATIVE}.jsonl", "results_sha256": hashlib.sha256(results).hexdigest(),
         "library": _one(native, "library"), "tools": _one(native, "tools"), "node_nm": node.node, "volts": node.volts,
         "flip_flop_pj": _digits(laws.flip_flop_pj(native)), "nand2_um2": _digits(laws.nand2_um2(native)),
-        "memory_bit_um2": _digits(laws.MEMORY_NAND2 * laws.nand2_um2(native)),
+        "known_bit_um2": _digits(laws.KNOWN_NAND2 * laws.nand2_um2(native)),
         "scaled_nm": NODE, "scaled_volts": scaling.TARGETS[NODE], "factors": factors,
-        "factors_source": "Stillmaker and Baas, Integration 58 (2017), bent to pass through our netlists at 130 and 7 nm: geometric "
-        f"mean of {', '.join(found)}; low and high: from either end alone (reports/characterisation/scaling.md)",
+        "factors_source": "Stillmaker and Baas, Integration 58 (2017), bent to pass through our netlists at 130 and 7 nm: "
+        f"geometric mean of {', '.join(found)}; low and high: from either end alone (reports/characterisation/scaling.md)",
         "units": units,
     }  # fmt: skip
 

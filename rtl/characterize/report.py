@@ -24,8 +24,8 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
         f"  and at every parameter the rate {HELD_OUT_RATE} and the spikes recorded of the trained network ({RECORDED}).",
         "* Errors are relative; the worst ones count.",
         "* The simulator uses the laws of Debian's library (archsim/energy/laws.json), scaled to its chips' node.",
-        f"* Memories made of registers are no part of a fit: {clock:.4g} pJ a bit and cycle, {laws.MEMORY_NAND2:g} NAND2 a bit.",
-        "",
+        "* No part of a fit are memories made of registers and their like: "
+        f"{clock:.4g} pJ a bit and cycle, {laws.KNOWN_NAND2:g} NAND2.", "",
         "| unit | law | points fitted | held out | worst error in the fit | worst error held out | where | bound | holds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip

@@ -392,7 +392,7 @@ def test_a_memory_of_registers_is_no_part_of_a_fit():
             "nand2": area / 24,
         })  # fmt: skip
     energy, area = laws.energy("neuron", found), laws.area("neuron", found)
-    assert energy.memory == pytest.approx(0.2) and area.memory == pytest.approx(24 * 8.8)
+    assert energy.known == pytest.approx(0.2) and area.known == pytest.approx(24 * 8.8)
     assert energy.coefficients["cycles"] == pytest.approx(3) and energy.coefficients["granules"] == pytest.approx(5)
     assert energy.coefficients["cycles neurons membrane_bits"] == pytest.approx(0, abs=1e-9)
     assert area.coefficients["1"] == pytest.approx(2400)
@@ -409,7 +409,7 @@ def test_the_packages_laws_are_those_of_the_results():
     made = package.packaged(results, (REPORTS / f"{package.NATIVE}.jsonl").read_bytes())
     assert json.loads(files("archsim.energy").joinpath("laws.json").read_text()) == made
     neuron = next(iter(made["units"]["neuron"]["measured"].items()))
-    assert neuron == ("blocks", [4, 4]) and made["units"]["dma"]["measured"]["widest_bits"] == [64, 256]
+    assert neuron == ("blocks", [4, 4]) and made["units"]["dma"]["measured"]["columns"] == [8, 32]
 
 
 def test_a_unit_that_is_not_measured_whole_is_not_packaged():

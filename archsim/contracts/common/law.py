@@ -13,9 +13,9 @@ from archsim.contracts.sram import WRAPPED_BITS, SramParams
 CYCLES, CONSTANT = "cycles", "1"
 """Names in a term that are no parameter and no count: the cycles in which the unit is clocked, and 1."""
 
-MEMORY_BITS = "memory_bits"
-"""Size that every unit has: bits of its memories that are made of registers. Their clock, and the area of what a unit has of
-them, are known from the library and not fitted: whether a memory is made of registers is no matter of proportion."""
+KNOWN_BITS = "known_bits"
+"""Size that every unit has: bits of registers that are no matter of proportion, as those of a memory that is made of registers only
+if it is small. Their clock and area are known from the library and not fitted."""
 
 
 def integers(params: Any) -> dict[str, int]:
@@ -29,9 +29,14 @@ def nothing(params: Any) -> dict[str, int]:
     return {}
 
 
-def no_memory(params: Any) -> tuple[SramParams, ...]:
-    """No memory that may be made of registers."""
-    return ()
+def none(params: Any) -> int:
+    """No such registers."""
+    return 0
+
+
+def small(*memories: SramParams) -> int:
+    """Bits of those memories that are made of registers, since they are small."""
+    return sum(memory.bits for memory in memories if memory.bits < WRAPPED_BITS)
 
 
 def product(names: Iterable[str], numbers: Mapping[str, int]) -> int:
@@ -51,14 +56,16 @@ class Form:
         energy: terms of the energy of some cycles in pJ; each has `CYCLES` or one of ``counts``, once.
         area: terms of the area in um2: sizes, or `CONSTANT`.
         sizes: sizes that follow from the parameters, beside these.
-        memories: memories in the unit that are registers if they are small, by its parameters.
+        known: its `KNOWN_BITS`, by its parameters.
+        fixed: parameters that matter, and that no term takes since they were not varied.
     """
 
     counts: tuple[str, ...]
     energy: tuple[str, ...]
     area: tuple[str, ...]
     sizes: Callable[[Any], dict[str, int]] = nothing
-    memories: Callable[[Any], tuple[SramParams, ...]] = no_memory
+    known: Callable[[Any], int] = none
+    fixed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that every term of the energy has one count or the cycles."""
@@ -68,8 +75,7 @@ class Form:
 
     def numbers(self, params: Any) -> dict[str, int]:
         """Every size that terms may take, from the unit's parameters (those of a chip where it has no others)."""
-        small = sum(memory.bits for memory in self.memories(params) if memory.bits < WRAPPED_BITS)
-        return {**integers(params), **self.sizes(params), MEMORY_BITS: small}
+        return {**integers(params), **self.sizes(params), KNOWN_BITS: self.known(params)}
 
     def counted(self, text: str) -> str:
         """The count, or `CYCLES`, of a term of the energy."""

@@ -29,6 +29,6 @@ FORMS: dict[str, Form] = {
 Chosen at 180 nm with what is held out in view: those of encoder, transposer, array, vector unit, AND-popcount engine, count memory
 and the attention unit's adders. Written before a point was measured: those of neuron unit, spike fetch, spike writer, DMA,
 multicast and the attention unit's neurons. Two changes since follow from what a unit is, and no held-out error moved by them:
-memories made of registers are no part of a fit (`MEMORY_BITS`), and the register of a row in the DMA engine has the bits of the
-widest row, where half as many, the columns of all lanes, were taken: the same on the whole grid.
+memories made of registers, and those in which the DMA engine puts a row together, are no part of a fit (`KNOWN_BITS`): what
+is the same on a whole grid, or there in a part of the chips, is no matter of proportion.
 """
