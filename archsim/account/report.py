@@ -31,7 +31,7 @@ GROUPS = {
     "weight reads": ("weight_memory", "parameter_memory"),
     "membranes and partial sums": ("residual_memory", "psum_memory", "reduction_memory", "membrane_memory"),
     "neurons": ("neuron_units",),
-    "fetch, encoders, writers": ("spike_fetch", "event_encoders", "spike_writers"),
+    "encoders with fetch and writers": ("spike_fetch", "event_encoders", "spike_writers"),
     "spike maps": ("spike_memory", "pool_memory", "masker"),
     "DMA and multicast": ("dma_engine", "multicast"),
     "programs and tables": ("program_memory", "route_memory", "expert_engine"),

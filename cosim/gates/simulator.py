@@ -1,6 +1,9 @@
-"""What the simulator says of the logic of a run: by the table of its energy model, and by the laws of measured units."""
+"""What the simulator says of the logic of a run: by both providers of its energy model, and by the laws for single instances."""
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,30 +13,29 @@ from archsim.contracts import sequencer
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from archsim.contracts.common.law import CYCLES, KNOWN_BITS
+from archsim.contracts.common.law import KNOWN_BITS
 from archsim.contracts.common.laws import FORMS
 from archsim.contracts.core import CoreParams
 from archsim.counters import leaders
 from archsim.energy.clock import registers_by_unit
-from archsim.energy.coefficients import single
+from archsim.energy.coefficients import Reading
+from archsim.energy.laws import native, package
 from archsim.energy.model import energy_terms
-from archsim.energy.term import ATTENTION
+from archsim.energy.providers import PROVIDERS as _PROVIDERS
+from archsim.energy.providers import unit_of
+from archsim.energy.term import CYCLES, SCALE, place
 from archsim.results import COUNTERS
-from cosim.gates.units import ATTENTION_NEURON
 from rtl.characterize import laws, scaling
 from rtl.characterize.grid import GRIDS
 
 NODE = 45
 """Node of the simulator's table, nm; its supply is that of `scaling.TARGETS`."""
 
-LOGIC = {
-    "synapse_adders": "synapse_array", "accumulator_registers": "synapse_array", "attention_adders": "attention",
-    "transposer": "multicast", "masker": "multicast", "softmax_logic": "attention", "neuron_units": "neuron",
-}  # fmt: skip
-"""Components of the energy model that are logic which switches, and the unit where they are; of the attention unit, see `_unit`."""
+PROVIDERS = {name: laws for laws, name in _PROVIDERS.items()}
+"""``energy_laws`` of a chip by the name of the provider."""
 
 OTHERS = ("clock", "logic_leakage", "memory_leakage", "dram")
-"""Components that are no such logic, beside all that are called a memory."""
+"""Components that are no logic which switches, beside all that are called a memory."""
 
 
 class Bounds(NamedTuple):
@@ -54,43 +56,43 @@ class Bounds(NamedTuple):
 NOTHING = Bounds(0.0, 0.0, 0.0)
 
 
-def table(chip: ChipParams, counters: Mapping[str, int], cycles: int) -> dict[str, dict[str, Bounds]]:
-    """Energy in pJ at 45 nm of the logic of a run, by unit: ``data``, what switches by counts, and ``clock``, without its tree.
+def logic(chip: ChipParams, counters: Mapping[str, int], cycles: int, factor: Bounds, library: str) -> dict[str, dict[str, Bounds]]:
+    """Energy in pJ of the logic of a run, by unit, as the chip's provider has it, at the node of a library.
+
+    ``data`` is what switches by counts, ``clock`` that of the registers without its tree.
 
     Args:
         chip: a chip without clock gating, as its Verilog.
         counters: of the run, as `archsim.energy.model.energy_pj` takes them.
         cycles: of the run.
+        factor: from the simulator's node to the library's, for figures of the table; laws are taken at their own node.
+        library: name of the library.
 
     Raises ArchsimError for a chip with clock gating.
     """
     if chip.clock_gating:
         raise ArchsimError(f"chip {chip.name}: required clock_gating 0, given {chip.clock_gating}; the Verilog has no gates")
     found: dict[str, dict[str, Bounds]] = {}
-
-    def add(unit: str, kind: str, value: Bounds) -> None:
-        entry = found.setdefault(unit, {"data": NOTHING, "clock": NOTHING})
-        entry[kind] = entry[kind].plus(value)
-
+    counts = {**counters, CYCLES: cycles}
+    home = any(name.removesuffix(".lib") == library for name in package().library)
     for term in energy_terms(chip):
-        if term.component in LOGIC:
-            count = counters.get(term.counter, 0)
-            add(_unit(term.component, term.counter), "data", Bounds(*(count * part for part in (term.value, *term.bounds))))
-        else:
+        unit, kind = unit_of(term), "clock" if term.component == "clock" else "data"
+        if not unit:
             assert term.component in OTHERS or term.component.endswith("_memory"), f"{term.component}: logic or not?"
-    clock = single("register_clock")
-    for engine, units in registers_by_unit(chip).items():
-        for unit, bits in units.items():
-            name = ATTENTION_NEURON if (engine, unit) == ("attention", "neuron") else unit
-            number = cycles * bits * (chip.cores if engine == "core" else 1)
-            add(name, "clock", Bounds(*(number * part for part in (clock.value, clock.low, clock.high))))
+            continue
+        figures = [Bounds(reading.value, reading.low, reading.high) for reading in term.readings if kept(reading, home)]
+        if not (home and native(term.readings)):
+            figures.append(factor)
+        number = counts.get(term.counter, 0) * math.prod(value for value, _ in term.factors)
+        entry = found.setdefault(unit, {"data": NOTHING, "clock": NOTHING})
+        entry[kind] = entry[kind].plus(reduce(mul, figures, Bounds(number, number, number)))
     return found
 
 
-def _unit(component: str, counter: str) -> str:
-    if counter.startswith(ATTENTION):
-        return ATTENTION_NEURON if component == "neuron_units" else "attention"
-    return LOGIC[component]
+def kept(reading: Reading, home: bool) -> bool:
+    """Whether a figure counts here: not the clock's tree, and at ``home``, the laws' node, not the factor from there."""
+    (name, *_) = reading.entries
+    return name != "clock_tree" and not (home and name.startswith(SCALE))
 
 
 def register_bits(chip: ChipParams) -> dict[str, int]:
@@ -98,7 +100,7 @@ def register_bits(chip: ChipParams) -> dict[str, int]:
     found: dict[str, int] = {}
     for engine, units in registers_by_unit(chip).items():
         for unit, bits in units.items():
-            name = ATTENTION_NEURON if (engine, unit) == ("attention", "neuron") else unit
+            name = place(engine, unit)
             found[name] = found.get(name, 0) + bits * (chip.cores if engine == "core" else 1)
     return found
 
