@@ -9,8 +9,10 @@ import pytest
 
 from archsim import cli
 from archsim.config import chip_names, load_chip
+from archsim.contracts import sequencer
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.laws import FORMS
+from archsim.contracts.experts import ExpertsParams
 from archsim.counters import DERIVED, tally
 from archsim.energy import area_mm2, area_terms, energy_pj, energy_terms
 from archsim.energy.by_law import LEFT, REPLACED, clocked_bits, left
@@ -67,6 +69,42 @@ def test_neurons_writers_and_movers_by_hand(chip):
     own = units["spike_writer"]
     energy = energy_pj(chip, {"writer.granules": 6, "writer.pooled": 4, "spikes": 3}, 0)
     assert energy["spike_writers"] == pytest.approx((6 * own["granules"] + 4 * own["pooled"] + 3 * own["spikes lanes"]) * SCALE)
+
+
+def test_fetch_encoders_and_attention_by_hand(chip):
+    units = {unit: laws.energy_pj for unit, laws in package().units.items()}
+    counts = {"words": 3, "fetch.groups": 2, "groups": 100, "events": 7, "lane_events": 9}
+    energy, own = energy_pj(chip, counts, 0), units["spike_fetch"]
+    assert energy["spike_fetch"] == pytest.approx(
+        (3 * (own["words"] + 16 * own["words lanes word_bits"]) + 2 * own["groups"]) * SCALE
+    )
+    own = units["event_encoder"]
+    wanted = 7 * (own["channels lanes"] + 16 * own["channels word_bits"]) + 3 * 16 * own["words lanes word_bits"]
+    assert energy["event_encoders"] == pytest.approx((wanted + 9 * own["lane_events"]) * SCALE)
+    # 8 words of K and V pass the AND-popcount engine; each meets 4 blocks of 4 channels; a tenth of 2 x 16 bits are spikes.
+    own, words = units["attention_popcount"], energy_pj(chip, {ATTENTION + "transposed": 8}, 0)["attention_adders"]
+    met = own["selections columns"] + 4 * own["selections neurons columns"]
+    assert words == pytest.approx(8 * 16 * (own["pairs columns"] + 4 * met + 3.2 * own["spikes columns"]) * SCALE)
+    own, counts = units["attention_counts"], {"kv.words": 4, "kv.additions": 6}
+    wanted = 4 * 16 * own["words columns"] + 6 * own["additions"]
+    assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * SCALE)
+    own, counts = units["attention_sums"], {"q.additions": 6, ATTENTION + "groups": 2}
+    wanted = 6 * 0.5 * 8 * own["additions count_bits"] + 2 * 16 * 24 * own["groups columns membrane_bits"]
+    assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * SCALE)
+
+
+def test_units_in_the_way_of_a_row_and_experts_by_hand():
+    chip = load_chip("small_t4").replace(transposer=1, masker=1, crossbar_depth=4)
+    units = {unit: laws.energy_pj for unit, laws in package().units.items()}
+    energy = energy_pj(chip, {"transposed": 5, "masked": 8, "choices": 6, "flits": 9}, 0)
+    own = units["transposer"]  # a tenth of 16 bits
+    assert energy["transposer"] == pytest.approx(5 * 16 * (own["transposed word_bits"] + 1.6 * own["spikes word_bits"]) * SCALE)
+    own = units["masker"]  # eight words are two rows of four lanes
+    wanted = 2 * (own["words"] + 64 * own["words lanes word_bits"]) + 8 * 1.6 * own["spikes"]
+    assert energy["masker"] == pytest.approx(wanted * SCALE)
+    tokens, bits = 3 * 16 * 24 * units["router"]["tokens experts score_bits"], ExpertsParams(chip).reply.data_bits
+    moved = 9 * bits * (units["crossbar"]["flits data_bits"] + 2 * units["crossbar"]["flits ports data_bits"])
+    assert energy["expert_engine"] == pytest.approx((tokens + moved) * SCALE)
 
 
 def test_what_no_law_is_of_keeps_the_tables_price(chip):
@@ -162,6 +200,22 @@ def test_counts_of_units_are_parts_of_the_counters(make):
     assert (conv["fetch.groups"], conv["writer.granules"], conv["writer.pooled"], conv["dma.loaded"]) == (4, 32, 0, 512)
     assert (attention["kv.additions"], attention["q.additions"], attention["rest.additions"]) == (100, 0, 0)
     assert (attention["multicast.rows"], head["multicast.rows"], head["dma.sent"], head["dma.loaded"]) == (7, 7, 5, 0)
+
+
+def test_a_pool_takes_what_comes_and_other_instructions_are_told_apart(make):
+    result = make()
+    records = result.images[0].records
+    opcodes = {name: records["opcode"] == sequencer.OPCODES.index(name) for name in ("SYNAPSE", "ATTEND_KV", "COPY")}
+    records["pool_column_writes"][opcodes["SYNAPSE"] & (records["layer"] == 0)] = 3  # of its 16 granules each stores 16
+    records["spike_writes"][opcodes["SYNAPSE"]] = 3
+    records["opcode"][opcodes["ATTEND_KV"]] = sequencer.ATTEND_SCORES
+    records["popcounts"][opcodes["ATTEND_KV"]] = 9
+    records["engine"][opcodes["COPY"]] = sequencer.EXPERTS  # a crossbar's rows are none of the multicast
+    (conv, attention, head) = tally(result, 3)
+    assert (conv["writer.granules"], conv["writer.pooled"]) == (32, 32)
+    assert (head["writer.granules"], head["writer.pooled"]) == (3, 0)
+    assert (attention["kv.additions"], attention["rest.additions"], attention["rest.popcounts"]) == (0, 100, 9)
+    assert attention["multicast.rows"] == 0
 
 
 def test_figures_are_native_times_a_factor(chip):

@@ -116,9 +116,9 @@ def test_an_addition_costs_more_in_the_right_direction():
     assert total(CHIP.replace(weight_bits=4)) < total(CHIP)
     assert total(CHIP, 0.5) < total(CHIP)
     assert total(CHIP.replace(membrane_bits=16)) < total(CHIP)
-    few = architect.with_bank(CHIP.replace(energy_laws=0), 1)  # 16 rows, which address no word of 64 channels, as a law would need
-    assert not architect.addition(few, 1.0).extrapolated
-    assert architect.addition(few.replace(weight_rows=4), 1.0).extrapolated  # fewer rows than CACTI arranges
+    # Fewer rows than CACTI arranges; they address no word of 64 channels, so that no law is of such a chip.
+    assert architect.addition(architect.with_bank(CHIP.replace(energy_laws=0), 1), 1.0).extrapolated
+    assert not architect.addition(architect.with_bank(CHIP.replace(energy_laws=0), 8), 1.0).extrapolated
 
 
 def test_rows_an_addition():
