@@ -45,7 +45,8 @@ class ChipConfig(Strict):
     description: str = ""
     """one sentence on what the chip is for"""
     technology_nm: Literal[45] = 45
-    """technology node that energy and area are given for, nm; the coefficients cover this one"""
+    """technology node that energy and area are given for, nm; memories, DRAM and cited figures are of this one alone, and laws of
+    180 nm are scaled to it (their native figures are in every report)"""
     clock_mhz: Annotated[float, Field(gt=0, le=100_000)]
     """clock frequency, MHz; turns cycles into time"""
     cores: Annotated[int, Field(ge=1, le=32)]

@@ -316,6 +316,9 @@ def test_a_chip_file_names_its_provider(tmp_path):
     path = tmp_path / "chip.yaml"
     path.write_text(text + "energy_provider: table\n")
     assert load_chip(path).energy_laws == 0 and load_chip("small").energy_laws == 1
+    path.write_text(text.replace("technology_nm: 45", "technology_nm: 130"))
+    with pytest.raises(ArchsimError, match="technology_nm: required 45, given 130; .* memories, DRAM and cited figures are of this"):
+        load_chip(path)
     path.write_text(text + "energy_provider: guess\n")
     with pytest.raises(ArchsimError, match="energy_provider: required one of laws, table, given 'guess'"):
         load_chip(path)
