@@ -55,6 +55,7 @@ def _events(instance: Instance) -> list[Term]:
         name = form.counted(text)
         if name == CYCLES or not instance.counts:
             continue
+        assert name in instance.counts, f"{instance.law}: a coefficient for {name}, and no counter of a run (instances.py)"
         count = instance.counts[name]
         readings = (reading(instance.law, ENERGY, text, instance.numbers), scale(ENERGY), *count.assumed)
         component = instance.components.get(name, instance.component)

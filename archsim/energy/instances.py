@@ -98,8 +98,10 @@ def _attention(chip: ChipParams) -> Iterator[Instance]:
     yield Instance(
         "event_encoder", "attention", "attention", "event_encoders", AttentionParams(chip).encoder, _encoder(ATTENTION)
     )
+    shifted = {"pairs": "transposer", "spikes": "transposer"}  # words that fill the transposer of K and the registers of V
     for law, own in counts.items():
-        yield Instance(law, "attention", "attention", "attention_adders", chip, own)
+        components = shifted if law == "attention_popcount" else {}
+        yield Instance(law, "attention", "attention", "attention_adders", chip, own, components=components)
     granules = {"granules": Count(ATTENTION + "granules")}
     yield Instance("attention_neurons", ATTENTION_NEURON, "attention", "neuron_units", chip, granules)
 

@@ -82,9 +82,10 @@ def test_fetch_encoders_and_attention_by_hand(chip):
     wanted = 7 * (own["channels lanes"] + 16 * own["channels word_bits"]) + 3 * 16 * own["words lanes word_bits"]
     assert energy["event_encoders"] == pytest.approx((wanted + 9 * own["lane_events"]) * SCALE)
     # 8 words of K and V pass the AND-popcount engine; each meets 4 blocks of 4 channels; a tenth of 2 x 16 bits are spikes.
-    own, words = units["attention_popcount"], energy_pj(chip, {ATTENTION + "transposed": 8}, 0)["attention_adders"]
+    own, energy = units["attention_popcount"], energy_pj(chip, {ATTENTION + "transposed": 8}, 0)
     met = own["selections columns"] + 4 * own["selections neurons columns"]
-    assert words == pytest.approx(8 * 16 * (own["pairs columns"] + 4 * met + 3.2 * own["spikes columns"]) * SCALE)
+    assert energy["attention_adders"] == pytest.approx(8 * 16 * 4 * met * SCALE)
+    assert energy["transposer"] == pytest.approx(8 * 16 * (own["pairs columns"] + 3.2 * own["spikes columns"]) * SCALE)
     own, counts = units["attention_counts"], {"kv.words": 4, "kv.additions": 6}
     wanted = 4 * 16 * own["words columns"] + 6 * own["additions"]
     assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * SCALE)
@@ -317,7 +318,7 @@ def test_a_chip_file_names_its_provider(tmp_path):
     path.write_text(text + "energy_provider: table\n")
     assert load_chip(path).energy_laws == 0 and load_chip("small").energy_laws == 1
     path.write_text(text.replace("technology_nm: 45", "technology_nm: 130"))
-    with pytest.raises(ArchsimError, match="technology_nm: required 45, given 130; .* memories, DRAM and cited figures are of this"):
+    with pytest.raises(ArchsimError, match="technology_nm: required 45, given 130; .* memories, DRAM and cited figures are of"):
         load_chip(path)
     path.write_text(text + "energy_provider: guess\n")
     with pytest.raises(ArchsimError, match="energy_provider: required one of laws, table, given 'guess'"):
