@@ -1,4 +1,4 @@
-"""Energy and area from counters, memory sizes and a table of cited coefficients."""
+"""Energy and area from counters and sizes: by laws fitted to our netlists, and by a table of cited coefficients."""
 
 from archsim.energy.coefficients import Coefficient, coefficients, field_energy_pj
 from archsim.energy.model import (

@@ -13,7 +13,8 @@ LAW_ASSUMPTIONS = (
     "the table's price; half as much again for the tree",
     "laws are of netlists without wires and glitches; memories made of registers have their clock by the laws, accesses and area "
     "as banks",
-    "columns without a channel add zeros, which cost nothing; the pool's spikes are those that are stored",
+    "accumulators that additions write are in the law of the arrays, with the adders; columns without a channel add zeros, which "
+    "cost nothing; the pool's spikes are those that are stored",
     "bits that are set are not counted: a quarter of those that DMA moves (0.05 .. 0.5), a tenth of those in rows that multicast "
     "and AND-popcount engine take (0.02 .. 0.5); half of the counts K^T V are not 0 (0.05 .. 1); two choices a token (1 .. 4)",
     "outside of the sizes that were measured a law's error doubles with each doubling of a size; it is a warning of the report",
