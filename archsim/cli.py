@@ -152,6 +152,24 @@ def explain(
 
 
 @app.command()
+def energy(
+    report: Annotated[Path, typer.Argument(help="Folder of a report, or its name in reports/.", metavar="RUN")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")
+    ] = False,
+) -> None:
+    """Print the energy and area of a run's logic by laws and by the table of cited figures, unit by unit."""
+    from archsim.energy import providers
+    from archsim.energy.explain import read
+
+    both = providers.compared(read(report))
+    if as_json:
+        typer.echo(json.dumps(both, indent=2))
+    else:
+        providers.show(both, console_of_tables())
+
+
+@app.command()
 def networks(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON list on standard output, nothing else.")

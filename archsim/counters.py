@@ -8,6 +8,15 @@ from archsim.energy.clock import BUSY
 from archsim.energy.term import ATTENTION
 from archsim.results import COUNTERS, RunResult
 
+DERIVED = {
+    "fetch.groups": "groups", "writer.granules": "granules", "writer.pooled": "granules", "dma.loaded": "dram_bytes",
+    "dma.sent": "dram_bytes", "multicast.rows": "copied_rows", "kv.words": "words", "kv.additions": "additions",
+    "q.additions": "additions", "rest.additions": "additions", "rest.popcounts": "popcounts",
+}  # fmt: skip
+"""Counts that laws of single units need, and the counter that each is a part of: groups of a leader's fetch, granules that writers
+take and those that go to a pool, beats of LOAD and STORE, rows of the multicast (the crossbars copy rows too), what ATTEND_KV and
+ATTEND_Q do, and what other instructions of the attention unit do, which no law is of."""
+
 LEADER_ONLY = ("words", "empty_words", "events", "shifts", "lane_events", "spike_reads")
 """Counters of a gang's shared fetch and encoder: they count once, in the leader's record."""
 
@@ -62,7 +71,26 @@ def tally(result: RunResult, layers: int) -> list[dict[str, int]]:
                 values = np.where(once, values, 0)
             for name, rows in ((entry.name, ~attention), (ATTENTION + entry.name, attention)):
                 np.add.at(total.setdefault(name, np.zeros(layers, np.int64)), layer[rows], values[rows])
+        for name, values in _derived(records, once, result.chip.dram_bus_bytes).items():
+            np.add.at(total.setdefault(name, np.zeros(layers, np.int64)), layer, values)
     return [{name: int(values[layer]) for name, values in total.items()} for layer in range(layers)]
+
+
+def _derived(records: NDArray[np.void], once: NDArray[np.bool_], bus_bytes: int) -> dict[str, NDArray[np.int64]]:
+    """The counts `DERIVED` of each record; ``once``: whether it is no other member's than a gang's leader's."""
+    opcode, beats = records["opcode"], records["dram_bytes"] // bus_bytes
+    synapse, pooled = opcode == sequencer.SYNAPSE, records["pool_column_writes"] > 0
+    kv, q = opcode == sequencer.ATTEND_KV, opcode == sequencer.ATTEND_Q
+    rest = (records["engine"] == sequencer.ATTENTION) & ~kv & ~q
+    return {
+        "fetch.groups": records["groups"] * (synapse & once),
+        "writer.granules": np.where(pooled, records["granules"], records["spike_writes"]) * synapse,
+        "writer.pooled": records["granules"] * pooled,
+        "dma.loaded": beats * (opcode == sequencer.LOAD), "dma.sent": beats * (opcode == sequencer.STORE),
+        "multicast.rows": records["copied_rows"] * (records["engine"] == sequencer.MULTICAST),
+        "kv.words": records["words"] * kv, "kv.additions": records["additions"] * kv, "q.additions": records["additions"] * q,
+        "rest.additions": records["additions"] * rest, "rest.popcounts": records["popcounts"] * rest,
+    }  # fmt: skip
 
 
 def add(parts: list[dict[str, int]]) -> dict[str, int]:

@@ -16,9 +16,10 @@ from archsim.accounting import CAUSES, NAMES, Accounts, account
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.counters import AccountingError, add, tally, whole
-from archsim.energy import ASSUMPTIONS, COMPONENTS, NOT_MODELLED, area_mm2, energy_pj, field_energy_pj
-from archsim.energy.coefficients import coefficients
+from archsim.energy import COMPONENTS, area_mm2, energy_pj, field_energy_pj
+from archsim.energy.providers import described
 from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings, widest
+from archsim.energy.stated import assumptions, figures_used, not_modelled
 from archsim.energy.term import ATTENTION, CYCLES
 from archsim.results import COUNTERS, RunResult
 
@@ -78,6 +79,7 @@ def summarise(result: RunResult) -> dict[str, Any]:
         "field_energy_uj": _field(layers, counters, images),
         "area_mm2": {"total": sum(area.values()), **area},
         **_ranges(chip, totals, cycles, images),
+        "energy_provider": described(chip, totals, cycles, images),
         "adder_slots_all_images": _slots(accounts, chip, cycles),
         "layers": rows,
         "experts": _experts(result, counters),
@@ -87,10 +89,10 @@ def summarise(result: RunResult) -> dict[str, Any]:
         "predictions": _predictions(result),
         "chip_parameters": {**chip.as_dict(), "adders": chip.adders},
         "notes": {
-            "assumptions": list(ASSUMPTIONS),
-            "not_modelled": list(NOT_MODELLED),
+            "assumptions": assumptions(chip),
+            "not_modelled": not_modelled(chip),
             "confidence": {name: sure for name, (_, sure) in COMPONENTS.items()},
-            "coefficients": {name: entry.model_dump() for name, entry in coefficients().items()},
+            "coefficients": {name: entry.model_dump() for name, entry in figures_used(chip).items()},
         },
     }
 

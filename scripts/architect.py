@@ -3,7 +3,8 @@
     python -m scripts.architect [--chip adders_512] [--gating 2] [--rate 0.2] [--recorded ARTEFACT ...]
 
 Counted are what a spike-gated addition of the cores needs on the chip: its share of the weight row that is read, its adder, its
-accumulator, and its share of the leakage at full speed. Not in it: spikes, membranes, neurons, programs, DRAM; a run has those.
+accumulator, and its share of the leakage at full speed; by laws adder and accumulator are one figure, the adder's. Not in it:
+spikes, membranes, neurons, programs, DRAM; a run has those.
 Every figure is from the energy model at 45 nm with its range, so a row can be followed with `archsim explain`.
 
 Rows for time steps: a chip of L lanes reads a row once for all lanes that spike. With independent spikes at rate s it reads

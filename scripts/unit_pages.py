@@ -11,8 +11,10 @@ from typing import Any
 from archsim.config import chip_names, load_chip
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.laws import FORMS
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.sram import SramParams
+from archsim.energy.laws import package
 from archsim.energy.memories import memories
 from rtl.build import UNITS
 from scripts.contract_text import attributes, comments, contract_source, documented, inline, markdown, properties
@@ -97,6 +99,7 @@ def unit_page(name: str) -> str:
     sections += _constants(module)
     sections += _functions(module, "Laws", lambda text: text.startswith("Law"))
     sections += _functions(module, "Arithmetic and references", lambda text: not text.startswith("Law"))
+    sections += _fitted(module)
     return _join(*sections)
 
 
@@ -204,6 +207,23 @@ def _functions(module: ModuleType, title: str, chosen: Callable[[str], bool]) ->
     for name, function in found:
         arguments = ", ".join(inspect.signature(function).parameters)
         yield f"**`{name}({arguments})`**: {markdown(inspect.getdoc(function) or '')}"
+
+
+def _fitted(module: ModuleType) -> Iterator[str]:
+    """The laws of energy and area of a unit, or of its parts, with the coefficients that the energy model takes."""
+    named = {id(getattr(module, names[0])): doc for names, doc, _ in documented(module)}
+    for unit, form in FORMS.items():
+        if id(form) in named:
+            laws = package().units[unit]
+            energy, area = (
+                " + ".join(f"{value:.4g} x {text.replace(' ', ' x ')}" for text, value in found.items())
+                for found in (laws.energy_pj, laws.area_um2)
+            )
+            yield f"## Energy and area of {unit}\n\n{markdown(named[id(form)])}"
+            yield (
+                f"At {package().node_nm} nm; held out: worst error of a window {laws.error_energy:.1%}, of what is not clock "
+                f"{laws.error_events:.1%}, of an area {laws.error_area:.1%}.\n\n* pJ: {energy}\n* um2: {area}"
+            )
 
 
 # ------------------------------------------------------------------------------ small parts

@@ -45,7 +45,8 @@ class ChipConfig(Strict):
     description: str = ""
     """one sentence on what the chip is for"""
     technology_nm: Literal[45] = 45
-    """technology node that energy and area are given for, nm; the coefficients cover this one"""
+    """technology node that energy and area are given for, nm; memories, DRAM and cited figures are of this one alone, and laws of
+    180 nm are scaled to it (their native figures are in every report)"""
     clock_mhz: Annotated[float, Field(gt=0, le=100_000)]
     """clock frequency, MHz; turns cycles into time"""
     cores: Annotated[int, Field(ge=1, le=32)]
@@ -101,6 +102,9 @@ class ChipConfig(Strict):
     clock_gating: Annotated[int, Field(ge=0, le=2)] = 0
     """0: all registers are clocked in every cycle; 1: not those of an engine without an instruction; 2: of the accumulators only
     those that are written"""
+    energy_provider: Literal["laws", "table"] = "laws"
+    """where energy and area of the logic are from: laws fitted to our netlists for the units that have one, or the table of cited
+    figures alone"""
     dram: DramConfig
     """the external memory"""
 
@@ -142,6 +146,7 @@ class ChipConfig(Strict):
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
             transposer=self.transposer, masker=self.masker, softmax_tokens=self.softmax_tokens,
             residual_maximum=self.residual_maximum, clock_gating=self.clock_gating,
+            energy_laws=int(self.energy_provider == "laws"),
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine

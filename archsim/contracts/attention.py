@@ -23,6 +23,7 @@ from functools import cached_property
 
 from archsim.contracts import core, transposer
 from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.law import Form, small
 from archsim.contracts.common.layout import Field
 from archsim.contracts.event_encoder import EventEncoderParams
 from archsim.contracts.neuron import NeuronParams
@@ -130,6 +131,44 @@ class AttentionParams:
     def neuron(self) -> NeuronParams:
         """The neuron unit, of whose memories it has only that of the membranes."""
         return NeuronParams(self.chip.neurons, self.chip.blocks, self.chip.membrane_bits, 1, 1, 1, 1)
+
+
+POPCOUNT_LAW = Form(
+    ("pairs", "selections", "spikes"),
+    ("cycles", "cycles kept", "cycles columns columns", "pairs columns", "selections columns", "selections neurons columns",
+     "spikes columns"),
+    ("1", "columns", "columns columns", "columns neurons columns"),
+    lambda chip: {"kept": (chip.columns - chip.neurons) * chip.columns.bit_length()},
+)  # fmt: skip
+"""Laws of the AND-popcount engine, of a chip's parameters; kept: bits of the registers in which the numbers of a row wait.
+
+Counts: pairs of words of K and V, cycles in which other P channels of V meet a word of K (none if P is M), spikes of the words."""
+
+COUNTS_LAW = Form(
+    ("channels", "words", "empty_words", "additions"),
+    ("cycles", "cycles columns count_bits", "channels columns count_bits", "words columns", "empty_words columns count_bits",
+     "additions"),
+    ("1", "columns", "columns count_bits"),
+    known=lambda chip: small(AttentionParams(chip).cleared),
+)  # fmt: skip
+"""Laws of the count memory with its adders. Counts of ATTEND_KV: channels of K with a spike, its words, empty ones, and spikes
+that are added."""
+
+SUMS_LAW = Form(
+    ("channels", "additions", "groups"),
+    ("cycles", "cycles columns membrane_bits", "channels columns membrane_bits", "additions count_bits",
+     "groups columns membrane_bits"),
+    ("1", "columns", "columns membrane_bits"),
+)  # fmt: skip
+"""Laws of the adders of ATTEND_Q. Counts: channels of Q with a spike, counts added that are not 0, groups handed over."""
+
+NEURONS_LAW = Form(
+    ("granules",),
+    ("cycles", "cycles membrane_bits", "cycles neurons membrane_bits", "granules", "granules neurons membrane_bits"),
+    ("1", "membrane_bits", "neurons membrane_bits"),
+    known=lambda chip: small(AttentionParams(chip).neuron.v),
+)
+"""Laws of the attention unit's neurons. Count: blocks."""
 
 
 def kv_cycles(events: int) -> int:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.sram import WRAPPED_BITS
 
@@ -71,6 +72,15 @@ class CrossbarParams:
         return Layout.of("crossbar_state", [
             Field("counts", bits, count=self.ports**2), Field("chosen", self.port_bits, count=self.ports),
         ])  # fmt: skip
+
+
+LAW = Form(
+    ("flits",),
+    ("cycles", "cycles ports ports", "cycles ports ports data_bits", "flits data_bits", "flits ports data_bits"),
+    ("1", "ports ports", "ports ports data_bits"),
+    fixed=("depth",),
+)
+"""Laws of energy and area. Count: flits that enter."""
 
 
 def turn(chosen: int, offset: int, ports: int) -> int:

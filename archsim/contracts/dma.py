@@ -11,7 +11,10 @@ that belong to it.
 
 from collections.abc import Mapping, Sequence
 
+from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field
+from archsim.contracts.core import CoreParams
 
 WEIGHT, PARAM, SPIKE_IN, RESIDUAL, PSUM, REDUCE, SPIKE_OUT = 0, 1, 2, 3, 4, 5, 6
 """Memories of a core that DMA reaches."""
@@ -98,3 +101,28 @@ def load_cycles(beats: int, burst_beats: int, outstanding: int, latencies: Seque
 def store_cycles(beats: int) -> int:
     """Law of STORE: duration in cycles."""
     return beats + STORE_OVERHEAD
+
+
+def widest_row(chip: ChipParams) -> int:
+    """Bits of the widest row of a core's memories that LOAD fills."""
+    core = CoreParams(chip)
+    units = core.array.weight, core.neuron.param_bank, core.fetch.bank, core.neuron.residual, core.neuron.psum
+    return max(memory.row_bits for memory in units)
+
+
+def assembled_bits(chip: ChipParams) -> int:
+    """Bits of the registers in which the beats of a row, or of an instruction, are put together."""
+    from archsim.contracts.sequencer import INSTRUCTION_BYTES  # which has this contract's fields
+
+    return max(widest_row(chip), 8 * INSTRUCTION_BYTES)
+
+
+LAW = Form(
+    ("loaded", "sent", "rows", "spikes"),
+    ("cycles", "cycles stored_bits", "loaded dram_bus_bytes", "sent stored_bits", "rows stored_bits", "spikes"),
+    ("1", "dram_bus_bytes", "stored_bits"),
+    lambda chip: {"stored_bits": max(chip.lanes * chip.columns, chip.neurons * chip.membrane_bits)},
+    known=assembled_bits,
+)
+"""Laws of energy and area, of a chip's parameters; stored_bits: those of the widest row that STORE reads, of spikes or of sums.
+Counts: beats of LOAD and of STORE, rows that STORE reads, bits that are set."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field, Layout
 
 ADD, SUBTRACT, SHIFT = 0, 1, 2
@@ -66,6 +67,14 @@ class EventEncoderParams:
         return Layout.of("event_encoder_state", [
             Field("busy", 1), Field("remaining", self.word_bits, count=self.lanes), Field("shift", 1),
         ])  # fmt: skip
+
+
+LAW = Form(
+    ("channels", "words", "lane_events"),
+    ("cycles", "cycles lanes word_bits", "channels lanes", "channels word_bits", "words lanes word_bits", "lane_events"),
+    ("1", "lanes", "word_bits", "lanes word_bits"),
+)
+"""Laws of energy and area. Counts: channels with a spike, words, set bits."""
 
 
 def event_layout(lanes: int, row_bits: int) -> Layout:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field, Layout
 
 LATENCY = 1
@@ -73,6 +74,14 @@ class MaskerParams:
     def state(self) -> Layout:
         """Retired state: the register, from whose bits the next word's bytes follow."""
         return Layout.of("masker_state", [Field("register", DEGREE)])
+
+
+LAW = Form(
+    ("words", "spikes"),
+    ("cycles", "cycles lanes word_bits", "words", "words lanes word_bits", "spikes"),
+    ("1", "lanes word_bits"),
+)
+"""Laws of energy and area. Counts: rows of a word for each lane, their spikes before they are masked."""
 
 
 def check(seed: int, keep: int) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from archsim.contracts import masker, transposer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field
 from archsim.contracts.masker import MaskerParams
 from archsim.contracts.transposer import TransposerParams
@@ -82,6 +83,14 @@ def duration(fields: Mapping[str, int], chip: ChipParams) -> int:
 def written(fields: Mapping[str, int]) -> int:
     """Rows that one outer step writes: as many as it reads, or the columns that a TRANSPOSE turns."""
     return fields.get("turned", fields["inner"])
+
+
+LAW = Form(
+    ("rows", "spikes"),
+    ("cycles", "cycles lanes columns", "rows", "rows lanes columns", "spikes"),
+    ("1", "lanes columns"),
+)
+"""Laws of energy and area, of the parameters of a chip without transposer and masker. Counts: rows, their spikes."""
 
 
 def transposer_of(chip: ChipParams) -> TransposerParams:

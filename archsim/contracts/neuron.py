@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form, small
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.sram import SramParams
 
@@ -110,6 +111,15 @@ class NeuronParams:
     def state(self) -> Layout:
         """Retired state: the membranes of the block last processed."""
         return Layout.of("neuron_state", [Field("v", self.membrane_bits, True, self.neurons)])
+
+
+LAW = Form(
+    ("granules",),
+    ("cycles", "cycles neurons membrane_bits", "granules", "granules neurons membrane_bits"),
+    ("1", "neurons", "neurons membrane_bits"),
+    known=lambda params: small(params.v),
+)
+"""Laws of energy and area. Count: blocks."""
 
 
 def param_layout(neurons: int, membrane_bits: int) -> Layout:

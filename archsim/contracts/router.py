@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field, Layout
 
 LATENCY = 1
@@ -96,6 +97,14 @@ class RouterParams:
     def blocks(self, experts: int) -> int:
         """Blocks of a token."""
         return -(-experts // self.neurons)
+
+
+LAW = Form(
+    ("blocks", "tokens"),
+    ("cycles", "cycles experts", "cycles experts score_bits", "blocks neurons score_bits", "tokens experts score_bits"),
+    ("1", "experts", "experts score_bits"),
+)
+"""Laws of energy and area. Counts: blocks of scores, tokens."""
 
 
 def step(scores: Sequence[int], candidates: int) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.event_encoder import EventEncoderParams
 from archsim.contracts.sram import SramParams
@@ -80,6 +81,14 @@ class SpikeFetchParams:
     def o(self) -> Layout:
         """Output payload: the encoder's input."""
         return EventEncoderParams(self.lanes, self.word_bits, self.row_bits).i
+
+
+LAW = Form(
+    ("words", "groups", "spikes"),
+    ("cycles", "cycles lanes word_bits", "words", "words lanes word_bits", "groups", "spikes"),
+    ("1", "lanes word_bits"),
+)
+"""Laws of energy and area. Counts: words, groups, spikes of the words."""
 
 
 def corners() -> list[SpikeFetchParams]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.event_encoder import event_layout
 from archsim.contracts.sram import SramParams
@@ -109,6 +110,15 @@ class SynapseArrayParams:
     def state(self) -> Layout:
         """Retired state: the accumulators, lane by lane."""
         return Layout.of("synapse_state", [Field("sums", self.membrane_bits, True, self.lanes * self.columns)])
+
+
+LAW = Form(
+    ("channels", "lane_events", "groups"),
+    ("cycles", "cycles lanes columns membrane_bits", "channels columns weight_bits", "channels lanes columns membrane_bits",
+     "lane_events columns membrane_bits", "groups lanes columns membrane_bits"),
+    ("1", "columns weight_bits", "lanes columns membrane_bits", "lanes neurons membrane_bits"),
+)  # fmt: skip
+"""Laws of energy and area. Counts: rows that are added, set bits of their lanes, groups handed over."""
 
 
 def step(total: int, weight: int, op: int, bits: int) -> int:

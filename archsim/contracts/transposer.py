@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field, Layout
 
 LATENCY = 1
@@ -55,6 +56,14 @@ class TransposerParams:
         return Layout.of("transposer_state", [
             Field("rows", self.word_bits, count=self.word_bits), Field("index", self.index_bits), Field("draining", 1),
         ])  # fmt: skip
+
+
+LAW = Form(
+    ("transposed", "spikes"),
+    ("cycles", "cycles word_bits word_bits", "transposed word_bits", "spikes word_bits"),
+    ("1", "word_bits", "word_bits word_bits"),
+)
+"""Laws of energy and area. Counts: words that come, their spikes."""
 
 
 def block_cycles(count: int, word_bits: int) -> int:

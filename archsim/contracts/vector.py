@@ -36,6 +36,7 @@ from math import isqrt
 from typing import Any
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.sram import SramParams
 
@@ -132,6 +133,15 @@ class VectorParams:
         return Layout.of(
             "vector_state", [Field("total", self.sum_bits, True), Field("scalar", self.operand_bits, True)]
         )
+
+
+LAW = Form(
+    ("rows", "additions"),
+    ("cycles", "cycles elements", "cycles elements membrane_bits", "rows", "rows elements membrane_bits",
+     "additions membrane_bits"),
+    ("1", "membrane_bits", "elements", "elements membrane_bits"),
+)  # fmt: skip
+"""Laws of energy and area. Counts: rows, digits of constants that are added to an element."""
 
 
 def scale_cycles(places: int, digits: int, center: int) -> int:

@@ -1,6 +1,6 @@
-"""Energy and area from counters, memory sizes and a table of cited coefficients."""
+"""Energy and area from counters and sizes: by laws fitted to our netlists, and by a table of cited coefficients."""
 
-from archsim.energy.coefficients import Coefficient, coefficients
+from archsim.energy.coefficients import Coefficient, coefficients, field_energy_pj
 from archsim.energy.model import (
     ASSUMPTIONS,
     COMPONENTS,
@@ -9,7 +9,6 @@ from archsim.energy.model import (
     area_terms,
     energy_pj,
     energy_terms,
-    field_energy_pj,
 )
 from archsim.energy.term import Term
 

@@ -4,18 +4,24 @@ The numbers of registers follow from the chip's parameters. Their constants were
 synthesis (flip-flops, and memories below a kilobit, which become such); tests/rtl/test_registers.py holds them against it.
 """
 
+from collections.abc import Mapping
+
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.attention_softmax import ENTRY_BITS, QUOTIENT_BITS, SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
+from archsim.contracts.common.law import small
 from archsim.contracts.core import CoreParams
+from archsim.contracts.dma import widest_row
 from archsim.contracts.multicast import masker_of, transposer_of
 from archsim.contracts.sequencer import CORE0
-from archsim.contracts.sram import WRAPPED_BITS, SramParams
-from archsim.energy.coefficients import single
-from archsim.energy.term import ATTENTION, CYCLES, Term
+from archsim.energy.coefficients import Reading, single
+from archsim.energy.term import ATTENTION, CYCLES, Term, place
 
 BUSY = "busy."
 """Prefix of the cycles of instructions of an engine of a kind: ``busy.core`` counts every core of a gang."""
+
+ADDERS = {"core": "synapse_array", "attention": "attention"}
+"""Units with accumulators, by engine."""
 
 ROUTED = 662
 """Register bits of the expert engine for a pair of ports: 10,593 of the 4 x 4 of `small_experts`."""
@@ -39,11 +45,11 @@ def registers_by_unit(chip: ChipParams) -> dict[str, dict[str, int]]:
     found = {
         "core": {
             "core": 1, "spike_fetch": 407 + 4 * row, "event_encoder": 13 + row, "synapse_array": 31 + 2 * row * bits,
-            "neuron": neurons + _small(core.neuron.v), "planes": 46 + chip.neurons,
-            "spike_writer": 165 + 3 * chip.neurons + _small(core.writer.columns, core.writer.lines),
+            "neuron": neurons + small(core.neuron.v), "planes": 46 + chip.neurons,
+            "spike_writer": 165 + 3 * chip.neurons + small(core.writer.columns, core.writer.lines),
         },
-        "attention": {"attention": counting + _small(attention.cleared), "neuron": neurons + _small(attention.neuron.v)},
-        "dma": {"dma": 670 + round(1.15 * max(_row_bits(core)))},
+        "attention": {"attention": counting + small(attention.cleared), "neuron": neurons + small(attention.neuron.v)},
+        "dma": {"dma": 670 + round(1.15 * widest_row(chip))},
         "multicast": {"multicast": 156 + row + _way(chip)},
     }  # fmt: skip
     found |= {"experts": {"experts": ROUTED * chip.cores**2}} if chip.crossbar_depth else {}
@@ -69,18 +75,7 @@ def _softmax(chip: ChipParams) -> int:
     stages = 190 + 3 * columns + columns.bit_length() + 15 + chip.membrane_bits + sizes.scores.address_bits
     addends = columns * (ENTRY_BITS + max(0, ENTRY_BITS - count))
     quotients = chip.neurons * (sizes.total_bits + min(QUOTIENT_BITS, chip.membrane_bits - 1))
-    return stages + addends + 3 * sizes.total_bits + 24 + quotients + _small(sizes.scores, sizes.table)
-
-
-def _row_bits(core: CoreParams) -> list[int]:
-    """Bits of a row of each memory of a core that DMA fills."""
-    units = core.array.weight, core.neuron.param_bank, core.fetch.bank, core.neuron.residual, core.neuron.psum
-    return [memory.row_bits for memory in units]
-
-
-def _small(*memories: SramParams) -> int:
-    """Bits of those memories that are made of registers."""
-    return sum(memory.bits for memory in memories if memory.bits < WRAPPED_BITS)
+    return stages + addends + 3 * sizes.total_bits + 24 + quotients + small(sizes.scores, sizes.table)
 
 
 def clock_terms(chip: ChipParams) -> list[Term]:
@@ -89,18 +84,32 @@ def clock_terms(chip: ChipParams) -> list[Term]:
     0: in every cycle. 1: while their engine works on an instruction. 2: likewise, but the accumulators of the adders (both banks,
     of cores and attention unit) only where they are written: by additions, shifts and hand-overs.
     """
-    terms, figures = [], (single("register_clock"), single("clock_tree"))
     sums = {"core": chip.lanes * chip.columns, "attention": chip.columns} if chip.clock_gating > 1 else {}
-    for engine, count in registers(chip).items():
-        named = f"register bits of {'a core' if engine == 'core' else engine}"
-        bits = count - 2 * sums.get(engine, 0) * chip.membrane_bits, named
-        copies = ((chip.cores, "cores"),) if engine == "core" and not chip.clock_gating else ()
-        counter = BUSY + engine if chip.clock_gating else CYCLES
-        terms.append(Term("clock", counter, (*copies, bits), figures))
-    width = chip.membrane_bits, "bits of an accumulator"
+    found = registers_by_unit(chip)
+    for engine, accumulators in sums.items():
+        found[engine][ADDERS[engine]] -= 2 * accumulators * chip.membrane_bits
+    terms, width = register_terms(chip, found), (chip.membrane_bits, "bits of an accumulator")
     for engine, accumulators in sums.items():
         prefix = ATTENTION if engine == "attention" else ""
         written = accumulators, "accumulators of a core" if engine == "core" else "accumulators of the attention unit"
-        terms.append(Term("clock", prefix + "additions", (width,), figures))
-        terms += [Term("clock", prefix + counter, (written, width), figures) for counter in ("shifts", "groups")]
+        for counter, factors in (("additions", (width,)), ("shifts", (written, width)), ("groups", (written, width))):
+            terms.append(Term("clock", prefix + counter, factors, _figures(), ADDERS[engine]))
     return terms
+
+
+def register_terms(chip: ChipParams, bits: Mapping[str, Mapping[str, int]]) -> list[Term]:
+    """Clock of so many register bits of each unit, by engine: in every cycle or, gated, while the engine works."""
+    terms = []
+    for engine, units in bits.items():
+        copies = ((chip.cores, "cores"),) if engine == "core" and not chip.clock_gating else ()
+        counter = BUSY + engine if chip.clock_gating else CYCLES
+        of = "a core" if engine == "core" else engine
+        for unit, count in units.items():
+            if count:
+                factors = (*copies, (count, f"register bits of {of}: {unit}"))
+                terms.append(Term("clock", counter, factors, _figures(), place(engine, unit)))
+    return terms
+
+
+def _figures() -> tuple[Reading, ...]:
+    return single("register_clock"), single("clock_tree")

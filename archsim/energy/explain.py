@@ -15,8 +15,9 @@ from rich.table import Table
 from archsim.config.validate import nearest
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from archsim.energy.coefficients import coefficients
 from archsim.energy.formulas import COUNTS, figures, formula_of
+from archsim.energy.laws import known as known_coefficients
+from archsim.energy.laws import native
 from archsim.energy.model import COMPONENTS, area_terms, energy_terms
 from archsim.energy.term import Term
 
@@ -101,11 +102,12 @@ def _chain(terms: Iterable[Term], counts: Mapping[str, int] | None, component: s
                 "count_all_images": None if counts is None else count,
                 "factors": [{"value": value, "what": what} for value, what in term.factors],
                 "figures": [vars(reading) | {"entries": list(reading.entries)} for reading in term.readings],
+                "native": term.value / term.scaled * count * scale if native(term.readings) else None,
                 "value": term.value * count * scale, "range": [end * count * scale for end in term.bounds],
             })  # fmt: skip
     rows.sort(key=lambda row: -row["value"])
     used = {name for row in rows for figure in row["figures"] for name in figure["entries"]}
-    table = {name: entry.model_dump() for name, entry in coefficients().items() if name in used}
+    table = {name: entry.model_dump() for name, entry in known_coefficients().items() if name in used}
     ends = [sum(row["range"][end] for row in rows) for end in (0, 1)]
     return {"terms": rows, "coefficients": table, "computed": sum(row["value"] for row in rows), "range": ends}
 
@@ -137,7 +139,10 @@ def show(chain: Mapping[str, Any], console: Console) -> None:
         for entry in row["figures"]
     }
     console.print("[bold]figures[/]", *laws, sep="\n  ", highlight=False, soft_wrap=True)
-    console.print("[bold]table[/] (archsim/energy/coefficients.yaml)", highlight=False)
+    natives = [row["native"] for row in chain["terms"] if row["native"] is not None]
+    if natives:
+        console.print(f"[bold]native[/] {sum(natives):.4g}: by laws, before the factor to the chip's node", highlight=False)
+    console.print("[bold]table and laws[/] (archsim/energy/coefficients.yaml, laws.json)", highlight=False)
     for name, entry in chain["coefficients"].items():
         node = "no node" if entry["node_nm"] is None else f"{entry['node_nm']} nm"
         console.print(

@@ -5,6 +5,7 @@ from functools import cache
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.masker import DEGREE
+from archsim.energy.by_law import law_area_terms, law_clock_terms, logic_terms
 from archsim.energy.clock import clock_terms
 from archsim.energy.coefficients import Reading, by_width, single
 from archsim.energy.memories import Memory, memories
@@ -25,6 +26,8 @@ COMPONENTS = {
     "pool_memory": ("pool memories", "indicative"),
     "route_memory": ("route and reply tables", "indicative"),
     "program_memory": ("program memory", "indicative"),
+    "spike_fetch": ("spike fetch", "indicative"),
+    "event_encoders": ("event encoders", "indicative"),
     "synapse_adders": ("synapse adders", "indicative"),
     "accumulator_registers": ("accumulator registers", "indicative"),
     "attention_adders": ("attention adders", "assumed"),
@@ -32,6 +35,10 @@ COMPONENTS = {
     "masker": ("masker", "assumed"),
     "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
+    "spike_writers": ("spike writers", "indicative"),
+    "dma_engine": ("DMA engine", "assumed"),
+    "multicast": ("multicast", "assumed"),
+    "expert_engine": ("router and crossbars", "assumed"),
     "clock": ("clock of the registers", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
     "memory_leakage": ("memory leakage", "indicative"),
@@ -94,9 +101,12 @@ def energy_terms(chip: ChipParams) -> tuple[Term, ...]:
     """Every product that makes an energy.
 
     Counters are named as in ``archsim.results.COUNTERS``, prefixed with ``attention.`` for the attention unit; ``instructions``
-    (instructions fetched) and `CYCLES` beside them.
+    (instructions fetched) and `CYCLES` beside them; those that laws need beside them as `archsim.counters.DERIVED`.
     """
-    return (*_memory_terms(chip), *_logic_terms(chip), *_leakage_terms(chip), *clock_terms(chip))
+    logic, clock = _logic_terms(chip), clock_terms(chip)
+    if chip.energy_laws:
+        logic, clock = logic_terms(chip, logic), law_clock_terms(chip)
+    return (*_memory_terms(chip), *logic, *_comparator_terms(chip), *_leakage_terms(chip), *clock)
 
 
 def _memory_terms(chip: ChipParams) -> list[Term]:
@@ -152,9 +162,15 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
         ("attention_adders", ATTENTION + "additions", (width,)),
     ]  # fmt: skip
     terms += [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
-    if chip.residual_maximum:  # compares whatever is marked, in the cores alone
-        terms.append(Term("neuron_units", "granules", ((chip.neurons, "comparisons of a granule"),), (adder,)))
     return terms + softmax_terms(chip)
+
+
+def _comparator_terms(chip: ChipParams) -> list[Term]:
+    """The comparisons of a maximum, which compare whatever is marked, in the cores alone; no law has them."""
+    if not chip.residual_maximum:
+        return []
+    factors = ((chip.neurons, "comparisons of a granule"),)
+    return [Term("neuron_units", "granules", factors, (by_width("adder_energy", chip.membrane_bits),))]
 
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
@@ -205,20 +221,14 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
     width = chip.membrane_bits, "bits of an accumulator"
     adder, register = by_width("adder_area", chip.membrane_bits), single("register_area")
     terms = [
-        Term(
-            memory.component,
-            f"banks {name}",
-            ((memory.count, "banks"),),
-            (_of_bank("area", memory),),
-        )
+        Term(memory.component, f"banks {name}", ((memory.count, "banks"),), (_of_bank("area", memory),))
         for name, memory in memories(chip).items()
         if memory.count
     ]
     words = chip.neurons * chip.columns, "bits that AND-popcounts take: P words of M"
     pairs = 2 * (chip.adders + chip.columns), "accumulators, two sets"
     units = (chip.cores + 1) * chip.neurons, "neurons of all neuron units"
-    return (
-        *terms,
+    logic = [
         Term("synapse_adders", "adders", ((chip.adders, "adders"), scale), (adder,)),
         Term("accumulator_registers", "accumulators", (pairs, width, scale), (register,)),
         Term("attention_adders", "adders", ((chip.columns, "columns"), scale), (adder,)),
@@ -228,7 +238,8 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         *_comparator_area(chip),
         *_masker_area(chip),
         *softmax_area(chip),
-    )
+    ]
+    return (*terms, *(law_area_terms(chip, logic) if chip.energy_laws else logic))
 
 
 def _comparator_area(chip: ChipParams) -> list[Term]:
@@ -258,11 +269,6 @@ def area_mm2(chip: ChipParams) -> dict[str, float]:
     for term in area_terms(chip):
         result[term.component] = result.get(term.component, 0.0) + term.value
     return result
-
-
-def field_energy_pj(accumulates: float, multiply_accumulates: float) -> float:
-    """The field's figure, pJ: 0.9 per accumulate, 4.6 per multiply-accumulate (fp32, 45 nm), no memory."""
-    return single("field_ac").value * accumulates + single("field_mac").value * multiply_accumulates
 
 
 def _transposer_bits(chip: ChipParams) -> int:

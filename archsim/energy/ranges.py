@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 
 from archsim.contracts.common.chip import ChipParams
+from archsim.energy.coefficients import Reading
+from archsim.energy.laws import native
 from archsim.energy.model import COMPONENTS, area_terms, energy_terms
 from archsim.energy.term import CYCLES, Term
 
@@ -12,7 +14,7 @@ Range = tuple[float, float]
 
 def energy_range_pj(chip: ChipParams, counters: Mapping[str, int], cycles: int) -> dict[str, Range]:
     """Range of each component's energy and of the total (``total``), pJ; arguments as of `archsim.energy.energy_pj`."""
-    return _ranges(energy_terms(chip), {**counters, CYCLES: cycles})
+    return _ranges(energy_terms(chip), {**counters, CYCLES: cycles}, COMPONENTS)
 
 
 def area_range_mm2(chip: ChipParams) -> dict[str, Range]:
@@ -20,9 +22,12 @@ def area_range_mm2(chip: ChipParams) -> dict[str, Range]:
     return _ranges(area_terms(chip), None)
 
 
-def _ranges(terms: Iterable[Term], counts: Mapping[str, int] | None) -> dict[str, Range]:
-    """Sums of the terms' least and most: all figures of a component, and all components, are taken to err in the same direction."""
-    found: dict[str, Range] = {}
+def _ranges(terms: Iterable[Term], counts: Mapping[str, int] | None, known: Iterable[str] = ()) -> dict[str, Range]:
+    """By component, those ``known`` without a term too: sums of the terms' least and most.
+
+    All figures of a component, and all components, are taken to err in the same direction.
+    """
+    found: dict[str, Range] = dict.fromkeys(known, (0.0, 0.0))
     for term in terms:
         count = 1 if counts is None else counts.get(term.counter, 0)
         low, high = found.get(term.component, (0.0, 0.0))
@@ -39,12 +44,17 @@ def widest(ranges: Mapping[str, Range]) -> str:
 
 def warnings(chip: ChipParams, counters: Mapping[str, int]) -> list[str]:
     """What of this run's energies, and of the chip's areas, is extrapolated: component, figure and law."""
-    used = [term for term in energy_terms(chip) if counters.get(term.counter, 0)]
+    used = [term for term in energy_terms(chip) if counters.get(term.counter, 0) or term.unit and term.counter == CYCLES]
     lines = [
-        f"{what} of {COMPONENTS[term.component][0]}: {reading.value:.3g} {reading.unit}, {reading.law}"
+        f"{what} of {COMPONENTS[term.component][0]}: {_figure(reading)}{reading.law}"
         for what, terms in (("energy", used), ("area", area_terms(chip)))
         for term in terms
         for reading in term.readings
         if reading.extrapolated
     ]
     return list(dict.fromkeys(lines))
+
+
+def _figure(reading: Reading) -> str:
+    """The figure before its law; none of a law of logic, which is extrapolated as a whole."""
+    return "" if native((reading,)) else f"{reading.value:.3g} {reading.unit}, "

@@ -51,6 +51,7 @@ def headline(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
             "the field's figure",
             f"{summary['field_energy_uj']['total']:.4g} uJ (0.9 pJ an addition, 4.6 a multiply-add; no memory)",
         ),
+        *_provider(summary),
         ("area", f"{summary['area_mm2']['total']:.4g} mm2 (modelled at 45 nm)"),
         ("  may be", _may_be(summary, "area", "area_range_mm2", "mm2")),
         ("DRAM", f"{number(summary['dram_bytes'])} bytes"),
@@ -66,6 +67,22 @@ def _may_be(summary: Mapping[str, Any], what: str, key: str, unit: str) -> str:
     text = f"{low:.3g} .. {high:.3g} {unit}, widened most by {COMPONENTS[component][0]} ({least:.3g} .. {most:.3g})"
     outside = sorted({line.partition(":")[0].removeprefix(f"{what} of ") for line in summary["warnings"] if line.startswith(what)})
     return text + (f"; EXTRAPOLATED: {', '.join(outside)}" if outside else "")
+
+
+def _provider(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Which logic is by laws, at their node and at the chip's; or that all is by the table of cited figures."""
+    found = summary["energy_provider"]
+    if found["provider"] == "table":
+        return [("  of the logic", "by the table of cited figures")]
+    native, factor = sum(found["energy_uj"].values()), found["factors"]["energy"]
+    gates, area = sum(found["area_nand2"].values()), found["factors"]["area"]
+    times = "x {value:.3g} ({low:.2g} .. {high:.2g})"
+    bits = sum(found["register_bits_without_a_law"].values())
+    return [(
+        "  of the logic",
+        f"{len(found['by_law'])} laws: {native:.4g} uJ at {found['node_nm']} nm {times.format(**factor)}, "
+        f"{number(round(gates))} NAND2 {times.format(**area)}; {number(bits)} register bits have no law",
+    )]  # fmt: skip
 
 
 def number(value: float) -> str:

@@ -1,9 +1,11 @@
 """One digit on the chip's gates, and what the simulator says of the same run: energy of the logic by unit.
 
     python -m cosim.gates [--chip PRESET|FILE] [--workload FILE] [--image N] [--liberty FILE...] [--out PATH]
+    python -m cosim.gates --simulator [--out PATH]
     python -m cosim.gates --report [--out PATH]
 
-Writes ``PATH.json``, the results, and ``PATH.md``, their table; with ``--report`` only the table. See docs/decisions/0036.
+Writes ``PATH.json``, the results, and ``PATH.md``, their table; with ``--report`` only the table. With ``--simulator`` the run on
+gates is that of the results, and only the simulator's side is made again, in seconds. See docs/decisions/0036 and 0045.
 """
 
 import argparse
@@ -35,11 +37,11 @@ from cosim.gates.units import UNITS, plain, unit_of
 from cosim.machine import Machine, written
 from cosim.run import SLACK
 from rtl.characterize import scaling
-from rtl.characterize.__main__ import read
 from rtl.characterize.attribution import KINDS, Activity, energies_pj, leakages_nw
 from rtl.characterize.liberty import Power
 from rtl.characterize.modules import TOP as MODULE_TOP
 from rtl.characterize.modules import Modular
+from rtl.characterize.results import read
 from rtl.synthesis import tools
 from rtl.synthesis.library import LIBERTY, Library
 
@@ -82,39 +84,73 @@ def on_gates(program: Program, dram: NDArray[np.uint8], cycles: int, power: Powe
 def results(mapped: Workload, image: int, power: Power, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """Everything of the report but date and command. ``rows``: results of single units by library."""
     chip, name = mapped.program.chip, power.library.name
-    factor = simulator.factor(rows, name)
-    pixels, dram = mapped.images(image + 1)[image], mapped.program.dram.copy()
-    write_image(mapped, dram, pixels)
-    run, _ = run_image(mapped, pixels, image)
-    whole = RunResult(mapped.config.name, "execute", mapped.program, [run], None, None, None, None)
-    counters = add(tally(whole, len(mapped.program.notes["layers"])))
-    table = simulator.table(chip, counters, run.cycles)
-    design, activity, seen = on_gates(mapped.program, dram, run.cycles, power)
+    dram, said = mapped.program.dram.copy(), simulated(mapped, image, name, rows)
+    write_image(mapped, dram, mapped.images(image + 1)[image])
+    design, activity, seen = on_gates(mapped.program, dram, said["run"]["cycles"], power)
     by_module = energies_pj(design, power, activity)
     _conserved(design, power, activity, by_module)
-    units = _units(design, power, by_module, table, factor, simulator.register_bits(chip))
-    components = energy_pj(chip, counters, run.cycles)
-    leakage = components["logic_leakage"] / (run.cycles * 1000 / chip.clock_mhz)  # pJ a ns: mW
-    laws = [
-        law._asdict() | _of_instance(design, power, by_module, law.module)
-        for law in simulator.by_law(chip, run.records, run.cycles, rows[name])
-    ]
+    units = _units(design, power, by_module, said)
+    for law in said["laws"]:
+        law |= _of_instance(design, power, by_module, law["module"])
+    said["run"]["recorded"] = seen["recorded"]
     return {
-        "library": power.library.hashes, "tools": tools.versions(), "node_nm": simulator.NODE, "factor": factor._asdict(),
-        "run": {
-            "workload": mapped.config.name, "chip": chip.name, "image": image, "cycles": run.cycles, "recorded": seen["recorded"],
-            "clock_mhz": chip.clock_mhz, "seconds": run.cycles / (chip.clock_mhz * 1e6),
-        },
+        "library": power.library.hashes, "tools": tools.versions(), "node_nm": simulator.NODE,
         "netlist": {
             "cells": len(design.netlist.cells), "compared": seen["compared"],
             "area_um2": round(sum(power.library.area(kind) for kind, _ in design.netlist.cells), 1),
             "flip_flops": sum(row["flip_flops"] for row in units.values()),
         },
-        "units": units, "total": _total(units), "laws_of": f"{name}.jsonl", "laws": laws,
-        "components_pj": {name: components[name] for name in simulator.LOGIC}, "simulator_leakage_uw": leakage * 1000,
+        **said, "units": units, "total": _total(units),
         "modules": {module: {kind: round(pj, 2) for kind, pj in by_module[module].items()} for module in sorted(by_module)},
-        "counters": counters, "chip": asdict(chip),
+        "chip": asdict(chip),
     }  # fmt: skip
+
+
+def simulated(mapped: Workload, image: int, library: str, rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The simulator's side: run, factor, energies of the logic by provider and unit, laws by instance, counters."""
+    chip = mapped.program.chip
+    run, _ = run_image(mapped, mapped.images(image + 1)[image], image)
+    whole = RunResult(mapped.config.name, "execute", mapped.program, [run], None, None, None, None)
+    counters = add(tally(whole, len(mapped.program.notes["layers"])))
+    factor, by = simulator.factor(rows, library), {}
+    for provider, laws in simulator.PROVIDERS.items():
+        found = simulator.logic(chip.replace(energy_laws=laws), counters, run.cycles, factor, library)
+        by[provider] = {unit: {kind: value._asdict() for kind, value in entry.items()} for unit, entry in found.items()}
+    leakage = energy_pj(chip, counters, run.cycles)["logic_leakage"] / (run.cycles * 1000 / chip.clock_mhz)  # pJ a ns: mW
+    return {
+        "factor": factor._asdict(), "register_bits": simulator.register_bits(chip), "by_provider": by,
+        "run": {
+            "workload": mapped.config.name, "chip": chip.name, "image": image, "cycles": run.cycles,
+            "clock_mhz": chip.clock_mhz, "seconds": run.cycles / (chip.clock_mhz * 1e6),
+        },
+        "laws_of": f"{library}.jsonl",
+        "laws": [law._asdict() for law in simulator.by_law(chip, run.records, run.cycles, rows[library])],
+        "simulator_leakage_uw": leakage * 1000, "counters": counters,
+    }  # fmt: skip
+
+
+def simulated_again(found: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    """Results of an earlier run on gates with the simulator's side of now. Raises ArchsimError if it is another run."""
+    run = found["run"]
+    if said["run"] != {name: run[name] for name in said["run"]}:
+        raise ArchsimError(
+            f"required the run on gates, {run}, given {said['run']}; run `python -m cosim.gates` without --simulator"
+        )
+    gates = {law["module"]: {name: law[name] for name in ("gate_pj", "flip_flops")} for law in found["laws"]}
+    units = {unit: _said(row, unit, said) for unit, row in found["units"].items()}
+    for law in said["laws"]:
+        law |= gates[law["module"]]
+    said["run"]["recorded"] = run["recorded"]
+    return found | said | {"units": units, "total": _total(units)}
+
+
+def _said(row: Mapping[str, Any], unit: str, said: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a unit's gates, with what the simulator says."""
+    nothing = {kind: simulator.NOTHING._asdict() for kind in ("data", "clock")}
+    return {name: row[name] for name in ("gate_pj", "leakage_nw", "flip_flops")} | {
+        "register_bits": said["register_bits"].get(unit, 0),
+        "simulator_pj": {provider: by.get(unit, nothing) for provider, by in said["by_provider"].items()},
+    }
 
 
 def _conserved(design: Modular, power: Power, activity: Activity, by_module: Mapping[str, Mapping[str, float]]) -> None:
@@ -126,19 +162,15 @@ def _conserved(design: Modular, power: Power, activity: Activity, by_module: Map
 
 
 def _units(
-    design: Modular, power: Power, by_module: Mapping[str, Mapping[str, float]],
-    table: Mapping[str, Mapping[str, simulator.Bounds]], factor: simulator.Bounds, bits: Mapping[str, int],
-) -> dict[str, dict[str, Any]]:  # fmt: skip
+    design: Modular, power: Power, by_module: Mapping[str, Mapping[str, float]], said: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """Both sides by unit, those that the chip has."""
-    nothing = {"data": simulator.NOTHING, "clock": simulator.NOTHING}
     found: dict[str, dict[str, Any]] = {
-        unit: {
-            "gate_pj": dict.fromkeys(KINDS, 0.0), "leakage_nw": 0.0, "flip_flops": 0, "register_bits": bits.get(unit, 0),
-            "simulator_pj": {kind: (value * factor)._asdict() for kind, value in table.get(unit, nothing).items()},
-        }
-        for unit in UNITS if any(unit_of(module) == unit for module in by_module)
-    }  # fmt: skip
-    lost = sorted(set(table) - set(found))
+        unit: {"gate_pj": dict.fromkeys(KINDS, 0.0), "leakage_nw": 0.0, "flip_flops": 0}
+        for unit in UNITS
+        if any(unit_of(module) == unit for module in by_module)
+    }
+    lost = sorted({unit for by in said["by_provider"].values() for unit in by} - set(found))
     assert not lost, f"the simulator has energies of {', '.join(lost)}, the netlist no cells"
     for module, energies in by_module.items():
         own = found[unit_of(module)]["gate_pj"]
@@ -148,7 +180,7 @@ def _units(
         found[unit_of(module)]["leakage_nw"] += leakage
     for (kind, _), module in zip(design.netlist.cells, design.owners, strict=True):
         found[unit_of(module)]["flip_flops"] += kind in power.library.flip_flops
-    return found
+    return {unit: _said(row, unit, said) for unit, row in found.items()}
 
 
 def _total(units: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -159,8 +191,11 @@ def _total(units: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         "leakage_nw": sum(row["leakage_nw"] for row in rows),
         "flip_flops": sum(row["flip_flops"] for row in rows), "register_bits": sum(row["register_bits"] for row in rows),
         "simulator_pj": {
-            kind: {end: sum(row["simulator_pj"][kind][end] for row in rows) for end in ("value", "low", "high")}
-            for kind in ("data", "clock")
+            provider: {
+                kind: {end: sum(row["simulator_pj"][provider][kind][end] for row in rows) for end in ("value", "low", "high")}
+                for kind in ("data", "clock")
+            }
+            for provider in simulator.PROVIDERS
         },
     }  # fmt: skip
 
@@ -181,8 +216,7 @@ def _say(what: str) -> None:
     print(f"{what} ...", file=sys.stderr, flush=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m cosim.gates", description="One image on a chip's gates, beside the simulator.")
     parser.add_argument("--chip", metavar="PRESET|FILE", default="small", help="(default %(default)s)")
     parser.add_argument("--workload", metavar="FILE", default="workloads/spikingformer.yaml", help="(default %(default)s)")
@@ -193,10 +227,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", metavar="PATH", type=Path, default=RESULTS / "whole_chip", help="(default %(default)s)")
     parser.add_argument("--report", action="store_true", help="only write the table of results that are there")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--simulator", action="store_true", help="only make the simulator's side of results again")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
     path = options.out.with_suffix(".json")
     try:
-        found = _read(path) if options.report else _measured(options)
+        found = _read(path) if options.report or options.simulator else _measured(options)
+        if options.simulator:
+            found = simulated_again(found, _simulated(found))
     except ArchsimError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -212,9 +254,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _read(path: Path) -> dict[str, Any]:
     """Results of an earlier run. Raises ArchsimError if there are none."""
     if not path.is_file():
-        raise ArchsimError(f"{path}: required results for --report, given none; run `python -m cosim.gates` first")
+        raise ArchsimError(f"{path}: required results for --report or --simulator, given none; run `python -m cosim.gates` first")
     found: dict[str, Any] = json.loads(path.read_text())
     return found
+
+
+def _simulated(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The simulator's side of a run that is kept, by the options of its command."""
+    options = _parser().parse_args(shlex.split(found["command"])[3:])
+    rows = {name: read(RESULTS / f"{name}.jsonl") for name in scaling.LIBRARIES}
+    mapped = load(options.workload, options.chip, "execute")
+    return simulated(mapped, options.image, found["laws_of"].removesuffix(".jsonl"), rows)
 
 
 def _measured(options: argparse.Namespace) -> dict[str, Any]:

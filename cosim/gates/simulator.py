@@ -1,7 +1,9 @@
-"""What the simulator says of the logic of a run: by the table of its energy model, and by the laws of measured units."""
+"""What the simulator says of the logic of a run: by both providers of its energy model, and by the laws for single instances."""
 
+import math
 from collections.abc import Mapping, Sequence
-from statistics import geometric_mean
+from functools import reduce
+from operator import mul
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,28 +13,29 @@ from archsim.contracts import sequencer
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import KNOWN_BITS
+from archsim.contracts.common.laws import FORMS
 from archsim.contracts.core import CoreParams
 from archsim.counters import leaders
 from archsim.energy.clock import registers_by_unit
-from archsim.energy.coefficients import single
+from archsim.energy.coefficients import Reading
+from archsim.energy.laws import native, package
 from archsim.energy.model import energy_terms
-from archsim.energy.term import ATTENTION
+from archsim.energy.providers import PROVIDERS as _PROVIDERS
+from archsim.energy.providers import unit_of
+from archsim.energy.term import CYCLES, SCALE, place
 from archsim.results import COUNTERS
-from cosim.gates.units import ATTENTION_NEURON
 from rtl.characterize import laws, scaling
 from rtl.characterize.grid import GRIDS
 
 NODE = 45
 """Node of the simulator's table, nm; its supply is that of `scaling.TARGETS`."""
 
-LOGIC = {
-    "synapse_adders": "synapse_array", "accumulator_registers": "synapse_array", "attention_adders": "attention",
-    "transposer": "multicast", "masker": "multicast", "softmax_logic": "attention", "neuron_units": "neuron",
-}  # fmt: skip
-"""Components of the energy model that are logic which switches, and the unit where they are; of the attention unit, see `_unit`."""
+PROVIDERS = {name: laws for laws, name in _PROVIDERS.items()}
+"""``energy_laws`` of a chip by the name of the provider."""
 
 OTHERS = ("clock", "logic_leakage", "memory_leakage", "dram")
-"""Components that are no such logic, beside all that are called a memory."""
+"""Components that are no logic which switches, beside all that are called a memory."""
 
 
 class Bounds(NamedTuple):
@@ -53,43 +56,43 @@ class Bounds(NamedTuple):
 NOTHING = Bounds(0.0, 0.0, 0.0)
 
 
-def table(chip: ChipParams, counters: Mapping[str, int], cycles: int) -> dict[str, dict[str, Bounds]]:
-    """Energy in pJ at 45 nm of the logic of a run, by unit: ``data``, what switches by counts, and ``clock``, without its tree.
+def logic(chip: ChipParams, counters: Mapping[str, int], cycles: int, factor: Bounds, library: str) -> dict[str, dict[str, Bounds]]:
+    """Energy in pJ of the logic of a run, by unit, as the chip's provider has it, at the node of a library.
+
+    ``data`` is what switches by counts, ``clock`` that of the registers without its tree.
 
     Args:
         chip: a chip without clock gating, as its Verilog.
         counters: of the run, as `archsim.energy.model.energy_pj` takes them.
         cycles: of the run.
+        factor: from the simulator's node to the library's, for figures of the table; laws are taken at their own node.
+        library: name of the library.
 
     Raises ArchsimError for a chip with clock gating.
     """
     if chip.clock_gating:
         raise ArchsimError(f"chip {chip.name}: required clock_gating 0, given {chip.clock_gating}; the Verilog has no gates")
     found: dict[str, dict[str, Bounds]] = {}
-
-    def add(unit: str, kind: str, value: Bounds) -> None:
-        entry = found.setdefault(unit, {"data": NOTHING, "clock": NOTHING})
-        entry[kind] = entry[kind].plus(value)
-
+    counts = {**counters, CYCLES: cycles}
+    home = any(name.removesuffix(".lib") == library for name in package().library)
     for term in energy_terms(chip):
-        if term.component in LOGIC:
-            count = counters.get(term.counter, 0)
-            add(_unit(term.component, term.counter), "data", Bounds(*(count * part for part in (term.value, *term.bounds))))
-        else:
+        unit, kind = unit_of(term), "clock" if term.component == "clock" else "data"
+        if not unit:
             assert term.component in OTHERS or term.component.endswith("_memory"), f"{term.component}: logic or not?"
-    clock = single("register_clock")
-    for engine, units in registers_by_unit(chip).items():
-        for unit, bits in units.items():
-            name = ATTENTION_NEURON if (engine, unit) == ("attention", "neuron") else unit
-            number = cycles * bits * (chip.cores if engine == "core" else 1)
-            add(name, "clock", Bounds(*(number * part for part in (clock.value, clock.low, clock.high))))
+            continue
+        figures = [Bounds(reading.value, reading.low, reading.high) for reading in term.readings if kept(reading, home)]
+        if not (home and native(term.readings)):
+            figures.append(factor)
+        number = counts.get(term.counter, 0) * math.prod(value for value, _ in term.factors)
+        entry = found.setdefault(unit, {"data": NOTHING, "clock": NOTHING})
+        entry[kind] = entry[kind].plus(reduce(mul, figures, Bounds(number, number, number)))
     return found
 
 
-def _unit(component: str, counter: str) -> str:
-    if counter.startswith(ATTENTION):
-        return ATTENTION_NEURON if component == "neuron_units" else "attention"
-    return LOGIC[component]
+def kept(reading: Reading, home: bool) -> bool:
+    """Whether a figure counts here: not the clock's tree, and at ``home``, the laws' node, not the factor from there."""
+    (name, *_) = reading.entries
+    return name != "clock_tree" and not (home and name.startswith(SCALE))
 
 
 def register_bits(chip: ChipParams) -> dict[str, int]:
@@ -97,7 +100,7 @@ def register_bits(chip: ChipParams) -> dict[str, int]:
     found: dict[str, int] = {}
     for engine, units in registers_by_unit(chip).items():
         for unit, bits in units.items():
-            name = ATTENTION_NEURON if (engine, unit) == ("attention", "neuron") else unit
+            name = place(engine, unit)
             found[name] = found.get(name, 0) + bits * (chip.cores if engine == "core" else 1)
     return found
 
@@ -115,15 +118,8 @@ def factor(rows: Mapping[str, Sequence[Mapping[str, Any]]], library: str) -> Bou
         raise ArchsimError(
             "scaling: required a unit that every library has measured; run `python -m rtl.characterize --liberty FILE...`"
         )
-    ratios = []
-    _, *others = scaling.LIBRARIES
-    for by_library in found.values():
-        ends = [(scaling.LIBRARIES[name], by_library[name][scaling.ENERGY_OF]) for name in others]
-        here = by_library[library][scaling.ENERGY_OF]
-        value, low, high = scaling.between(scaling.ENERGY_OF, ends, NODE, scaling.TARGETS[NODE])
-        ratios.append((here / value, here / high, here / low))
-    values, lows, highs = zip(*ratios, strict=True)
-    return Bounds(geometric_mean(values), min(lows), max(highs))
+    value, low, high = scaling.mean(found, scaling.ENERGY_OF, library, NODE)
+    return Bounds(1 / value, 1 / high, 1 / low)
 
 
 class Law(NamedTuple):
@@ -155,7 +151,8 @@ def by_law(
         if len(own) < points:
             found.append(Law(unit, module, None, None, f"no law: {len(own)} of {points} points measured"))
             continue
-        fitted = {text: value for text, value in laws.energy(unit, own).coefficients.items() if value}
+        fit = laws.energy(unit, own)
+        fitted = {text: value for text, value in fit.coefficients.items() if value} | {f"{CYCLES} {KNOWN_BITS}": fit.known}
         known = {**numbers, "cycles": cycles}
         missing = {name for text in fitted for name in text.split()} - {*known, "1"}
         if missing:
@@ -189,24 +186,21 @@ def _instances(chip: ChipParams, records: NDArray[np.void]) -> list[tuple[str, s
         path = f"core{number}"
         found += [
             # Of a gang only the leader's fetch and encoder work; the arrays, neurons and writers of all members do.
-            ("spike_fetch", f"{path}.fetch", _sizes(core.fetch) | _counts(records[own & once])),
-            ("event_encoder", f"{path}.encoder", _sizes(core.encoder) | _counts(records[own & once])),
-            ("synapse_array", f"{path}.array", _sizes(core.array) | _counts(records[own])),
-            ("neuron", f"{path}.neuron", _sizes(core.neuron) | _counts(records[own])),
-            ("spike_writer", f"{path}.writer", _sizes(core.writer) | _counts(records[own]) | _written(records[own])),
+            ("spike_fetch", f"{path}.fetch", FORMS["spike_fetch"].numbers(core.fetch) | _counts(records[own & once])),
+            ("event_encoder", f"{path}.encoder", FORMS["event_encoder"].numbers(core.encoder) | _counts(records[own & once])),
+            ("synapse_array", f"{path}.array", FORMS["synapse_array"].numbers(core.array) | _counts(records[own])),
+            ("neuron", f"{path}.neuron", FORMS["neuron"].numbers(core.neuron) | _counts(records[own])),
+            ("spike_writer", f"{path}.writer",
+             FORMS["spike_writer"].numbers(core.writer) | _counts(records[own]) | _written(records[own])),
         ]  # fmt: skip
     counts = _counts(records[records["engine"] == sequencer.ATTENTION])
     # The simulator does not count the spikes of transposed words: known only where there is no word.
     spikes = {} if counts["transposed"] else {"spikes": 0}
     found += [
-        ("event_encoder", "attention.unit.encoder", _sizes(attention.encoder) | counts),
-        ("transposer", "attention.unit.popcount.transposer", _sizes(attention.transposer) | counts | spikes),
+        ("event_encoder", "attention.unit.encoder", FORMS["event_encoder"].numbers(attention.encoder) | counts),
+        ("transposer", "attention.unit.popcount.transposer", FORMS["transposer"].numbers(attention.transposer) | counts | spikes),
     ]
     return found
-
-
-def _sizes(params: Any) -> dict[str, int]:
-    return {name: value for name, value in vars(params).items() if isinstance(value, int)}
 
 
 def _written(records: NDArray[np.void]) -> dict[str, int]:

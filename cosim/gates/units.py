@@ -3,12 +3,10 @@
 import re
 
 from archsim.contracts.common.errors import ArchsimError
+from archsim.energy.term import ATTENTION_NEURON
 
 CHIP = "chip"
 """The chip's own cells: gangs, semaphores' wiring, selection of banks."""
-
-ATTENTION_NEURON = "attention neuron"
-"""The attention unit's neuron unit; everything else there but the sequencer is ``attention``."""
 
 UNITS = {
     "synapse_array": r"core\d+\.array(\..*)?",

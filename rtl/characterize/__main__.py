@@ -3,14 +3,14 @@
     python -m rtl.characterize [--unit NAME ...] [--liberty FILE...] [--out DIR] | --list | --report
 
 Results stand in ``OUT/LIBRARY.jsonl``, a line a point. A point is computed again only if its Verilog, its stimulus, the library or
-this flow has changed, so that a run goes on where the last one ended. ``--report`` fits the laws and writes ``OUT/LIBRARY.md``.
+this flow has changed, so that a run goes on where the last one ended. ``--report`` fits the laws and writes ``OUT/LIBRARY.md``;
+those of the first library of `scaling.LIBRARIES` it also writes as data of the simulator's package (`package.FILE`).
 """
 
 import argparse
 import hashlib
 import inspect
 import json
-import re
 import shlex
 import sys
 import tempfile
@@ -23,10 +23,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from archsim.contracts.common.errors import ArchsimError
 from rtl.build import verilog
-from rtl.characterize import bench, energy, gates, grid, groups, liberty
+from rtl.characterize import bench, energy, gates, grid, groups, liberty, scaling
 from rtl.characterize.gates import Netlist
 from rtl.characterize.liberty import Power
+from rtl.characterize.package import FILE, NATIVE, packaged
 from rtl.characterize.report import report
+from rtl.characterize.results import place, read, text_of
 from rtl.characterize.stimuli import WINDOW, WINDOWS, Stimulus
 from rtl.synthesis import cells, library, tools
 from rtl.synthesis.library import LIBERTY, Library
@@ -66,7 +68,7 @@ def characterise(unit: str, code: str, stimulus: Stimulus, power: Power) -> dict
 
 def measure(units: Sequence[str], power: Power, path: Path, command: str) -> None:
     """Bring the points of ``units`` in ``path`` up to date, one by one; each stands in the file when it is done."""
-    rows = {_place(row): row for row in read(path)}
+    rows = {place(row): row for row in read(path)}
     todo = [(unit, point) for unit in units for point in grid.grid_of(unit).points()]
     console = Console(stderr=True)
     columns = (
@@ -82,41 +84,17 @@ def measure(units: Sequence[str], power: Power, path: Path, command: str) -> Non
             params = grid.DESIGNS[unit].parameters({name: str(value) for name, value in point.items()})
             code, stimulus = verilog(grid.DESIGNS[unit].create(params), unit), grid.GRIDS[unit].stimulus(params)
             row = {"unit": unit, "parameters": point, "key": key_of(code, stimulus, power.library.text)}
-            known = rows.get(_place(row), {}).get("key") == row["key"]
+            known = rows.get(place(row), {}).get("key") == row["key"]
             if not known:
-                rows[_place(row)] = (
+                rows[place(row)] = (
                     row
                     | characterise(unit, code, stimulus, power)
                     | {"tools": tools.versions(), "library": power.library.hashes, "command": command}
                 )
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text("".join(json.dumps(rows[place]) + "\n" for place in sorted(rows)))
-            print(f"{unit:16} {_text(point)} {'known' if known else 'measured'}", flush=True)
+                path.write_text("".join(json.dumps(rows[key]) + "\n" for key in sorted(rows)))
+            print(f"{unit:16} {text_of(point)} {'known' if known else 'measured'}", flush=True)
             bar.advance(task)
-
-
-def read(path: Path) -> list[dict[str, Any]]:
-    """The rows of a file of results; none if there is no such file. Raises ArchsimError for a line that is no row."""
-    rows = []
-    for number, line in enumerate(path.read_text().splitlines() if path.exists() else [], 1):
-        try:
-            row = json.loads(line)
-            _place(row)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArchsimError(
-                f"{path}, line {number}: required a row of results, given something else; remove it"
-            ) from error
-        rows.append(row)
-    return rows
-
-
-def _place(row: dict[str, Any]) -> tuple[str, str]:
-    """Unit and parameters of a row, in an order that reads well."""
-    return row["unit"], re.sub(r"\d+", lambda match: f"{int(match[0]):06}", _text(row["parameters"]))
-
-
-def _text(point: dict[str, int]) -> str:
-    return " ".join(f"{name}={value}" for name, value in point.items())
 
 
 def _list() -> Iterator[str]:
@@ -144,6 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--report", action="store_true", help="only fit the laws to what has been measured, and write their table"
     )
+    parser.add_argument(
+        "--package", metavar="FILE", type=Path, default=None,
+        help="with --report: the data of the simulator's package (default: those of this checkout, for results in the usual place)",
+    )
     options = parser.parse_args(arguments)
     given_library = Library(*options.liberty)
     path = options.out / f"{given_library.name}.jsonl"
@@ -156,6 +138,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = report(read(path), path.name)
             path.with_suffix(".md").write_text(text)
             print(text)
+            target = options.package or (FILE if options.out == parser.get_default("out") else None)
+            if given_library.name == NATIVE and target:
+                results = {name: read(options.out / f"{name}.jsonl") for name in scaling.LIBRARIES}
+                target.write_text(json.dumps(packaged(results, path.read_bytes()), indent=1) + "\n")
         else:
             power = Power(given_library)
             # Where the library and the results lie is the user's; what they are is not.

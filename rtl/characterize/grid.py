@@ -1,6 +1,6 @@
 """Which units are characterised, over which parameters, with which stimulus; and which points are held out of the fits."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -34,14 +34,12 @@ class Grid:
         stimulus: what drives a point.
         fixed: parameters that follow from a point's.
         held_out: whether a point is kept out of the fits.
-        sizes: what else the laws take of a point: sizes that follow from its parameters.
     """
 
     axes: dict[str, tuple[int, ...]]
     stimulus: Callable[[Any], Stimulus]
     held_out: Callable[[dict[str, int]], bool]
     fixed: Callable[[dict[str, int]], dict[str, int]] = lambda point: {}
-    sizes: Callable[[Mapping[str, int]], dict[str, int]] = lambda point: {}
 
     def points(self) -> Iterator[dict[str, int]]:
         """Every combination of the axes."""
@@ -98,7 +96,6 @@ GRIDS = {
     ),
     "attention_popcount": Grid(
         {"columns": (8, 16, 32), "neurons": (2, 4, 8)}, attended.paired, lambda point: point["neurons"] == 4,
-        sizes=lambda point: {"kept": (point["columns"] - point["neurons"]) * point["columns"].bit_length()},
     ),
     "attention_counts": Grid(
         {"columns": (8, 16, 32), "count_bits": (6, 8, 10)}, attended.counted, lambda point: point["count_bits"] == 8,

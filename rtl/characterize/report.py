@@ -15,7 +15,7 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
     """Markdown from the rows of ``source``. Raises ArchsimError if there are none."""
     if not rows:
         raise ArchsimError(f"{source}: no results to report; measure with `python -m rtl.characterize`")
-    rates = ", ".join(map(str, RATES))
+    rates, clock = ", ".join(map(str, RATES)), laws.flip_flop_pj(rows)
     lines = [
         "# Laws of energy and area", "",
         f"Written by `python -m rtl.characterize --report` from {source}.", "",
@@ -23,7 +23,9 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
         "* Held out of the energy fits: at every rate the parameters that `rtl/characterize/grid.py` names,",
         f"  and at every parameter the rate {HELD_OUT_RATE} and the spikes recorded of the trained network ({RECORDED}).",
         "* Errors are relative; the worst ones count.",
-        "* **The simulator does not use these laws**: its energy model keeps its table at 45 nm.", "",
+        "* The simulator uses the laws of Debian's library (archsim/energy/laws.json), scaled to its chips' node.",
+        "* No part of a fit are memories made of registers and their like: "
+        f"{clock:.4g} pJ a bit and cycle, {laws.KNOWN_NAND2:g} NAND2.", "",
         "| unit | law | points fitted | held out | worst error in the fit | worst error held out | where | bound | holds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip

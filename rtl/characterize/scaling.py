@@ -21,7 +21,7 @@ from statistics import geometric_mean
 from typing import Any, NamedTuple
 
 from archsim.contracts.common.errors import ArchsimError
-from rtl.characterize.__main__ import read
+from rtl.characterize.results import read
 
 AREA = {
     180: 1.0, 130: 0.34, 90: 0.15, 65: 0.08, 45: 0.053, 32: 0.025, 20: 0.011, 16: 0.01, 14: 0.0093, 10: 0.0055, 7: 0.0032,
@@ -124,6 +124,25 @@ def measured(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[
             for name, table in tables.items()
         }  # fmt: skip
     return found
+
+
+def mean(
+    found: Mapping[str, Mapping[str, Mapping[str, float]]], what: str, library: str, node: int
+) -> tuple[float, float, float]:
+    """A quantity at a node of `TARGETS`, relative to that of a measured library: value, low and high.
+
+    ``found``: as `measured` gives it. The geometric mean of its units, and the ends of their ranges.
+    """
+    _, *others = LIBRARIES
+    values, lows, highs = zip(
+        *(
+            (end / own[library][what] for end in between(
+                what, [(LIBRARIES[name], own[name][what]) for name in others], node, TARGETS[node]
+            ))
+            for own in found.values()
+        ), strict=True,
+    )  # fmt: skip
+    return geometric_mean(values), min(lows), max(highs)
 
 
 def _pj(window: Mapping[str, Any]) -> float:

@@ -73,8 +73,8 @@ def records() -> np.ndarray:
 
 
 def make_result(images: int = 1, **changes: Any) -> RunResult:
-    """The run, for a number of equal images; ``changes`` replace fields of the result."""
-    chip = load_chip("small")
+    """The run, for a number of equal images; ``changes`` replace fields of the result, ``energy_laws`` that of its chip."""
+    chip = load_chip("small").replace(energy_laws=changes.pop("energy_laws", 1))
     program = Program(chip, {}, np.zeros(0, np.uint8), {"layers": LAYERS})
     run = ImageRun(CYCLES, np.array([1, 7, -3]), records())
     fields: dict[str, Any] = {

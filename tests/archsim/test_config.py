@@ -112,6 +112,7 @@ def test_presets_hold_the_digits_network(name):
 def test_what_a_chip_file_may_leave_out_is_the_same_for_files_and_parameters():
     given = {field.name: field.default for field in fields(ChipParams) if field.default is not MISSING}
     assert given.keys() >= {"pool_steps", "pool_rows", "crossbar_depth", "route_rows", "transposer", "masker", "softmax_tokens"}
+    assert given.pop("energy_laws") == 1 and ChipConfig.model_fields["energy_provider"].default == "laws"
     assert given == {name: ChipConfig.model_fields[name].default for name in given}
     assert given["crossbar_depth"] == given["transposer"] == given["masker"] == given["softmax_tokens"] == 0  # nothing of it
 

@@ -95,9 +95,12 @@ def test_command(folder, monkeypatch, capsys):
     (folder.parent / "reports").mkdir()
     folder.rename(folder.parent / "reports" / "digits")
     assert run("digits") == 0 and "energy_uj.total = " in capsys.readouterr().out
+    assert run("digits", "energy_uj.logic_leakage") == 0
+    assert "adder_leakage: 0.00225 mW, 40 nm, indicative; Aladdin" in capsys.readouterr().out
     assert run("digits", "energy_uj.synapse_adders") == 0
     printed = capsys.readouterr().out
-    assert "adder_energy_16: 0.121 pJ, 45 nm, indicative; Aladdin" in printed and "100.0%" in printed
+    assert "180 nm, indicative; law of synapse_array, our netlists in osu018_stdcells" in " ".join(printed.split())
+    assert "native" in printed and "scale_energy: 0.0188445 1, 45 nm, indicative; 180 to 45 nm: Stillmaker and Baas" in printed
     assert run("digits", "cycles", "--json") == 0
     assert json.loads(capsys.readouterr().out)["inputs"] == {"cycles_by_image": [190, 190]}
     assert run("digits", "energy_uj.drum") == 2

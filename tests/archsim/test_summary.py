@@ -144,7 +144,8 @@ def test_layers_add_up(result):
     assert rows[2]["multicast_bytes"] == 7 * 2
 
 
-def test_energy_is_the_models_of_all_counters(result):
+def test_energy_is_the_models_of_all_counters(make):
+    result = make(energy_laws=0)
     counters = dict(whole(result))
     records = result.images[0].records
     for name in ("additions", "spike_reads", "count_reads", "count_writes"):

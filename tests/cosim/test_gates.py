@@ -10,9 +10,12 @@ import pytest
 from archsim.config import load_chip
 from archsim.contracts import sequencer
 from archsim.contracts.common.errors import ArchsimError
+from archsim.counters import DERIVED
 from archsim.energy.clock import registers
 from archsim.energy.coefficients import by_width, single
+from archsim.energy.laws import package
 from archsim.energy.model import energy_pj
+from archsim.energy.providers import LOGIC
 from archsim.kernel import Simulation, decode
 from archsim.results import COUNTERS, RECORD
 from archsim.tensors import Capture
@@ -34,6 +37,8 @@ from tests.cosim.moves import CHIPS, program
 RESULTS = Path(__file__).parents[2] / "reports" / "characterisation"
 
 SMALL = load_chip("small")
+
+ONE, OSU = simulator.Bounds(1, 1, 1), "osu018_stdcells"
 
 
 @pytest.mark.parametrize(
@@ -63,33 +68,57 @@ def test_a_path_without_amaranths_numbers():
 
 def test_the_table_by_unit_by_hand():
     adder, bit = by_width("adder_energy", 24).value, single("register_energy").value
-    found = simulator.table(SMALL, {"additions": 3, "groups": 1, "attention.granules": 2, "attention.popcounts": 5}, 7)
+    chip = SMALL.replace(energy_laws=0)
+    counts = {"additions": 3, "groups": 1, "attention.granules": 2, "attention.popcounts": 5}
+    found = simulator.logic(chip, counts, 7, ONE, OSU)
     # 16 accumulators of 24 bits are handed over; 4 neurons cost 4 adders each; a word of 16 bits an adder bit each.
     assert found["synapse_array"]["data"].value == pytest.approx(3 * (adder + 24 * bit) + 16 * 24 * bit)
     assert found["attention neuron"]["data"].value == pytest.approx(2 * 4 * single("neuron_adders").value * adder)
     assert found["attention"]["data"].value == pytest.approx(5 * 16 * by_width("adder_energy", 1).value)
     assert found["neuron"]["data"].value == found["multicast"]["data"].value == 0
+    tenfold = simulator.logic(chip, counts, 7, simulator.Bounds(10, 5, 20), OSU)["attention"]["data"]
+    assert tenfold.value == pytest.approx(10 * found["attention"]["data"].value)
+    assert (tenfold.low, tenfold.high) == pytest.approx((5 * found["attention"]["data"].low, 20 * found["attention"]["data"].high))
     # Two cores: 13 + 16 bits of an encoder each, 7 cycles; the tree is not in it.
     assert found["event_encoder"]["clock"].value == pytest.approx(2 * 7 * 29 * single("register_clock").value)
     assert found["synapse_array"]["data"].low < found["synapse_array"]["data"].value < found["synapse_array"]["data"].high
+
+
+def test_laws_by_unit_by_hand():
+    """At their own node laws are taken as they are; elsewhere, and what has none, by the factor."""
+    own = package().units["neuron"].energy_pj
+    wanted = 5 * (own["granules"] + 4 * 24 * own["granules neurons membrane_bits"])
+    ten = simulator.Bounds(10, 5, 20)
+    home = simulator.logic(SMALL, {"granules": 5, "shifts": 3}, 7, ten, OSU)
+    assert home["neuron"]["data"].value == pytest.approx(wanted)
+    assert home["synapse_array"]["data"].value == pytest.approx(10 * 3 * 16 * 24 * single("register_energy").value)
+    assert home["sequencer"]["clock"].value == pytest.approx(10 * 7 * 5 * 61 * single("register_clock").value)
+    # 13.42 + 0.2977 x 24 + 0.8503 x 96 pJ a cycle, and 384 bits of membranes.
+    a_cycle = 13.4242 + 0.2977 * 24 + 0.8503 * 96 + 384 * 0.211773
+    assert home["attention neuron"]["clock"].value == pytest.approx(7 * a_cycle, rel=1e-4)
+    away = simulator.logic(SMALL, {"granules": 5}, 7, ten, "sky130hd_tt")["neuron"]["data"]
+    assert away.value == pytest.approx(10 * wanted * 0.0188445)
 
 
 def test_the_units_together_are_the_models_logic():
     counters = {counter.name: 3 + number for number, counter in enumerate(COUNTERS)}
     counters |= {f"attention.{name}": value + 100 for name, value in counters.items()}
     chip = SMALL.replace(transposer=1, masker=1, softmax_tokens=16)
-    found, model = simulator.table(chip, counters, 11), energy_pj(chip, counters, 11)
-    data = sum(entry["data"].value for entry in found.values())
-    assert data == pytest.approx(sum(model[component] for component in simulator.LOGIC))
-    clock = sum(entry["clock"].value for entry in found.values())
-    assert clock == pytest.approx(model["clock"] / single("clock_tree").value)
+    counters |= dict.fromkeys(DERIVED, 9)
+    for provider in simulator.PROVIDERS.values():
+        other = chip.replace(energy_laws=provider)
+        found, model = simulator.logic(other, counters, 11, ONE, "sky130hd_tt"), energy_pj(other, counters, 11)
+        data = sum(entry["data"].value for entry in found.values())
+        assert data == pytest.approx(sum(model[component] for component in LOGIC))
+        clock = sum(entry["clock"].value for entry in found.values())
+        assert clock == pytest.approx(model["clock"] / single("clock_tree").value)
     bits = registers(chip)
     assert sum(simulator.register_bits(chip).values()) == sum(bits.values()) + bits["core"]  # two cores
 
 
 def test_gated_clocks_are_refused():
     with pytest.raises(ArchsimError, match="chip small: required clock_gating 0, given 2; the Verilog has no gates"):
-        simulator.table(SMALL.replace(clock_gating=2), {}, 1)
+        simulator.logic(SMALL.replace(clock_gating=2), {}, 1, ONE, OSU)
 
 
 def test_a_record_holds_its_pins_bit_by_bit():
@@ -151,7 +180,7 @@ def points(*units):
 
 def said(rows, records, monkeypatch, **coefficients):
     terms = {name.replace("__", " "): value for name, value in coefficients.items()}
-    monkeypatch.setattr(laws, "energy", lambda unit, own: laws.Fit(terms, 1, [], 0.0))
+    monkeypatch.setattr(laws, "energy", lambda unit, own: laws.Fit(terms, 0.5, 1, [], 0.0))
     return {law.module: law for law in simulator.by_law(SMALL, records, 1000, rows)}
 
 
@@ -171,7 +200,9 @@ def test_the_writer_is_told_spikes_and_what_is_pooled(monkeypatch):
     records["spikes"], records["pool_column_writes"] = [7, 4], [0, 1]
     terms = {"granules": 1.0, "spikes__lanes": 10.0, "pooled": 100.0, "words": 1e3}
     found = said(points("spike_writer"), records, monkeypatch, **terms)
-    assert found["core0.writer"].pj == 2 + 70 + 5000 and found["core1.writer"].pj == 3 + 40 + 300
+    # Its pool has 4 x 4 x 4 and 16 x 4 x 4 bits, which are registers: 1000 cycles at 0.5.
+    assert found["core0.writer"].pj == 2 + 70 + 5000 + 160000 and found["core1.writer"].pj == 3 + 40 + 300 + 160000
+    assert found["core0.writer"].events_pj == 2 + 70 + 5000
     law = said(points("spike_fetch"), records, monkeypatch, cycles=1.0, words=1e4, groups=5.0)
     assert law["core0.fetch"].pj == 1000 + 50000 and law["core1.fetch"].pj == 1000  # a member's fetch idles
 
@@ -193,7 +224,8 @@ def test_a_law_of_what_the_simulator_does_not_count_has_no_figure(monkeypatch):
         (["--liberty", "/nowhere.lib"], "/nowhere.lib: no Liberty file; for Debian: qflow-tech-osu018"),
         (["--image", "-1"], "--image: required 0 or more, given -1"),
         (["--workload", "nothing.yaml"], "nothing.yaml"),
-        (["--report"], "x.json: required results for --report, given none; run `python -m cosim.gates` first"),
+        (["--report"], "x.json: required results for --report or --simulator, given none; run `python -m cosim.gates` first"),
+        (["--simulator"], "x.json: required results for --report or --simulator, given none"),
     ],
 )
 def test_what_is_refused(arguments, message, tmp_path, capsys):
@@ -215,6 +247,29 @@ def test_the_report_is_that_of_the_results_and_conserves_energy(path):
     for unit, entry in found["units"].items():
         own = sum(sum(pj.values()) for module, pj in found["modules"].items() if unit_of(module) == unit)
         assert own == pytest.approx(sum(entry["gate_pj"].values()), rel=1e-6)
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("whole_chip*.json")), ids=lambda path: path.stem)
+def test_laws_are_nearer_to_the_gates_than_the_table(path):
+    """The units' deviations, all of them, add up to less; four lanes cost the arrays what they cost the gates."""
+    found = json.loads(path.read_text())
+    off = {
+        provider: sum(
+            abs(sum(kind["value"] for kind in row["simulator_pj"][provider].values()) - sum(row["gate_pj"].values()))
+            for row in found["units"].values()
+        )
+        for provider in ("laws", "table")
+    }  # fmt: skip
+    assert off["laws"] < off["table"]
+    arrays = found["units"]["synapse_array"]
+    gate = arrays["gate_pj"]["switching"] + arrays["gate_pj"]["internal"]
+    assert arrays["simulator_pj"]["laws"]["data"]["value"] / gate == pytest.approx(1, abs=0.1)
+
+
+def test_another_run_than_that_on_gates_is_refused():
+    found = {"run": {"workload": "digits", "cycles": 5, "recorded": 9}, "laws": [], "units": {}}
+    with pytest.raises(ArchsimError, match="required the run on gates, .*'cycles': 5.* without --simulator"):
+        gates.simulated_again(found, {"run": {"workload": "digits", "cycles": 6}})
 
 
 @pytest.mark.slow

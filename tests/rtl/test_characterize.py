@@ -5,20 +5,25 @@ import gzip
 import json
 import shutil
 from collections import Counter
+from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from archsim.contracts.common.errors import ArchsimError
 from rtl.build import UNITS, verilog
-from rtl.characterize import choices, energy, gates, grid, laws, recorded
-from rtl.characterize.__main__ import main, read
+from rtl.characterize import choices, energy, gates, grid, laws, package, recorded, scaling
+from rtl.characterize.__main__ import main
 from rtl.characterize.gates import Netlist
 from rtl.characterize.liberty import Power, expression
 from rtl.characterize.report import report
+from rtl.characterize.results import read
 from rtl.characterize.stimuli import RATES, RECORDED, WINDOW, WINDOWS, array, encoder
 from rtl.synthesis import cells
 from rtl.synthesis.library import LIBERTY, Library
+
+REPORTS = Path(__file__).parents[2] / "reports" / "characterisation"
 
 LIBRARY = """
 library (tiny) {
@@ -276,7 +281,7 @@ def test_every_point_of_a_grid_has_a_stimulus_and_counts_for_its_law(unit):
     taken = {name: sum(items, []) for name, items in stimulus.items.items()}
     taken |= {name: [(1 << 256) - 1] for name in stimulus.outputs}  # any item will do: the Verilog alone gives them
     counts = dict(Counter(stimulus.counts(taken)) + sum(map(Counter, stimulus.instructions), Counter()))
-    numbers = {**points[0], **entry.sizes(points[0]), **counts, "cycles": WINDOW}
+    numbers = {**laws.sizes(unit, {"parameters": points[0]}), **counts, "cycles": WINDOW}
     form = laws.FORMS[unit]
     assert all(laws.term(text)(numbers) > 0 for text in (*form.energy, *form.area))
 
@@ -371,6 +376,49 @@ def test_a_law_is_found_again():
     assert laws.area("transposer", rows()).coefficients["word_bits word_bits"] == pytest.approx(7)
 
 
+def test_a_memory_of_registers_is_no_part_of_a_fit():
+    """Neuron units whose clock is 3 pJ a cycle and 0.2 a bit of the membranes' memory (4 rows), their area 100 + 24 x 8.8 a bit."""
+    found = []
+    for point in grid.GRIDS["neuron"].points():
+        bits = 4 * point["neurons"] * point["membrane_bits"]
+        windows = [
+            {"rate": rate, "cycles": WINDOW, "counts": {"granules": int(1000 * rate)}, "pj": {
+                "clock": 0.2 * (bits + 15) * WINDOW, "switching": 5.0 * int(1000 * rate), "internal": 0.0}}
+            for rate in RATES
+        ]  # fmt: skip
+        area = 24 * (100 + 8.8 * bits)
+        found.append({
+            "unit": "neuron", "parameters": point, "windows": windows, "flip_flops": bits + 15, "area_um2": area,
+            "nand2": area / 24,
+        })  # fmt: skip
+    energy, area = laws.energy("neuron", found), laws.area("neuron", found)
+    assert energy.known == pytest.approx(0.2) and area.known == pytest.approx(24 * 8.8)
+    assert energy.coefficients["cycles"] == pytest.approx(3) and energy.coefficients["granules"] == pytest.approx(5)
+    assert energy.coefficients["cycles neurons membrane_bits"] == pytest.approx(0, abs=1e-9)
+    assert area.coefficients["1"] == pytest.approx(2400)
+    assert area.coefficients["neurons membrane_bits"] == pytest.approx(0, abs=1e-6)
+    assert energy.worst[0] < 1e-9 and laws.events_error("neuron", found, energy) < 1e-9
+    for row in found:
+        for window in row["windows"]:
+            window["pj"]["internal"] = window["pj"]["switching"]  # twice what the law says
+    assert laws.events_error("neuron", found, energy) == pytest.approx(0.5)
+
+
+def test_the_packages_laws_are_those_of_the_results():
+    results = {name: read(REPORTS / f"{name}.jsonl") for name in scaling.LIBRARIES}
+    made = package.packaged(results, (REPORTS / f"{package.NATIVE}.jsonl").read_bytes())
+    assert json.loads(files("archsim.energy").joinpath("laws.json").read_text()) == made
+    neuron = next(iter(made["units"]["neuron"]["measured"].items()))
+    assert neuron == ("blocks", [4, 4]) and made["units"]["dma"]["measured"]["columns"] == [8, 32]
+
+
+def test_a_unit_that_is_not_measured_whole_is_not_packaged():
+    results = {name: read(REPORTS / f"{name}.jsonl") for name in scaling.LIBRARIES}
+    results[package.NATIVE] = [row for row in results[package.NATIVE] if row["unit"] != "masker"]
+    with pytest.raises(ArchsimError, match="masker: 0 of 9 points measured; measure its grid with `python -m rtl.characterize`"):
+        package.packaged(results, b"")
+
+
 def test_a_law_that_does_not_hold_is_seen():
     fit = laws.energy("transposer", rows(bend=0.25))
     error, bound, where = fit.worst
@@ -405,7 +453,7 @@ def test_the_worst_law_is_named():
     assert "* Units without a grid: attention, core, experts, sequencer, sram.\n" in text
 
 
-RESULTS = sorted((gates.Path(__file__).parents[2] / "reports" / "characterisation").glob("*.jsonl"))
+RESULTS = sorted(REPORTS.glob("*.jsonl"))
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)

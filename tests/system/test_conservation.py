@@ -11,7 +11,9 @@ from archsim.config import load_chip
 from archsim.contracts import dma, sequencer
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.spike_fetch import reference as fetch_reference
-from archsim.energy.clock import registers
+from archsim.counters import add, tally
+from archsim.energy import energy_pj
+from archsim.energy.clock import BUSY, registers
 from archsim.summary import summarise
 from archsim.tensors import from_words
 from mapping import reference
@@ -134,7 +136,7 @@ def test_halving_a_buffer_never_lowers_the_cycles(mapped, workload_file, chip, b
 
 def test_idle_engines_that_are_not_clocked_save_what_they_idle(workload_file):
     """Gating changes neither cycles nor any other energy, and leaves the clock of every engine's own instructions."""
-    chip = load_chip("small")
+    chip = load_chip("small").replace(energy_laws=0)  # every bit has one price there
     all_on, gated = (
         archsim.run(workload_file, chip=chip.replace(clock_gating=gating), images=2) for gating in (0, 1)
     )
@@ -149,6 +151,16 @@ def test_idle_engines_that_are_not_clocked_save_what_they_idle(workload_file):
         spent += busy * bits
     price = on["clock"] / (sum(run.cycles for run in all_on.images) / 2) / _all(chip)
     assert off["clock"] == pytest.approx(price * spent / 2) and 0 < off["clock"] < on["clock"]
+    # By laws too: each engine's clock, in the share of the cycles in which it works.
+    laws, cycles = chip.replace(energy_laws=1, clock_gating=1), sum(run.cycles for run in gated.images)
+    layers = gated.program.notes["layers"]
+    counts = add(tally(gated, len(layers)))
+    engines = {name: count for name, count in counts.items() if name.startswith(BUSY)}
+    shares = [energy_pj(laws, {name: count}, cycles)["clock"] for name, count in engines.items()]
+    assert energy_pj(laws, counts, cycles)["clock"] == pytest.approx(sum(shares))
+    always = {name: cycles * (chip.cores if name == f"{BUSY}core" else 1) for name in engines}
+    assert energy_pj(laws, always, cycles)["clock"] == pytest.approx(energy_pj(laws.replace(clock_gating=0), {}, cycles)["clock"])
+    assert 0 < energy_pj(laws, counts, cycles)["clock"] < energy_pj(laws, always, cycles)["clock"]
 
 
 def _all(chip):

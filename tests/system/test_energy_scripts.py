@@ -93,10 +93,18 @@ CHIP = load_chip("adders_512")
 
 def test_an_addition_by_hand():
     # A row of 512 bits of 32 KB, 39.9 pJ, over 64 columns; an adder and an accumulator of 24 bits.
-    cost = architect.addition(CHIP, 1.0)
+    cost = architect.addition(CHIP.replace(energy_laws=0), 1.0)
     assert cost.parts["weight_memory"] == pytest.approx(39.908 / 64, rel=1e-4)
     assert cost.parts["synapse_adders"] == pytest.approx(0.1815) and cost.parts["accumulator_registers"] == pytest.approx(0.216)
     assert cost.low < cost.total < cost.high and not cost.extrapolated
+    # By laws: 24 bits that the row reaches, 0.310664 pJ each, and that are added, 0.116868; 180 to 45 nm.
+    law = architect.addition(CHIP, 1.0)
+    assert law.parts["synapse_adders"] == pytest.approx(24 * (0.310664 + 0.116868) * 0.0188445)
+    assert law.parts["accumulator_registers"] == 0 and law.parts["weight_memory"] == cost.parts["weight_memory"]
+    # Four lanes of which one has a spike: the row reaches the adders of all.
+    assert architect.addition(CHIP.replace(lanes=4), 1.0).parts["synapse_adders"] == pytest.approx(
+        24 * (4 * 0.310664 + 0.116868) * 0.0188445
+    )
 
 
 def test_an_addition_costs_more_in_the_right_direction():
@@ -108,7 +116,9 @@ def test_an_addition_costs_more_in_the_right_direction():
     assert total(CHIP.replace(weight_bits=4)) < total(CHIP)
     assert total(CHIP, 0.5) < total(CHIP)
     assert total(CHIP.replace(membrane_bits=16)) < total(CHIP)
-    assert architect.addition(architect.with_bank(CHIP, 1), 1.0).extrapolated  # fewer rows than CACTI arranges
+    # Fewer rows than CACTI arranges; they address no word of 64 channels, so that no law is of such a chip.
+    assert architect.addition(architect.with_bank(CHIP.replace(energy_laws=0), 1), 1.0).extrapolated
+    assert not architect.addition(architect.with_bank(CHIP.replace(energy_laws=0), 8), 1.0).extrapolated
 
 
 def test_rows_an_addition():

@@ -51,7 +51,7 @@ class ChipParams:
         residual_maximum: 1: SYNAPSE may take the maximum of its sums and the residual stream; 0: it adds them.
         clock_gating: 0: all registers are clocked; 1: not those of an engine without an instruction; 2: of the accumulators only
             those that are written. For the energy alone: there are no gates in the Verilog.
-
+        energy_laws: 1: energy and area of units with a fitted law are by it; 0: all by the table of cited figures.
 
     Raises ArchsimError when a value is out of range or two of them do not fit together.
     """
@@ -88,6 +88,7 @@ class ChipParams:
     softmax_tokens: int = 0
     residual_maximum: int = 0
     clock_gating: int = 0
+    energy_laws: int = 1
 
     def __post_init__(self) -> None:
         """Check ranges and relations."""
@@ -100,7 +101,7 @@ class ChipParams:
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
             "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
             "transposer": (0, 1), "masker": (0, 1), "softmax_tokens": (0, 64), "residual_maximum": (0, 1),
-            "clock_gating": (0, 2),
+            "clock_gating": (0, 2), "energy_laws": (0, 1),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)
