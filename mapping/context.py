@@ -82,7 +82,7 @@ class Context:
             for layer in network.layers if isinstance(layer, IntExperts)
         }  # fmt: skip
         gangs = {name: len(x.ranges) for name, x in self.partitions.items()}
-        self.regions = regions(chip, network, gangs, streamed, slot_regions(chip, self.routes))
+        self.regions = regions(chip, network, gangs, streamed, slot_regions(chip, self.routes, network.timesteps))
         self.layer = self.weight_bank = self.param_bank = 0
         self.out_bank = [0] * chip.cores
         self.notes: dict[str, Any] = {}
@@ -190,7 +190,7 @@ class Context:
 
     def copy(self, region: Region, mask: int, first: int, end: int, word: int, source: dict[str, int]) -> None:
         """Emit the COPY of one word of the positions ``first .. end - 1`` of the map in ``region`` to the cores of ``mask``."""
-        slices = self.chip.slices(self.network.timesteps)
+        slices = region.slices
         fields = {
             "outer": end - first, "inner": slices, "cores": mask, "bank": region.bank,
             "base": region.base + first * slices * region.words + word, "base_outer": slices * region.words,

@@ -13,6 +13,7 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.experts import SLOT_BITS
 from archsim.contracts.router import MAX_CHOICES, MAX_EXPERTS
 from mapping.bounds import Bounds
+from mapping.expert_steps import required
 from mapping.ir import Map, Synapse
 from mapping.nodes import Experts
 from mapping.quantise import IntLayer, IntSynapse, Precision, neuron_kind, quantise_synapse
@@ -36,11 +37,13 @@ class IntExperts(IntSynapse):
         choices: experts of a token.
         capacity: tokens that an expert accepts; a choice beyond it adds nothing.
         experts: both layers of each expert, over ``capacity`` slots.
+        steps: time steps that each expert runs; the result of its last one stands for those that are left.
     """
 
     choices: int = 1
     capacity: int = 1
     experts: tuple[tuple[IntSynapse, IntSynapse], ...] = ()
+    steps: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -54,8 +57,9 @@ class IntExperts(IntSynapse):
 
 
 def quantise_experts(
-    layer: Experts, before: IntLayer | None, shape: Map, exponent: int, precision: Precision, bounds: Bounds, steps: int
-) -> tuple[IntGate, IntExperts]:
+    layer: Experts, before: IntLayer | None, shape: Map, exponent: int, precision: Precision, bounds: Bounds, steps: int,
+    timesteps: int,
+) -> tuple[IntGate, IntExperts]:  # fmt: skip
     """Integers for a layer of experts behind ``before``, proven.
 
     Args:
@@ -65,7 +69,8 @@ def quantise_experts(
         exponent: of the stream.
         precision: bits.
         bounds: of the network so far; the layer is added.
-        steps: time steps.
+        steps: time steps that a reduction of the stream adds up.
+        timesteps: of the network.
 
     Raises ArchsimError for what the expert engine does not have, and for sums that could overflow.
     """
@@ -94,6 +99,7 @@ def quantise_experts(
         layer.name, layer.source, np.zeros((shape.channels, 1, 1, 1), np.int8), zeros, threshold, zeros, kind, shape,
         stream=layer.stream, spikes=layer.spikes, reduce=layer.reduce, choices=layer.choices, capacity=layer.capacity,
         experts=tuple(pairs),
+        steps=tuple(required(f"{layer.name}.{number}", x.steps, timesteps) for number, x in enumerate(layer.experts)),
     )  # fmt: skip
     low = np.sort(np.minimum([result[0] for result in results], 0), axis=0)[: layer.choices].sum(0)
     high = np.sort(np.maximum([result[1] for result in results], 0), axis=0)[-layer.choices :].sum(0)

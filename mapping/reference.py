@@ -147,11 +147,13 @@ def _experts(layer: IntExperts, network: IntNetwork, result: ReferenceRun) -> ND
             chosen.append((token, expert, taken[expert] if kept else -1))
             if kept:
                 taken[expert] += 1
-                first, second = layer.experts[expert]
-                hidden = tokens[:, token] @ first.weight[:, :, 0, 0].astype(np.int64).T + first.bias
+                (first, second), steps = layer.experts[expert], layer.steps[expert]
+                hidden = tokens[:steps, token] @ first.weight[:, :, 0, 0].astype(np.int64).T + first.bias
                 spikes, _ = fire(hidden, first.threshold, first.kind, network.precision.membrane_bits)
                 sums = spikes.astype(np.int64) @ second.weight[:, :, 0, 0].astype(np.int64).T + second.bias
-                added[:, token] += _shifted(sums, second.shift)
+                results = _shifted(sums, second.shift)
+                added[:steps, token] += results
+                added[steps:, token] += results[-1]  # the last one stands for the steps that are left
     result.routes[layer.name] = np.array(chosen)
     return added
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from archsim.contracts import dma, sequencer
 from mapping.data import param_rows, weight_rows
+from mapping.expert_steps import ExpertSteps
 from mapping.experts import IntExperts, IntGate
 from mapping.partition import Chunk, chunks, tiles, words
 from mapping.place import Region, require
@@ -99,7 +100,10 @@ class ExpertsScheduler:
         context, chip = self.context, self.chip
         layers = {expert: routes.layer.experts[expert][part] for expert in chosen}
         for word in range(max(words(chip, layer) for layer in layers.values())):
-            work = {expert: list(self._passes(layer)) for expert, layer in layers.items() if word < words(chip, layer)}
+            work = {
+                expert: list(self._passes(layer, self._runs(routes, expert)))
+                for expert, layer in layers.items() if word < words(chip, layer)
+            }  # fmt: skip
             for number in range(max(map(len, work.values()))):
                 context.weight_bank ^= 1
                 # The parameters of the stream's layers lie in bank 0, or each layer loads its own.
@@ -112,7 +116,10 @@ class ExpertsScheduler:
                         for tile in pieces:
                             self._tile(routes, expert, part, word, tile, (chunk, index, last))
 
-    def _passes(self, layer: IntSynapse) -> Iterator[tuple[Chunk, int, bool, list[Tile]]]:
+    def _runs(self, routes: Routes, expert: int) -> ExpertSteps:
+        return ExpertSteps(self.chip, self.network.timesteps, routes.layer.steps[expert])
+
+    def _passes(self, layer: IntSynapse, runs: ExpertSteps) -> Iterator[tuple[Chunk, int, bool, list[Tile]]]:
         """Chunks of a layer's inputs with their number, whether it is the last, and the tiles: as many as the partial sums hold."""
         chip, slots = self.chip, layer.shape.positions
         parts, rows = chunks(chip, layer, self.context.chunk_rows), self.network.timesteps * chip.blocks
@@ -121,9 +128,8 @@ class ExpertsScheduler:
             require(rows, chip.psum_rows, layer.name, "psum", chip)
             room = chip.psum_rows // rows
         if layer.spikes:
-            slices = chip.slices(self.network.timesteps)
-            require(slices, chip.spike_out_rows, layer.name, "spike_out", chip)
-            limit = min(limit, chip.spike_out_rows // slices)
+            require(runs.hidden_rows, chip.spike_out_rows, layer.name, "spike_out", chip)
+            limit = min(limit, chip.spike_out_rows // runs.hidden_rows)
         for first, end in tiles(0, slots, 1, room, False):
             pieces = [output_tile(layer, 0, a, b, first) for a, b in tiles(first, end, 1, limit, False)]
             for index, chunk in enumerate(parts):
@@ -142,10 +148,10 @@ class ExpertsScheduler:
     ) -> None:
         """One SYNAPSE of an expert; the first layer's spikes go back to its core."""
         context, chip, (chunk, index, last) = self.context, self.chip, step
-        pair, core = routes.layer.experts[expert], routes.place[expert]
+        pair, core, runs = routes.layer.experts[expert], routes.place[expert], self._runs(routes, expert)
         layer, bank = pair[part], context.out_bank[core]
         between = context.regions[routes.hidden_region]
-        between = Region(between.bank, between.base, between.positions, between.slices, words(chip, pair[0]))
+        between = Region(between.bank, between.base, between.positions, runs.hidden_rows, words(chip, pair[0]))
         fields = self._source(routes, expert, layer, tile, chunk) if part == 0 else synapse_fields(
             chip, self.network, layer, tile, chunk, whole_map(layer, between, pair[0].shape)
         )  # fmt: skip
@@ -158,12 +164,13 @@ class ExpertsScheduler:
             "residual_in": 0, "residual_out": part, "residual_in_base": 0,
             "residual_out_base": base + tile.first * routes.results.distance, "residual_position": routes.results.distance,
             "residual_step": chip.blocks, "reduce_base": 0,
-        } | ({} if last else SUMS_ONLY)  # fmt: skip
+        } | ({} if last else SUMS_ONLY) | ({} if part else runs.first())  # fmt: skip
         note = {
             "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
             "positions": tile.end - tile.first, "words": 1, "core": core, "computed": True,
         }  # fmt: skip
-        context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
+        for one in runs.second(fields) if part else [fields]:
+            context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, one, [note])
         if last and layer.spikes:
             context.out_bank[core] ^= 1
             context.copy(between, 1 << core, tile.first, tile.end, word, source_fields(core, fields))

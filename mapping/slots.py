@@ -7,6 +7,7 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.experts import slot_rows, slot_shifts
+from mapping.expert_steps import ExpertSteps
 from mapping.experts import IntExperts
 from mapping.partition import Partition, words
 from mapping.place import require
@@ -119,13 +120,20 @@ def routes(chip: ChipParams, layer: IntExperts, homes: Partition, steps: int, pl
     return found
 
 
-def slot_regions(chip: ChipParams, layers: Mapping[str, Routes]) -> dict[str, dict[str, tuple[int, int, int]]]:
-    """By layer, what its experts' cores need in their input banks: positions, slices and words of tokens and of hidden spikes."""
+def slot_regions(
+    chip: ChipParams, layers: Mapping[str, Routes], steps: int
+) -> dict[str, dict[str, tuple[int, int, int]]]:
+    """By layer, what its experts' cores need in their input banks: positions, slices and words of tokens and of hidden spikes.
+
+    ``steps``: time steps of the network.
+    """
     result = {}
     for name, found in layers.items():
-        widest = max(words(chip, first) for first, _ in found.layer.experts)
-        slices = found.tokens.rows // words(chip, found.layer)
-        between = (found.layer.capacity, slices, widest)
+        hidden = [
+            (ExpertSteps(chip, steps, own).hidden_rows, words(chip, first))
+            for (first, _), own in zip(found.layer.experts, found.layer.steps, strict=True)
+        ]
+        between = (found.layer.capacity, *max(hidden, key=lambda rows_words: rows_words[0] * rows_words[1]))
         result[name] = {
             found.tokens_region: (found.regions << found.tokens.region_shift, 1, 1),
             found.hidden_region: between,

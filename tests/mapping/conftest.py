@@ -61,10 +61,11 @@ def random_network(
 def expert_network(
     seed: int, *, experts: int = 4, choices: int = 2, capacity: int | None = None, hot: int | None = None, height: int = 4,
     width: int = 3, stem: int = 6, dim: int = 8, hidden: int = 12, timesteps: int = 4, blocks: int = 1,
+    steps: tuple[int | None, ...] = (),
 ) -> Network:  # fmt: skip
     """Stem, convolution that opens a stream, ``blocks`` mixtures of experts that join it, classifier.
 
-    ``capacity``: None for all tokens. ``hot``: an expert whose scores are greater than any other's.
+    ``capacity``: None for all tokens. ``hot``: an expert whose scores are greater than any other's. ``steps``: of each expert.
     """
     rng, tokens = np.random.default_rng(seed), height * width
     layers: list[Any] = [
@@ -76,7 +77,10 @@ def expert_network(
         if hot is not None:
             gate_bias[hot] = 10.0 * dim
         pairs = [(_weights(rng, hidden, dim, 1, 1), _weights(rng, dim, hidden, 1, 1)) for _ in range(experts)]
-        found = tuple(Expert(*(part.squeeze() for layer in pair for part in layer)) for pair in pairs)
+        found = tuple(
+            Expert(*(part.squeeze() for layer in pair for part in layer), steps=own)
+            for pair, own in zip(pairs, steps or (None,) * experts, strict=True)
+        )
         layers.append(Experts(
             f"moe{number}", f"t{number}", "x", rng.normal(0, 1, (experts, dim)), gate_bias, found, choices, capacity or tokens,
             None if last else "lif", 0.0 if last else 1.0, None if last else f"t{number + 1}", last,

@@ -47,13 +47,38 @@ def test_the_reference_by_hand():
         (layer([[0, 1]], kind=fires), layer([[-7], [8]], shift=(1, -1))),
     ]
     experts = tuple(tuple(IntSynapse("fc", "", **part) for part in pair) for pair in pairs)
-    join = IntExperts("moe", "t", **layer([[0], [0]], stream="x"), choices=2, capacity=2, experts=experts)
+    join = IntExperts("moe", "t", **layer([[0], [0]], stream="x"), choices=2, capacity=2, experts=experts, steps=(1, 1))
     maps = {IMAGE: Map(1, 3, 2), "t": Map(1, 3, 2)}
     network = IntNetwork("hand", 1, maps, (first, gate, join), 1.0, 0, PRECISION, {})
     result = reference.run(network, np.array([[3, 0], [0, 2], [5, 4]]))
     assert result.inputs["moe.gate"][0].tolist() == [[1, 1], [1, 0], [2, 1]]
     assert result.routes["moe"].tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 1], [1, 1, 1], [2, 0, -1], [2, 1, -1]]
     assert result.inputs["moe"][0].tolist() == [[3 + 4, 0 + 2], [0 + 1 - 4, 2 + 16], [5, 4]]
+
+
+def test_the_last_result_of_a_short_expert_stands_for_the_steps_left_by_hand():
+    """One channel, three steps, a token that spikes in each of them; expert 0, which wins, runs two.
+
+    Its hidden neuron fires from 2 on, after a soft reset, of sums of 1: in step 1 alone. So its results are the bias -5 and
+    3 - 5, which stands for step 2 too; in three steps it would be -5 again there.
+    """
+    one, fires = {"shape": (1, 1)}, neuron.IF_ZERO
+    opened = layer([[1]], bias=(1,), kind=fires, stream="x", opens=True, spikes="t", planes=8, **one)
+    first = IntSynapse("open", IMAGE, **opened)
+    gate = IntGate("moe.gate", "t", **layer([[1], [0]], stream="x", **one))
+    pair = [layer([[1]], kind=fires, threshold=(2,), **one), layer([[3]], bias=(-5,), **one)]
+    experts = (tuple(IntSynapse("fc", "", **part) for part in pair),) * 2
+    join = IntExperts("moe", "t", **layer([[0]], stream="x", **one), choices=1, capacity=1, experts=experts, steps=(2, 3))
+    network = IntNetwork("hand", 3, {IMAGE: Map(1, 1, 1), "t": Map(1, 1, 1)}, (first, gate, join), 1.0, 0, PRECISION, {})
+    result = reference.run(network, np.array([[1]]))
+    assert result.spikes["t"][:, 0, 0].tolist() == [True, True, True]
+    assert (result.inputs["moe"] - result.inputs["open"])[:, 0, 0].tolist() == [-5, -2, -2]
+
+
+@pytest.mark.parametrize("steps", [0, 5])
+def test_an_expert_of_no_step_or_of_more_than_there_are_is_refused(steps):
+    with pytest.raises(ArchsimError, match=rf"layer 'moe0\.1': required an expert of 1\.\.4 time steps, .* given {steps}"):
+        quantise(expert_network(0, steps=(4, steps, 1, 1)), PRECISION)
 
 
 def test_the_gate_reads_the_first_time_step_and_has_one_scale():
