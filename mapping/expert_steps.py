@@ -81,3 +81,19 @@ class ExpertSteps:
         moved = {name: fields[name] + last * blocks for name in ("psum_base", "residual_in_base", "residual_out_base")}
         origin = fields["in_origin"] + last * fields["slice_stride"]
         yield fields | moved | {"in_origin": origin, "slices": 1, "steps": self.timesteps - last, "replay": 1}
+
+
+@dataclass(frozen=True)
+class ExpertPart:
+    """The first layer (``part`` 0) or the second (1) of an expert of the layer ``mixture``."""
+
+    steps: ExpertSteps
+    part: int
+    mixture: str
+
+    def instructions(self, fields: Fields) -> Iterator[Fields]:
+        """The SYNAPSEs in place of one with these fields, of any layer that reads such rows."""
+        if self.part:
+            yield from self.steps.second(fields)
+        else:
+            yield fields | self.steps.first()

@@ -57,7 +57,7 @@ class IntExperts(IntSynapse):
 
 
 def quantise_experts(
-    layer: Experts, before: IntLayer | None, shape: Map, exponent: int, precision: Precision, bounds: Bounds, steps: int,
+    layer: Experts, before: IntLayer | None, maps: dict[str, Map], exponent: int, precision: Precision, bounds: Bounds, steps: int,
     timesteps: int,
 ) -> tuple[IntGate, IntExperts]:  # fmt: skip
     """Integers for a layer of experts behind ``before``, proven.
@@ -65,7 +65,7 @@ def quantise_experts(
     Args:
         layer: the layer.
         before: the layer in front of it.
-        shape: of its source.
+        maps: shapes of the network's maps; those of each expert's slots are added.
         exponent: of the stream.
         precision: bits.
         bounds: of the network so far; the layer is added.
@@ -74,6 +74,7 @@ def quantise_experts(
 
     Raises ArchsimError for what the expert engine does not have, and for sums that could overflow.
     """
+    shape = maps[layer.source]
     _check(layer, before, shape)
     gate = _gate(layer, shape, precision)
     bounds.synapse(replace(gate, stream=None), 0)
@@ -82,8 +83,8 @@ def quantise_experts(
         name = f"{layer.name}.{number}"
         first = Synapse(f"{name}.fc1", f"{name}.tokens", expert.hidden[:, :, None, None], expert.hidden_bias,
                         threshold=expert.threshold, spikes=f"{name}.hidden")  # fmt: skip
-        second = Synapse(f"{name}.fc2", f"{name}.hidden", expert.weight[:, :, None, None], expert.bias, stream=layer.stream,
-                         neuron=None, threshold=0.0)  # fmt: skip
+        second = Synapse(f"{name}.fc2", f"{name}.hidden", expert.weight[:, :, None, None], expert.bias,
+                         stream=f"{name}.results", opens=True, neuron=None, threshold=0.0)  # fmt: skip
         slots = [Map(layer.capacity, 1, len(part.weight)) for part in (first, second)]
         pair = [
             quantise_synapse(part, slot, 1.0, exponent, precision)
@@ -92,6 +93,7 @@ def quantise_experts(
         bounds.synapse(pair[0], 0)
         results.append(bounds.scaled(pair[1]))
         pairs.append((pair[0], pair[1]))
+        maps |= {first.source: Map(layer.capacity, 1, shape.channels), f"{name}.hidden": slots[0]}
     kind = neuron_kind(layer.neuron)
     zeros = np.zeros(shape.channels, np.int64)
     threshold = np.full(shape.channels, max(round(layer.threshold * 2.0**exponent), int(kind != neuron.NONE)))

@@ -49,6 +49,11 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
                     "lanes": runs.hidden_lanes, "channels": first.shape.channels, "steps": runs.hidden_rows * runs.hidden_lanes,
                     "computed": 1,
                 }  # fmt: skip
+                if context.streamed:
+                    result[first.source] = {
+                        "positions": layer.capacity, "slices": chip.slices(steps), "words": words(chip, layer), "planes": 0,
+                        "lanes": chip.lanes_used(steps), "channels": layer.shape.channels, "steps": steps, "computed": 1,
+                    }  # fmt: skip
     return result
 
 

@@ -5,7 +5,7 @@ slot is left from before; nobody collects what follows from it. Rows of results 
 they are cleared before, unless no choice can be dropped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from archsim.contracts import dma, sequencer
@@ -15,7 +15,8 @@ from mapping.experts import IntExperts, IntGate
 from mapping.partition import Chunk, chunks, tiles, words
 from mapping.place import Region, require
 from mapping.quantise import IntSynapse
-from mapping.slots import Routes
+from mapping.slots import Routes, Slots
+from mapping.stream_slots import StreamedRoutes
 from mapping.tile import SUMS_ONLY, Piece, Tile, output_tile, source_fields, synapse_fields, whole_map
 
 if TYPE_CHECKING:
@@ -47,10 +48,13 @@ class ExpertsScheduler:
     def score_fields(self, layer: IntGate, group: int, tile: Tile) -> dict[str, int]:
         """Fields of a gate: the first time step alone, and where its scores go."""
         routes = next(x for x in self.context.routes.values() if x.layer.source == layer.source)
-        base = routes.score_base + (tile.first - tile.range_first) * routes.score_rows + group * self.chip.blocks
+        return self._scores(routes.score_base, routes.score_rows, group, tile)
+
+    def _scores(self, score_base: int, score_rows: int, group: int, tile: Tile) -> dict[str, int]:
+        base = score_base + (tile.first - tile.range_first) * score_rows + group * self.chip.blocks
         return {
             "slices": 1, "steps": 1, "residual_in": 0, "residual_out": 1, "residual_in_base": 0, "residual_out_base": base,
-            "residual_position": routes.score_rows, "residual_step": 0,
+            "residual_position": score_rows, "residual_step": 0,
         }  # fmt: skip
 
     def experts(self, layer: IntExperts) -> None:
@@ -84,15 +88,22 @@ class ExpertsScheduler:
     def _route(self, routes: Routes, opcode: int, expert_base: int, home_choice: int) -> None:
         """DISPATCH of the tokens, or COLLECT of the results, whose choices lie ``home_choice`` rows apart."""
         collects = opcode == sequencer.COLLECT
-        slots = routes.results if collects else routes.tokens
+        self._packets(routes, opcode, routes.results if collects else routes.tokens, {
+            "cores": routes.homes.leaders, "entry": 0, "expert_base": expert_base, "home_choice": home_choice,
+            "bank": self.context.regions[routes.tokens_region].bank,
+        })  # fmt: skip
+
+    def _packets(
+        self, routes: Routes | StreamedRoutes, opcode: int, slots: Slots, places: Mapping[str, int]
+    ) -> None:
+        """DISPATCH or COLLECT; ``places``: the fields that say of which tokens, from where and where to."""
         packed = {
             name: sum(number << 4 * expert for expert, number in enumerate(getattr(routes, name)))
             for name in ("place", "region")
         }
         self._emit(sequencer.EXPERTS, opcode, packed | slots.fields() | {
-            "cores": routes.homes.leaders, "entry": 0, "experts": len(routes.place), "expert_base": expert_base, "home_base": 0,
-            "home_token": slots.rows, "home_choice": home_choice, "source_bank": TOKEN_BANK,
-            "bank": self.context.regions[routes.tokens_region].bank, "membranes": int(collects),
+            "experts": len(routes.place), "home_base": 0, "home_token": slots.rows, "source_bank": TOKEN_BANK,
+            "membranes": int(opcode == sequencer.COLLECT), **places,
         })  # fmt: skip
 
     def _layer(self, routes: Routes, chosen: list[int], part: int) -> None:
@@ -196,15 +207,20 @@ class ExpertsScheduler:
         }  # fmt: skip
 
     def _clear(self, routes: Routes) -> None:
-        """Zeros where results arrive, in every home core: sums over nothing."""
-        layer, rows = routes.layer, self.network.timesteps * self.chip.blocks
+        """Zeros where results arrive, in every home core."""
+        layer = routes.layer
         count = layer.choices * routes.longest * words(self.chip, layer)
+        self._clear_rows(layer, range(len(routes.homes.ranges)), count)
+
+    def _clear_rows(self, layer: IntExperts, cores: Sequence[int], count: int) -> None:
+        """Zeros as the first ``count`` words of partial sums: sums over nothing."""
+        rows = self.network.timesteps * self.chip.blocks
         for first, end in tiles(0, count, 1, CLEARED, False):
             fields = self._empty(layer, Tile(0, 0, end - first, 0, 0, 0, end - first, 1, 0, 0)) | SUMS_ONLY | {
                 "in_height": 1, "columns": 0, "psum_in": 0, "psum_out": 1, "psum_base": first * rows, "psum_position": rows,
                 "psum_step": self.chip.blocks, "blocks": self.chip.blocks,
             }  # fmt: skip
-            for core in range(len(routes.homes.ranges)):
+            for core in cores:
                 self._emit(sequencer.CORE0 + core, sequencer.SYNAPSE, fields | {"gang": 1 << core})
 
     def _join(self, routes: Routes) -> None:

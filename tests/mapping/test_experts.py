@@ -171,11 +171,11 @@ def test_a_weight_of_an_expert_that_does_not_fit_is_named():
     [
         ({"crossbar_depth": 0}, None, "layer 'moe0': experts need an expert engine, but chip 'expert_chip' has .* of 0"),
         ({"route_rows": 7}, None, "layer 'moe0': needs .* rows of route, .* has 7"),
-        ({"residual_rows": 256}, None, "layer 'moe0': needs 316 rows of residual, .* has 256"),
-        ({"psum_rows": 32}, None, "layer 'moe0': needs .* rows of psum, .* has 32"),
-        ({"spike_out_rows": 8}, None, "layer 'moe0': needs .* rows of spike_out, .* has 8"),
-        ({"spike_in_rows": 127}, None, "layer 'moe0': 'moe0.tokens' needs 128 rows of one spike_in bank"),
-        ({"residual_rows": 512}, (1, 1, 1, 1), "layer 'moe0': needs 572 rows of residual, .* has 512"),
+        ({"residual_rows": 95}, None, "layer 'moe0': needs 96 rows of residual, .* has 95"),
+        ({"psum_rows": 15}, None, "layer 'moe0': needs 16 rows of psum, .* has 15"),
+        ({"spike_out_rows": 3}, None, "layer 'moe0': needs 4 rows of spike_out, .* has 3"),
+        ({"spike_in_rows": 27}, None, "layer 'moe0': needs 28 rows of spike_in, .* has 27"),
+        ({"residual_rows": 159}, (1, 1, 1, 1), "layer 'moe0': needs 160 rows of residual, .* has 159"),
         ({"param_rows": 1}, None, "layer '.*': needs 2 rows of param"),
         ({}, (0, 1, 3, 0), r"layer 'moe0': required a core in 0\.\.2 for each of 4 experts, given \(0, 1, 3, 0\)"),
         ({}, (0, 1), r"required a core in 0\.\.2 for each of 4 experts, given \(0, 1\)"),
@@ -187,12 +187,27 @@ def test_what_does_not_fit_a_chip_is_refused_by_name(changes, place, message):
         map_experts(EXPERT_CHIP.replace(**changes), expert_network(0), placement)
 
 
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [({"residual_rows": 315}, None), ({"psum_rows": 95}, None), ({"spike_out_rows": 23}, None),
+     ({"residual_rows": 571}, (1, 1, 1, 1))],
+)  # fmt: skip
+def test_what_finds_no_room_at_once_passes_through_dram(changes, place):
+    """A row less than the banks need to hold all tokens, slots and results."""
+    (memory, rows), = changes.items()
+    placement = {} if place is None else {"moe0": place}
+    for given, streamed in ((rows, True), (rows + 1, False)):
+        mapped = map_experts(EXPERT_CHIP.replace(**{memory: given}), expert_network(0), placement)
+        assert mapped.program.notes["streamed"] == streamed
+
+
 def test_a_token_that_needs_a_longer_packet_than_there_is_is_refused():
-    chip = EXPERT_CHIP.replace(psum_rows=1 << 15, residual_rows=1 << 18, spike_in_rows=1 << 15, spike_out_rows=1 << 15)
+    rows = dict.fromkeys(("psum_rows", "residual_rows", "spike_in_rows", "spike_out_rows"), 1 << 18)
+    chip = EXPERT_CHIP.replace(**rows, neurons=1)
     with pytest.raises(
         ArchsimError, match="layer 'moe0': required at most 1023 in field 'rows' of COLLECT, given 1024"
     ):
-        map_experts(chip, expert_network(0, dim=64, timesteps=64))
+        map_experts(chip, expert_network(0, timesteps=128))
 
 
 def test_instructions_of_a_layer():
