@@ -11,6 +11,7 @@ from mapping.expert_steps import ExpertSteps
 from mapping.experts import IntExperts
 from mapping.partition import Partition, words
 from mapping.place import require
+from mapping.weigh import require_normaliser
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def placed(
         raise ArchsimError(
             f"layer '{layer.name}': experts need an expert engine, but chip '{chip.name}' has a crossbar_depth of 0"
         )
+    if layer.weigh:
+        require_normaliser(chip, layer.name)
     place = tuple(expert % chip.cores for expert in range(count)) if place is None else tuple(place)
     if len(place) != count or not all(0 <= core < chip.cores for core in place):
         raise ArchsimError(

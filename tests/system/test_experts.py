@@ -17,7 +17,7 @@ from archsim.tensors import Capture
 from archsim.units.sram import Memories
 from mapping import reference
 from mapping.context import Limits
-from tests.mapping.conftest import EXPERT_CHIP, expert_network, map_experts
+from tests.mapping.conftest import EXPERT_CHIP, expert_chip, expert_network, map_experts
 from tests.system.test_stepped import same_memories
 
 CASES = {
@@ -31,6 +31,11 @@ CASES = {
     "fewer time steps": ({"steps": (4, 1, 1, 1), "choices": 1}, {}),
     "fewer time steps, words and chunks": ({"steps": (3, 1, None, 2), "dim": 12, "hidden": 72, "capacity": 5}, {}),
     "fewer time steps, in part of a row": ({"steps": (5, 3, 1, 2), "timesteps": 6, "capacity": 4}, {"moe0": (0, 0, 1, 2)}),
+    "weighed": ({"softmax": True, "choices": 1}, {}),
+    "weighed, words, steps and overflow": (
+        {"softmax": True, "choices": 1, "dim": 12, "hidden": 20, "steps": (4, 1, 1, 1), "capacity": 4, "blocks": 2}, {},
+    ),
+    "weighed, more experts than columns": ({"softmax": True, "experts": 11, "choices": 1, "timesteps": 2}, {}),
     "more experts than columns": ({"experts": 11, "choices": 4, "capacity": 2, "timesteps": 1}, {}),
 }  # fmt: skip
 """Arguments of `expert_network`, and placements."""
@@ -65,7 +70,7 @@ def case(request):
 def test_every_value_equals_the_reference(case, lanes):
     sizes, placement = case
     for seed in range(2):
-        chip = EXPERT_CHIP.replace(lanes=lanes, param_rows=64 if seed else 8, weight_rows=36 if seed else 96)
+        chip = expert_chip(EXPERT_CHIP, sizes).replace(lanes=lanes, param_rows=64 if seed else 8, weight_rows=36 if seed else 96)
         mapped = map_experts(chip, expert_network(seed, **sizes), placement, Limits(positions=2) if seed else None)
         prove(chip, mapped.queues, len(mapped.program.dram))
         ran = run(mapped, seed)
@@ -93,7 +98,7 @@ def _same_routes(mapped, ran, chosen):
 
 def test_fast_equals_stepped_for_every_instruction(case):
     sizes, placement = case
-    chip = EXPERT_CHIP.replace(lanes=1 + len(sizes) % 2, weight_rows=96)
+    chip = expert_chip(EXPERT_CHIP, sizes).replace(lanes=1 + len(sizes) % 2, weight_rows=96)
     mapped = map_experts(chip, expert_network(7, **sizes), placement)
     ran = run(mapped, 7)
     timeline = stepped.run(mapped.program, ran.before)
