@@ -98,6 +98,8 @@ class ChipConfig(Strict):
     """tokens of a window at most that the attention unit's softmax serves, 4..64; 0: it has no softmax"""
     residual_maximum: Annotated[int, Field(ge=0, le=1)] = 0
     """1: SYNAPSE may take the maximum of its sums and the residual stream; 0: it adds them"""
+    dispatch_membranes: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: DISPATCH may send membranes to the experts; 0: spikes alone. Needs an expert engine"""
     clock_gating: Annotated[int, Field(ge=0, le=2)] = 0
     """0: all registers are clocked in every cycle; 1: not those of an engine without an instruction; 2: of the accumulators only
     those that are written"""
@@ -141,7 +143,8 @@ class ChipConfig(Strict):
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
             transposer=self.transposer, masker=self.masker, softmax_tokens=self.softmax_tokens,
-            residual_maximum=self.residual_maximum, clock_gating=self.clock_gating,
+            residual_maximum=self.residual_maximum, dispatch_membranes=self.dispatch_membranes,
+            clock_gating=self.clock_gating,
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine
@@ -169,7 +172,7 @@ _DERIVED: dict[str, KeyPath] = {
     "residual_rows": ("residual_kib",), "psum_rows": ("psum_kib",), "attention_rows": ("attention_bank_kib",),
     "expert engine needs 2": ("cores",), "a queue is made of registers": ("crossbar_depth",),
     "dram_burst_bytes": ("dram", "burst_bytes"), "more than weight_bits": ("membrane_bits",),
-    "of a softmax over": ("softmax_tokens",),
+    "of a softmax over": ("softmax_tokens",), "dispatch_membranes must be 0": ("dispatch_membranes",),
 }  # fmt: skip
 """Which key of the file a relation between derived parameters comes from, by a part of its message."""
 

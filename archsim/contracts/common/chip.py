@@ -49,6 +49,7 @@ class ChipParams:
         masker: 1: the multicast has a masker (MASK); 0: it has none.
         softmax_tokens: tokens of a window at most that the attention unit's softmax serves (4..64); 0: it has no softmax.
         residual_maximum: 1: SYNAPSE may take the maximum of its sums and the residual stream; 0: it adds them.
+        dispatch_membranes: 1: DISPATCH may send membranes to the experts; 0: spikes alone. Needs an expert engine.
         clock_gating: 0: all registers are clocked; 1: not those of an engine without an instruction; 2: of the accumulators only
             those that are written. For the energy alone: there are no gates in the Verilog.
 
@@ -87,6 +88,7 @@ class ChipParams:
     masker: int = 0
     softmax_tokens: int = 0
     residual_maximum: int = 0
+    dispatch_membranes: int = 0
     clock_gating: int = 0
 
     def __post_init__(self) -> None:
@@ -100,7 +102,7 @@ class ChipParams:
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
             "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
             "transposer": (0, 1), "masker": (0, 1), "softmax_tokens": (0, 64), "residual_maximum": (0, 1),
-            "clock_gating": (0, 2),
+            "dispatch_membranes": (0, 1), "clock_gating": (0, 2),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)
@@ -110,6 +112,11 @@ class ChipParams:
             raise ArchsimError(
                 f"chip '{self.name}': softmax_tokens must be 0 (no softmax) or in {LEAST_SOFTMAX_TOKENS}..64, "
                 f"given {self.softmax_tokens}"
+            )
+        if self.dispatch_membranes and not self.crossbar_depth:
+            raise ArchsimError(
+                f"chip '{self.name}': dispatch_membranes must be 0 on a chip without an expert engine (crossbar_depth 0), "
+                f"given {self.dispatch_membranes}"
             )
         if self.clock_mhz <= 0:
             raise ArchsimError(f"chip '{self.name}': clock_mhz must be positive, given {self.clock_mhz}")
