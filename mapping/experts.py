@@ -35,7 +35,8 @@ class IntExperts(IntSynapse):
     Attributes:
         choices: experts of a token.
         capacity: tokens that an expert accepts; a choice beyond it adds nothing.
-        experts: both layers of each expert, over ``capacity`` slots.
+        experts: both layers of each expert, over ``capacity`` slots. A first layer with a ``stream`` joins it without adding to it:
+            its neurons see its sums and the token's membranes.
     """
 
     choices: int = 1
@@ -46,6 +47,11 @@ class IntExperts(IntSynapse):
     def tokens(self) -> int:
         """Tokens: positions of the source."""
         return self.shape.positions
+
+    @property
+    def joins(self) -> bool:
+        """Whether some expert's input joins the sums of its first layer."""
+        return any(first.stream for first, _ in self.experts)
 
     @property
     def drops(self) -> bool:
@@ -76,7 +82,8 @@ def quantise_experts(
     for number, expert in enumerate(layer.experts):
         name = f"{layer.name}.{number}"
         first = Synapse(f"{name}.fc1", f"{name}.tokens", expert.hidden[:, :, None, None], expert.hidden_bias,
-                        threshold=expert.threshold, spikes=f"{name}.hidden")  # fmt: skip
+                        stream=layer.stream if expert.residual else None, threshold=expert.threshold,
+                        spikes=f"{name}.hidden")  # fmt: skip
         second = Synapse(f"{name}.fc2", f"{name}.hidden", expert.weight[:, :, None, None], expert.bias, stream=layer.stream,
                          neuron=None, threshold=0.0)  # fmt: skip
         slots = [Map(layer.capacity, 1, len(part.weight)) for part in (first, second)]
@@ -84,7 +91,7 @@ def quantise_experts(
             quantise_synapse(part, slot, 1.0, exponent, precision)
             for part, slot in zip((first, second), slots, strict=True)
         ]
-        bounds.synapse(pair[0], 0)
+        bounds.synapse(replace(pair[0], into=pair[0].stream and pair[0].spikes), 0)  # the stream stays as it is
         results.append(bounds.scaled(pair[1]))
         pairs.append((pair[0], pair[1]))
     kind = neuron_kind(layer.neuron)

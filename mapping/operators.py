@@ -132,6 +132,5 @@ def _experts(layer: Experts) -> str | None:
     reasons = {
         "experts whose results a softmax weighs": layer.softmax,
         "an expert that runs for fewer time steps than there are": any(expert.steps for expert in layer.experts),
-        "an expert whose input joins the sums of its first layer": any(expert.residual for expert in layer.experts),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -84,7 +84,7 @@ ROUTE_FIELDS = (
     Field("rows", 10),  # rows of a packet
     Field("source_bank", 1),
     Field("bank", 1),  # input bank that spikes go to
-    Field("membranes", 1),  # DISPATCH: between residual banks; COLLECT: from residual to partial-sum bank
+    Field("membranes", 1),  # from residual bank, of DISPATCH to residual, of COLLECT to partial-sum bank; else from output to input
 )
 """Fields of DISPATCH and COLLECT."""
 

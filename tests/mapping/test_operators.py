@@ -45,7 +45,6 @@ REFUSED = {
     "windows of 7x7 tokens that do not divide a map of 2x2": WINDOWS,
     "experts whose results a softmax weighs": replace(MOE, softmax=True),
     "an expert that runs for fewer time steps than there are": replace(MOE, experts=(replace(EXPERT, steps=1),)),
-    "an expert whose input joins the sums of its first layer": replace(MOE, experts=(replace(EXPERT, residual=True),)),
 }
 
 
