@@ -153,7 +153,7 @@ def test_a_wrong_membrane_that_comes_to_an_expert_is_located(monkeypatch):
 
     def wrong(packets, rows, orders, sources, targets):
         original(packets, rows, orders, sources, targets)
-        if sources[0] is targets[0]:
+        if np.shares_memory(sources[0], targets[0]):
             targets[packets.destination[0]][packets.target[0], 0] ^= 1
 
     monkeypatch.setattr(fast, "move", wrong)
