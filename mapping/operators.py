@@ -131,6 +131,5 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
 def _experts(layer: Experts) -> str | None:
     reasons = {
         "experts whose results a softmax weighs": layer.softmax,
-        "an expert that runs for fewer time steps than there are": any(expert.steps for expert in layer.experts),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -149,12 +149,14 @@ def _experts(
             chosen.append((token, expert, taken[expert] if kept else -1))
             if kept:
                 taken[expert] += 1
-                first, second = layer.experts[expert]
-                hidden = tokens[:, token] @ first.weight[:, :, 0, 0].astype(np.int64).T + first.bias
-                hidden = _shifted(hidden, first.shift) + (stream[:, token] if first.stream else 0)
+                (first, second), steps = layer.experts[expert], layer.steps[expert]
+                hidden = tokens[:steps, token] @ first.weight[:, :, 0, 0].astype(np.int64).T + first.bias
+                hidden = _shifted(hidden, first.shift) + (stream[:steps, token] if first.stream else 0)
                 spikes, _ = fire(hidden, first.threshold, first.kind, network.precision.membrane_bits)
                 sums = spikes.astype(np.int64) @ second.weight[:, :, 0, 0].astype(np.int64).T + second.bias
-                added[:, token] += _shifted(sums, second.shift)
+                results = _shifted(sums, second.shift)
+                added[:steps, token] += results
+                added[steps:, token] += results[-1]  # the last one stands for the steps that are left
     result.routes[layer.name] = np.array(chosen)
     return added
 

@@ -1,12 +1,13 @@
 """Slots: where tokens and results of a layer of experts lie at the experts' cores, and where scores and results at home."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.experts import slot_rows, slot_shifts
+from mapping.expert_steps import ExpertSteps
 from mapping.experts import IntExperts
 from mapping.partition import Partition, words
 from mapping.place import require
@@ -38,6 +39,10 @@ class Slots:
     def region_shift(self) -> int:
         """Rows between experts: 2 ** region_shift."""
         return (self.capacity * self.distance - 1).bit_length()
+
+    def rows_of(self, region: int) -> int:
+        """Rows up to the end of a region and of those before it."""
+        return (region << self.region_shift) + self.capacity * self.distance
 
     def fields(self) -> dict[str, int]:
         """What DISPATCH and COLLECT take of it."""
@@ -91,11 +96,12 @@ class Routes:
         return max(end - first for first, end in self.homes.ranges)
 
 
-def routes(chip: ChipParams, layer: IntExperts, homes: Partition, steps: int, place: Sequence[int] | None) -> Routes:
-    """The layout of a layer of ``steps`` time steps whose tokens lie as ``homes`` says.
+def placed(
+    chip: ChipParams, layer: IntExperts, place: Sequence[int] | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Core of each expert, and its number among those of that core; ``place``: the cores, None: one after the other.
 
-    ``place``: core of each expert; None: one core after the other. Raises ArchsimError naming the layer and the buffer when the
-    chip has no expert engine or something does not fit.
+    Raises ArchsimError when the chip has no expert engine or ``place`` is no such list.
     """
     count = len(layer.experts)
     if not chip.crossbar_depth:
@@ -112,7 +118,17 @@ def routes(chip: ChipParams, layer: IntExperts, homes: Partition, steps: int, pl
         raise ArchsimError(
             f"layer '{layer.name}': required a core in 0..{chip.cores - 1} for each of {count} experts, given {place}"
         )
-    region = tuple(place[:expert].count(core) for expert, core in enumerate(place))
+    return place, tuple(place[:expert].count(core) for expert, core in enumerate(place))
+
+
+def routes(chip: ChipParams, layer: IntExperts, homes: Partition, steps: int, place: Sequence[int] | None) -> Routes:
+    """The layout of a layer of ``steps`` time steps whose tokens lie as ``homes`` says.
+
+    ``place``: core of each expert; None: one core after the other. Raises ArchsimError naming the layer and the buffer when the
+    chip has no expert engine or something does not fit.
+    """
+    place, region = placed(chip, layer, place)
+    count = len(layer.experts)
     longest, blocks = max(end - first for first, end in homes.ranges), chip.blocks
     score_base = words(chip, layer) * longest * steps * blocks
     score_rows = -(-count // chip.columns) * blocks
@@ -124,13 +140,20 @@ def routes(chip: ChipParams, layer: IntExperts, homes: Partition, steps: int, pl
     return found
 
 
-def slot_regions(chip: ChipParams, layers: Mapping[str, Routes]) -> dict[str, dict[str, tuple[int, int, int]]]:
-    """By layer, what its experts' cores need in their input banks: positions, slices and words of tokens and of hidden spikes."""
+def slot_regions(
+    chip: ChipParams, layers: Mapping[str, Routes], steps: int
+) -> dict[str, dict[str, tuple[int, int, int]]]:
+    """By layer, what its experts' cores need in their input banks: positions, slices and words of tokens and of hidden spikes.
+
+    ``steps``: time steps of the network.
+    """
     result = {}
     for name, found in layers.items():
-        widest = max(words(chip, first) for first, _ in found.layer.experts)
-        slices = found.tokens.rows // words(chip, found.layer)
-        between = (found.layer.capacity, slices, widest)
+        hidden = [
+            (ExpertSteps(chip, steps, own).hidden_rows, words(chip, first))
+            for (first, _), own in zip(found.layer.experts, found.layer.steps, strict=True)
+        ]
+        between = (found.layer.capacity, *max(hidden, key=lambda rows_words: rows_words[0] * rows_words[1]))
         result[name] = {
             found.tokens_region: (found.regions << found.tokens.region_shift, 1, 1),
             found.hidden_region: between,
@@ -150,14 +173,19 @@ def _check(chip: ChipParams, found: Routes) -> None:
         (words(chip, layer) * chip.blocks * layer.reduce, "reduce"),
     ):
         require(needed, getattr(chip, f"{memory}_rows"), layer.name, memory, chip)
-    for value, opcode, name in (
+    require_fields(layer.name, (
         (rows, sequencer.COLLECT, "rows"), (found.tokens.rows, sequencer.DISPATCH, "rows"),
         (longest * rows, sequencer.COLLECT, "home_choice"), (rows, sequencer.SYNAPSE, "psum_position"),
         (layer.capacity, sequencer.SYNAPSE, "out_height"),
-    ):  # fmt: skip
+    ))  # fmt: skip
+
+
+def require_fields(layer: str, values: Iterable[tuple[int, int, str]]) -> None:
+    """Raise ArchsimError for a value that does not fit its field: (value, opcode, field)."""
+    for value, opcode, name in values:
         most = (1 << sequencer.layout(opcode).by_name[name].width) - 1
         if value > most:
             raise ArchsimError(
-                f"layer '{layer.name}': required at most {most} in field '{name}' of {sequencer.OPCODES[opcode]}, given {value}; "
+                f"layer '{layer}': required at most {most} in field '{name}' of {sequencer.OPCODES[opcode]}, given {value}; "
                 "use fewer channels, time steps or slots, or more cores"
             )

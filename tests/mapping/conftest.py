@@ -61,12 +61,12 @@ def random_network(
 def expert_network(
     seed: int, *, experts: int = 4, choices: int = 2, capacity: int | None = None, hot: int | None = None, height: int = 4,
     width: int = 3, stem: int = 6, dim: int = 8, hidden: int = 12, timesteps: int = 4, blocks: int = 1,
-    residual: tuple[int, ...] = (),
+    residual: tuple[int, ...] = (), steps: tuple[int | None, ...] = (),
 ) -> Network:  # fmt: skip
     """Stem, convolution that opens a stream, ``blocks`` mixtures of experts that join it, classifier.
 
     ``capacity``: None for all tokens. ``hot``: an expert whose scores are greater than any other's. ``residual``: experts of
-    expansion 1 whose input joins the sums of their first layer.
+    expansion 1 whose input joins the sums of their first layer. ``steps``: of each expert.
     """
     rng, tokens = np.random.default_rng(seed), height * width
     layers: list[Any] = [
@@ -80,8 +80,8 @@ def expert_network(
         widths = [dim if number in residual else hidden for number in range(experts)]
         pairs = [(_weights(rng, width, dim, 1, 1), _weights(rng, dim, width, 1, 1)) for width in widths]
         found = tuple(
-            Expert(*(part.squeeze() for layer in pair for part in layer), residual=number in residual)
-            for number, pair in enumerate(pairs)
+            Expert(*(part.squeeze() for layer in pair for part in layer), steps=own, residual=number in residual)
+            for number, (pair, own) in enumerate(zip(pairs, steps or (None,) * experts, strict=True))
         )
         layers.append(Experts(
             f"moe{number}", f"t{number}", "x", rng.normal(0, 1, (experts, dim)), gate_bias, found, choices, capacity or tokens,

@@ -47,13 +47,38 @@ def test_the_reference_by_hand():
         (layer([[0, 1]], kind=fires), layer([[-7], [8]], shift=(1, -1))),
     ]
     experts = tuple(tuple(IntSynapse("fc", "", **part) for part in pair) for pair in pairs)
-    join = IntExperts("moe", "t", **layer([[0], [0]], stream="x"), choices=2, capacity=2, experts=experts)
+    join = IntExperts("moe", "t", **layer([[0], [0]], stream="x"), choices=2, capacity=2, experts=experts, steps=(1, 1))
     maps = {IMAGE: Map(1, 3, 2), "t": Map(1, 3, 2)}
     network = IntNetwork("hand", 1, maps, (first, gate, join), 1.0, 0, PRECISION, {})
     result = reference.run(network, np.array([[3, 0], [0, 2], [5, 4]]))
     assert result.inputs["moe.gate"][0].tolist() == [[1, 1], [1, 0], [2, 1]]
     assert result.routes["moe"].tolist() == [[0, 0, 0], [0, 1, 0], [1, 0, 1], [1, 1, 1], [2, 0, -1], [2, 1, -1]]
     assert result.inputs["moe"][0].tolist() == [[3 + 4, 0 + 2], [0 + 1 - 4, 2 + 16], [5, 4]]
+
+
+def test_the_last_result_of_a_short_expert_stands_for_the_steps_left_by_hand():
+    """One channel, three steps, a token that spikes in each of them; expert 0, which wins, runs two.
+
+    Its hidden neuron fires from 2 on, after a soft reset, of sums of 1: in step 1 alone. So its results are the bias -5 and
+    3 - 5, which stands for step 2 too; in three steps it would be -5 again there.
+    """
+    one, fires = {"shape": (1, 1)}, neuron.IF_ZERO
+    opened = layer([[1]], bias=(1,), kind=fires, stream="x", opens=True, spikes="t", planes=8, **one)
+    first = IntSynapse("open", IMAGE, **opened)
+    gate = IntGate("moe.gate", "t", **layer([[1], [0]], stream="x", **one))
+    pair = [layer([[1]], kind=fires, threshold=(2,), **one), layer([[3]], bias=(-5,), **one)]
+    experts = (tuple(IntSynapse("fc", "", **part) for part in pair),) * 2
+    join = IntExperts("moe", "t", **layer([[0]], stream="x", **one), choices=1, capacity=1, experts=experts, steps=(2, 3))
+    network = IntNetwork("hand", 3, {IMAGE: Map(1, 1, 1), "t": Map(1, 1, 1)}, (first, gate, join), 1.0, 0, PRECISION, {})
+    result = reference.run(network, np.array([[1]]))
+    assert result.spikes["t"][:, 0, 0].tolist() == [True, True, True]
+    assert (result.inputs["moe"] - result.inputs["open"])[:, 0, 0].tolist() == [-5, -2, -2]
+
+
+@pytest.mark.parametrize("steps", [0, 5])
+def test_an_expert_of_no_step_or_of_more_than_there_are_is_refused(steps):
+    with pytest.raises(ArchsimError, match=rf"layer 'moe0\.1': required an expert of 1\.\.4 time steps, .* given {steps}"):
+        quantise(expert_network(0, steps=(4, steps, 1, 1)), PRECISION)
 
 
 def test_the_gate_reads_the_first_time_step_and_has_one_scale():
@@ -82,7 +107,8 @@ def test_an_expert_that_joins_the_stream_by_hand():
         part = layer([[3]], bias=(bias,), shift=(1,), threshold=(2,), kind=fires, stream="x", shape=(1, 1))
         hidden = IntSynapse("fc1", "", **part)
         result = IntSynapse("fc2", "", **layer([[100]], bias=(10,), stream="x", shape=(1, 1)))
-        join = IntExperts("moe", "t", **layer([[0]], stream="x", shape=(1, 1)), capacity=1, experts=((hidden, result),) * 2)
+        pairs = ((hidden, result),) * 2
+        join = IntExperts("moe", "t", **layer([[0]], stream="x", shape=(1, 1)), capacity=1, experts=pairs, steps=(2, 2))
         network = IntNetwork("hand", 2, maps, (first, gate, join), 1.0, 0, PRECISION, {})
         run = reference.run(network, np.array([[-1]]))
         assert run.inputs["open"][:, 0, 0].tolist() == [-1, -1]
@@ -95,7 +121,7 @@ def test_sums_that_join_the_stream_have_its_scale():
     network = quantise(floats, PRECISION)
     join = next(entry for entry in network.layers if isinstance(entry, IntExperts))
     experts = next(entry for entry in floats.layers if isinstance(entry, Experts)).experts
-    assert [first.stream for first, _ in join.experts] == ["x", None, "x", None]
+    assert [first.stream for first, _ in join.experts] == ["moe0.0.input", None, "moe0.2.input", None]
     for number in (0, 2):
         first, unit = join.experts[number][0], 2.0**network.exponent
         assert first.shift.any() and (first.threshold == round(experts[number].threshold * unit)).all()
@@ -199,13 +225,14 @@ def test_a_weight_of_an_expert_that_does_not_fit_is_named():
     ("changes", "place", "message"),
     [
         ({"reduce_rows": 1}, None, "layer 'moe0': needs 2 rows of reduce, .* has 1"),
+        ({"reduce_rows": 1}, None, "layer 'moe0': needs 2 rows of reduce, .* has 1"),
         ({"crossbar_depth": 0}, None, "layer 'moe0': experts need an expert engine, but chip 'expert_chip' has .* of 0"),
         ({"route_rows": 7}, None, "layer 'moe0': needs .* rows of route, .* has 7"),
-        ({"residual_rows": 256}, None, "layer 'moe0': needs 316 rows of residual, .* has 256"),
-        ({"psum_rows": 32}, None, "layer 'moe0': needs .* rows of psum, .* has 32"),
-        ({"spike_out_rows": 8}, None, "layer 'moe0': needs .* rows of spike_out, .* has 8"),
-        ({"spike_in_rows": 127}, None, "layer 'moe0': 'moe0.tokens' needs 128 rows of one spike_in bank"),
-        ({"residual_rows": 512}, (1, 1, 1, 1), "layer 'moe0': needs 572 rows of residual, .* has 512"),
+        ({"residual_rows": 95}, None, "layer 'moe0': needs 96 rows of residual, .* has 95"),
+        ({"psum_rows": 15}, None, "layer 'moe0': needs 16 rows of psum, .* has 15"),
+        ({"spike_out_rows": 3}, None, "layer 'moe0': needs 4 rows of spike_out, .* has 3"),
+        ({"spike_in_rows": 27}, None, "layer 'moe0': needs 28 rows of spike_in, .* has 27"),
+        ({"residual_rows": 159}, (1, 1, 1, 1), "layer 'moe0': needs 160 rows of residual, .* has 159"),
         ({"param_rows": 1}, None, "layer '.*': needs 2 rows of param"),
         ({}, (0, 1, 3, 0), r"layer 'moe0': required a core in 0\.\.2 for each of 4 experts, given \(0, 1, 3, 0\)"),
         ({}, (0, 1), r"required a core in 0\.\.2 for each of 4 experts, given \(0, 1\)"),
@@ -215,6 +242,13 @@ def test_what_does_not_fit_a_chip_is_refused_by_name(changes, place, message):
     placement = {} if place is None else {"moe0": place}
     with pytest.raises(ArchsimError, match=message):
         map_experts(EXPERT_CHIP.replace(**changes), expert_network(0), placement)
+
+
+def test_a_reduction_of_more_words_than_there_is_room_for_passes_through_dram():
+    for rows, streamed in ((2, True), (4, False)):
+        mapped = map_experts(EXPERT_CHIP.replace(reduce_rows=rows), expert_network(0, dim=16))
+        prove(EXPERT_CHIP.replace(reduce_rows=rows), mapped.queues, len(mapped.program.dram))
+        assert mapped.program.notes["streamed"] == streamed
 
 
 def test_experts_that_join_the_stream_need_a_chip_that_dispatches_membranes():
@@ -232,12 +266,27 @@ def test_an_expert_that_joins_the_stream_is_as_wide():
         quantise(changed(experts=wrong), PRECISION)
 
 
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [({"residual_rows": 315}, None), ({"psum_rows": 95}, None), ({"spike_out_rows": 23}, None),
+     ({"residual_rows": 571}, (1, 1, 1, 1))],
+)  # fmt: skip
+def test_what_finds_no_room_at_once_passes_through_dram(changes, place):
+    """A row less than the banks need to hold all tokens, slots and results."""
+    (memory, rows), = changes.items()
+    placement = {} if place is None else {"moe0": place}
+    for given, streamed in ((rows, True), (rows + 1, False)):
+        mapped = map_experts(EXPERT_CHIP.replace(**{memory: given}), expert_network(0), placement)
+        assert mapped.program.notes["streamed"] == streamed
+
+
 def test_a_token_that_needs_a_longer_packet_than_there_is_is_refused():
-    chip = EXPERT_CHIP.replace(psum_rows=1 << 15, residual_rows=1 << 18, spike_in_rows=1 << 15, spike_out_rows=1 << 15)
+    rows = dict.fromkeys(("psum_rows", "residual_rows", "spike_in_rows", "spike_out_rows"), 1 << 18)
+    chip = EXPERT_CHIP.replace(**rows, neurons=1)
     with pytest.raises(
         ArchsimError, match="layer 'moe0': required at most 1023 in field 'rows' of COLLECT, given 1024"
     ):
-        map_experts(chip, expert_network(0, dim=64, timesteps=64))
+        map_experts(chip, expert_network(0, timesteps=128))
 
 
 def test_instructions_of_a_layer():

@@ -29,10 +29,14 @@ CASES = {
     "two layers, one behind the other": ({"blocks": 2, "capacity": 3}, {"moe1": (0, 0, 1, 2)}),
     "one choice, words and chunks": ({"choices": 1, "dim": 12, "hidden": 72, "timesteps": 2}, {}),
     "three of five, odd time steps": ({"experts": 5, "choices": 3, "timesteps": 3}, {}),
+    "fewer time steps": ({"steps": (4, 1, 1, 1), "choices": 1}, {}),
+    "fewer time steps, words and chunks": ({"steps": (3, 1, None, 2), "dim": 12, "hidden": 72, "capacity": 5}, {}),
+    "fewer time steps, in part of a row": ({"steps": (5, 3, 1, 2), "timesteps": 6, "capacity": 4}, {"moe0": (0, 0, 1, 2)}),
     "more experts than columns": ({"experts": 11, "choices": 4, "capacity": 2, "timesteps": 1}, {}),
     "expansion 1": ({"residual": (0, 1, 2, 3)}, {}),
     "expansion 1, one core, overflow": ({"residual": (0, 1, 2, 3), "capacity": 5}, {"moe0": (1, 1, 1, 1)}),
     "some of expansion 1, two layers": ({"residual": (0, 3), "blocks": 2, "capacity": 4}, {"moe1": (0, 0, 1, 2)}),
+    "expansion 1, fewer time steps": ({"residual": (0, 1, 3), "steps": (4, 3, 1, 1), "choices": 1}, {}),
     "expansion 1, words and chunks": ({"residual": (0, 1, 2), "choices": 1, "dim": 40, "experts": 3, "timesteps": 2}, {}),
 }  # fmt: skip
 """Arguments of `expert_network`, and placements."""
