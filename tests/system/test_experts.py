@@ -9,6 +9,7 @@ import pytest
 
 from archsim import simulate
 from archsim.accounting import NAMES, account
+from archsim.config import load_chip
 from archsim.contracts.sequencer import COLLECT, EXPERTS, TOPK
 from archsim.kernel import Simulation
 from archsim.ownership import check_intervals, prove
@@ -18,6 +19,10 @@ from archsim.tensors import Capture
 from archsim.units.sram import Memories
 from mapping import reference
 from mapping.context import Limits
+from mapping.ir import IMAGE, Map
+from mapping.networks.spiking_moe import SpikingMoe
+from mapping.networks.weights import Synthetic
+from mapping.nodes import Experts
 from tests.mapping.conftest import EXPERT_CHIP, MEMBRANE_CHIP, expert_network, map_experts
 from tests.system.test_stepped import same_memories
 
@@ -53,7 +58,8 @@ def run(mapped, seed, trace=None):
     The run begins with anything in the banks: neither empty slots nor rows of dropped choices may depend on it.
     """
     program, chip, rng = mapped.program, mapped.program.chip, np.random.default_rng(seed)
-    pixels = rng.uniform(-1, 1, (1, 4, 3))
+    image = mapped.network.maps[IMAGE]
+    pixels = rng.uniform(-1, 1, (image.channels, image.height, image.width))
     memories = Memories.empty(chip, program.dram)
     simulate.write_image(mapped, memories.dram, pixels)
     for core in memories.cores:
@@ -127,6 +133,33 @@ def test_a_replayed_trace_takes_the_same_time(case):
     assert np.array_equal(executed.records, replayed.records)
     for name, words in executed.capture.words.items():
         assert np.array_equal(words, replayed.capture.words[name]), name
+
+
+class Lively(Synthetic):
+    """Random weights with biases, under which every map of a small network has spikes."""
+
+    def conv(self, name, norm, shape, bias=False):
+        rng = np.random.default_rng([self.seed, *norm.encode()])
+        return self.plain(name, shape)[0], rng.normal(0.8, 0.9, shape[0])
+
+
+def test_the_definition_of_the_public_code_with_experts_of_expansion_1():
+    """Two blocks of attention and experts of expansion 1, as published but for their width and the softmax."""
+    size = SpikingMoe("tiny", Map(16, 16, 3), 2, 32, 2, 10, heads=4, mlp_ratio=1.0, steps=(4, 1, 1, 1))
+    network = size.network(Lively(1), 2.0, 8.0)
+    mixtures = [layer for layer in network.layers if isinstance(layer, Experts)]
+    assert len(mixtures) == 2 and all(expert.residual for layer in mixtures for expert in layer.experts)
+    layers = tuple(replace(layer, softmax=False) if isinstance(layer, Experts) else layer for layer in network.layers)
+    chip = load_chip("small_experts").replace(
+        dispatch_membranes=1, residual_maximum=1, pool_rows=64, param_rows=256, spike_in_rows=1 << 13, residual_rows=4096,
+        psum_rows=2048,
+    )  # fmt: skip
+    mapped = map_experts(chip, replace(network, layers=layers))
+    prove(chip, mapped.queues, len(mapped.program.dram))
+    ran = run(mapped, 0)
+    check = simulate.compare(mapped, ran.pixels, ran.capture, simulate.read_logits(mapped.program, ran.memories.dram))
+    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0} and not mapped.program.notes["streamed"]
+    assert all(words.any() for words in ran.capture.words.values()), "a map without a spike shows nothing"
 
 
 @pytest.mark.parametrize("part", ["weights", "membranes"])

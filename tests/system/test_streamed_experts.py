@@ -79,6 +79,16 @@ def test_fast_equals_stepped_for_every_instruction(case):
     same_memories(ran.memories, ran.before)
 
 
+def test_a_replayed_trace_takes_the_same_time(case):
+    sizes, chip, placement = case
+    mapped = map_experts(chip, expert_network(3, **sizes), placement)
+    executed = run(mapped, 3)
+    replayed = run(mapped, 3, executed.capture.words)
+    assert np.array_equal(executed.records, replayed.records)
+    for name, words in executed.capture.words.items():
+        assert np.array_equal(words, replayed.capture.words[name]), name
+
+
 def test_segments_and_shares():
     """Where no choice can be dropped every segment counts anew; else the counts go on through all of them."""
     for capacity, firsts in ((None, 4), (4, 1)):
