@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from archsim.contracts import attention_softmax, core, dma, multicast, normaliser, sequencer
+from archsim.contracts import attention_softmax, core, dma, experts, multicast, normaliser, sequencer
 from archsim.contracts.attention_softmax import SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
@@ -125,6 +125,7 @@ def _experts_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[st
             (memory, scores, getattr(chip, f"{memory}_rows")), ("cores", head["core"] + 1, chip.cores),
             ("route", head["entry"] + head["tokens"] * head["choices"], chip.route_rows),
         ]  # fmt: skip
+    experts.check(head["opcode"] == sequencer.COLLECT, head["membranes"], chip)
     places = [head["place"] >> 4 * expert & 15 for expert in range(head["experts"])]
     return [
         ("cores", max(head["cores"].bit_length(), *places, 0), chip.cores),

@@ -197,7 +197,8 @@ class Simulation:
         if opcode == sequencer.SYNAPSE:
             cores = [memories.cores[member - sequencer.CORE0] for member, _ in group]
             traces = capture.replay(group)
-            cycles, counts, recordings = core.synapse(heads, chip, cores, traces, capture.potentials)
+            reads = capture.reads_membranes(*group[0])
+            cycles, counts, recordings = core.synapse(heads, chip, cores, traces, capture.potentials, reads)
             capture.synapse(group, head, cores, recordings)
             return cycles, counts
         if opcode == sequencer.PLANES:

@@ -12,6 +12,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.ownership import TABLE, Bank, banks
 from archsim.contracts.common.program import Program
 from archsim.contracts.experts import ROUTE_FIELDS
+from archsim.contracts.experts import memories as memories_of
 from archsim.kernel import Simulation
 from archsim.simulate import read_logits
 from archsim.tensors import Capture
@@ -222,7 +223,7 @@ def expert_accesses(fields: dict[str, int], chip: ChipParams, memories: Memories
         ]  # fmt: skip
     packets, _ = chosen(Route(*(fields[field.name] for field in ROUTE_FIELDS)), chip, memories.experts.routes)
     collects, rows = fields["opcode"] == sequencer.COLLECT, fields["rows"]
-    source, target = ("residual", "psum") if collects and fields["membranes"] else ("spike_out", "spike_in")
+    source, target = memories_of(collects, fields["membranes"])
     found: list[tuple[Access, int, int]] = []
     for core in range(chip.cores):
         sent, taken = int((packets.port == core).sum()), int((packets.destination == core).sum())

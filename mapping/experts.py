@@ -37,7 +37,8 @@ class IntExperts(IntSynapse):
     Attributes:
         choices: experts of a token.
         capacity: tokens that an expert accepts; a choice beyond it adds nothing.
-        experts: both layers of each expert, over ``capacity`` slots.
+        experts: both layers of each expert, over ``capacity`` slots. A first layer with a ``stream`` reads from it the membranes of
+            the tokens in its slots, which join its sums before its neurons, and leaves them as they are.
         steps: time steps that each expert runs; the result of its last one stands for those that are left.
         weigh: how the gate's scores weigh a token's result; None: it is added as it is.
     """
@@ -52,6 +53,11 @@ class IntExperts(IntSynapse):
     def tokens(self) -> int:
         """Tokens: positions of the source."""
         return self.shape.positions
+
+    @property
+    def joins(self) -> bool:
+        """Whether some expert's input joins the sums of its first layer."""
+        return any(first.stream for first, _ in self.experts)
 
     @property
     def drops(self) -> bool:
@@ -86,7 +92,8 @@ def quantise_experts(
     for number, expert in enumerate(layer.experts):
         name = f"{layer.name}.{number}"
         first = Synapse(f"{name}.fc1", f"{name}.tokens", expert.hidden[:, :, None, None], expert.hidden_bias,
-                        threshold=expert.threshold, spikes=f"{name}.hidden")  # fmt: skip
+                        stream=f"{name}.input" if expert.residual else None, threshold=expert.threshold,
+                        spikes=f"{name}.hidden")  # fmt: skip
         second = Synapse(f"{name}.fc2", f"{name}.hidden", expert.weight[:, :, None, None], expert.bias,
                          stream=f"{name}.results", opens=True, neuron=None, threshold=0.0)  # fmt: skip
         slots = [Map(layer.capacity, 1, len(part.weight)) for part in (first, second)]
@@ -94,6 +101,8 @@ def quantise_experts(
             quantise_synapse(part, slot, 1.0, exponent, precision)
             for part, slot in zip((first, second), slots, strict=True)
         ]
+        if expert.residual:
+            bounds.streams[f"{name}.input"] = bounds.streams[layer.stream]
         bounds.synapse(pair[0], 0)
         results.append(bounds.scaled(pair[1]))
         pairs.append((pair[0], pair[1]))

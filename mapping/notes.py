@@ -57,6 +57,16 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
     return result
 
 
+def membranes(network: IntNetwork) -> dict[str, list[int]]:
+    """Numbers of the layers of a stream that experts read, which has no place in recorded spikes; nothing without such experts."""
+    read = {layer.stream for layer in network.layers if isinstance(layer, IntExperts) and layer.joins}
+    numbers = [
+        number for number, layer in enumerate(network.layers)
+        if isinstance(layer, IntSynapse) and read & ({layer.stream, layer.into} - {None})
+    ]  # fmt: skip
+    return {"membranes": numbers} if numbers else {}
+
+
 def buffers(context: Context) -> dict[str, dict[str, int]]:
     """Where each map lies in the input banks of the cores that read it (mask ``cores``): bank, first row, rows."""
     return {

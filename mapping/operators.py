@@ -131,6 +131,5 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
 def _experts(layer: Experts) -> str | None:
     reasons = {
         "experts of which a token has several, whose results a softmax weighs": layer.softmax and layer.choices > 1,
-        "an expert whose input joins the sums of its first layer": any(expert.residual for expert in layer.experts),
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -68,7 +68,7 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
             result.inputs[layer.name] = _sums(layer, network, result, image)[:1]
         else:
             if isinstance(layer, IntExperts):
-                y = _experts(layer, network, result)
+                y = _experts(layer, network, streams[layer.stream or ""], result)
             elif isinstance(layer, IntTokenSynapse):
                 y = _by_token(layer, result)
             else:
@@ -137,8 +137,10 @@ def _shifted(sums: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.in
     return np.asarray(np.where(shift < 0, sums * 2 ** np.maximum(-shift, 0), sums // 2 ** np.maximum(shift, 0)))
 
 
-def _experts(layer: IntExperts, network: IntNetwork, result: ReferenceRun) -> NDArray[np.int64]:
-    """What the experts add to the stream [T, positions, C]: token by token, best score first, while an expert has room."""
+def _experts(
+    layer: IntExperts, network: IntNetwork, stream: NDArray[np.int64], result: ReferenceRun
+) -> NDArray[np.int64]:
+    """What the experts add to the ``stream`` [T, positions, C]: token by token, best score first, while an expert has room."""
     scores = result.inputs[f"{layer.name}.gate"][0]
     tokens = result.spikes[layer.source].astype(np.int64)
     added, taken, chosen = np.zeros(tokens.shape, np.int64), [0] * scores.shape[1], []
@@ -151,6 +153,7 @@ def _experts(layer: IntExperts, network: IntNetwork, result: ReferenceRun) -> ND
                 taken[expert] += 1
                 (first, second), steps = layer.experts[expert], layer.steps[expert]
                 hidden = tokens[:steps, token] @ first.weight[:, :, 0, 0].astype(np.int64).T + first.bias
+                hidden = _shifted(hidden, first.shift) + (stream[:steps, token] if first.stream else 0)
                 spikes, _ = fire(hidden, first.threshold, first.kind, network.precision.membrane_bits)
                 sums = spikes.astype(np.int64) @ second.weight[:, :, 0, 0].astype(np.int64).T + second.bias
                 results = _shifted(sums, second.shift)

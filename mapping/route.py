@@ -64,6 +64,8 @@ class ExpertsScheduler:
         routes = self.context.routes[layer.name]
         self._choose(routes)
         self._route(routes, sequencer.DISPATCH, self.context.regions[routes.tokens_region].base, 0)
+        if layer.joins:
+            self._send_stream(routes)
         for region in range(routes.regions):
             chosen = [expert for expert, number in enumerate(routes.region) if number == region]
             for part in range(2):
@@ -111,6 +113,16 @@ class ExpertsScheduler:
             "experts": len(routes.place), "home_base": 0, "home_token": slots.rows, "source_bank": TOKEN_BANK,
             "membranes": int(opcode == sequencer.COLLECT), **places,
         })  # fmt: skip
+
+    def _send_stream(self, routes: Routes) -> None:
+        """DISPATCH of the tokens' membranes, word by word as the stream lies at home, to the rows that results take after them."""
+        layer, rows = routes.layer, self.network.timesteps * self.chip.blocks
+        home = self.context.stream_base(layer, layer.stream)
+        for word in range(words(self.chip, layer)):
+            self._packets(routes, sequencer.DISPATCH, routes.results, {
+                "cores": routes.homes.leaders, "entry": 0, "home_base": home + word * routes.longest * rows, "home_token": rows,
+                "home_choice": 0, "rows": rows, "expert_base": routes.result_base + word * rows, "bank": 0, "membranes": 1,
+            })  # fmt: skip
 
     def _layer(self, routes: Routes, chosen: list[int], part: int) -> None:
         """Layer ``part`` of some experts, of which no two are on one core."""
@@ -174,12 +186,13 @@ class ExpertsScheduler:
         )  # fmt: skip
         steps = self.network.timesteps * chip.blocks
         base = routes.result_base + (routes.region[expert] << routes.results.region_shift) + word * steps
+        first, joins = base + tile.first * routes.results.distance, int(part == 0 and bool(layer.stream))
         fields |= {
             "gang": 1 << core, "weight_bank": context.weight_bank, "param_bank": context.param_bank, "param_base": 0,
             "columns": min(chip.columns, layer.shape.channels - word * chip.columns), "out_bank": bank,
             "psum_base": (tile.first - tile.range_first) * steps, "psum_in": int(index > 0), "psum_out": int(not last),
-            "residual_in": 0, "residual_out": part, "residual_in_base": 0,
-            "residual_out_base": base + tile.first * routes.results.distance, "residual_position": routes.results.distance,
+            "residual_in": joins, "residual_out": part, "residual_in_base": joins * first,
+            "residual_out_base": first, "residual_position": routes.results.distance,
             "residual_step": chip.blocks, "reduce_base": 0,
         } | ({} if last else SUMS_ONLY) | ({} if part else runs.first())  # fmt: skip
         note = {

@@ -111,7 +111,7 @@ class Scheduler:
             "precision": vars(network.precision), "bounds_bits": network.bounds, "sha256": digest.hexdigest(),
             "first_products": self.attention.notes, "streamed": context.streamed,
         }  # fmt: skip
-        return Program(self.chip, queues, dram, context.notes | about)
+        return Program(self.chip, queues, dram, context.notes | about | notes.membranes(network))
 
     def _start(self) -> None:
         """What is loaded before the first layer."""

@@ -61,7 +61,7 @@ class Routes:
         region: number of each expert among those of its core.
         homes: tokens of the cores.
         tokens: slots of spikes in the input bank of an expert's core.
-        results: slots of membranes in its residual bank.
+        results: slots of membranes in its residual bank: of results, and before of the tokens' stream where it is sent.
         score_base, score_rows: first row of a home core's scores in its residual bank, rows of a token.
         result_base: first row of the results in every residual bank.
     """
@@ -111,6 +111,11 @@ def placed(
         )
     if layer.weigh:
         require_normaliser(chip, layer.name)
+    if layer.joins and not chip.dispatch_membranes:
+        raise ArchsimError(
+            f"layer '{layer.name}': an expert's input joins the sums of its first layer, which needs a chip with "
+            f"dispatch_membranes, given '{chip.name}' without; set 'dispatch_membranes: 1' in its file"
+        )
     place = tuple(expert % chip.cores for expert in range(count)) if place is None else tuple(place)
     if len(place) != count or not all(0 <= core < chip.cores for core in place):
         raise ArchsimError(
@@ -168,6 +173,7 @@ def _check(chip: ChipParams, found: Routes) -> None:
         (longest * found.tokens.rows, "spike_out"),
         (found.result_base + (found.regions << found.results.region_shift), "residual"),
         (layer.choices * longest * rows, "psum"),
+        (words(chip, layer) * chip.blocks * layer.reduce, "reduce"),
     ):
         require(needed, getattr(chip, f"{memory}_rows"), layer.name, memory, chip)
     require_fields(layer.name, (

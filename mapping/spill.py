@@ -36,13 +36,13 @@ class Spill:
         """STORE what it has become, in the place of the stream that the sums go into."""
         self._transfer(sequencer.STORE, layer, layer.into or layer.stream, core, tile, word)
 
-    def range(self, layer: IntSynapse, core: int, first: int, end: int, word: int) -> None:
-        """LOAD positions ``first .. end - 1`` of the stream that a layer left."""
-        self._rows(sequencer.LOAD, layer, layer.stream, core, first, end, word, 0)
-
-    def results(self, layer: IntSynapse, core: int, first: int, end: int, word: int, row: int) -> None:
-        """LOAD a word of positions ``first .. end - 1`` of what a layer opened, from ``row`` of a core's bank on."""
+    def range(self, layer: IntSynapse, core: int, first: int, end: int, word: int, row: int = 0) -> None:
+        """LOAD a word of positions ``first .. end - 1`` of a layer's stream, from ``row`` of a core's bank on."""
         self._rows(sequencer.LOAD, layer, layer.stream, core, first, end, word, row)
+
+    def keep(self, layer: IntSynapse, core: int, first: int, end: int, word: int, row: int) -> None:
+        """STORE a word of positions ``first .. end - 1`` of a layer's stream, from ``row`` of a core's bank on."""
+        self._rows(sequencer.STORE, layer, layer.stream, core, first, end, word, row)
 
     def _transfer(self, opcode: int, layer: IntSynapse, stream: str | None, core: int, tile: Tile, word: int) -> None:
         row = self.context.spill_base(layer)

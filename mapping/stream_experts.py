@@ -6,6 +6,7 @@ results at a time comes from DRAM to the residual banks of the experts' cores, f
 partial sums, segment by segment, and the sums join the stream.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ from mapping.unit_sums import EMPTY, NOTHING
 
 if TYPE_CHECKING:
     from mapping.stream_schedule import StreamScheduler
+
+SPIKES: Mapping[str, int] = {}
+"""No fields beside those of packets of spikes."""
 
 SLOT_BANK = 1
 """Input bank in which an expert's core takes the tokens of DISPATCH; home cores read theirs from the other."""
@@ -56,6 +60,8 @@ class StreamedExperts(ExpertsScheduler):
         stream.unit_weights()
         for share in routes.shares:
             self._gather(routes, share)
+            if layer.joins:
+                self._gather_stream(routes, share)
         for pair in layer.experts:
             for part in pair:
                 stream.layers(part)
@@ -109,6 +115,21 @@ class StreamedExperts(ExpertsScheduler):
                 self._keep(routes, share, expert, group, packets)
             self.stream.flush()
 
+    def _gather_stream(self, routes: StreamedRoutes, share: Share) -> None:
+        """The membranes of a share's tokens to the streams that experts read, a word at a time, through the rows of results."""
+        layer, slots, rows = routes.layer, routes.answers(share), routes.results
+        for word in range(words(self.chip, layer)):
+            for segment in share.segments:
+                home = self.context.stream_base(layer, layer.stream) + (word * routes.homes.longest + segment.start) * rows
+                if routes.spilled:
+                    home = routes.tile_base
+                    for core, some in routes.tokens(segment):
+                        self.stream.spill.range(layer, core, some.start, some.stop, word, home)
+                self._move(routes, sequencer.DISPATCH, segment, slots, routes.result_base, 0, {"home_base": home, "membranes": 1})
+            for expert, (first, _) in enumerate(layer.experts):
+                if first.stream:
+                    self._transfer_slots(routes, share, expert, word, partial(self.stream.spill.keep, first))
+
     def _send(self, routes: StreamedRoutes, segment: range, group: range) -> None:
         """Some words of a segment's tokens to the output banks of their home cores, the words of each token side by side."""
         context, stream, source = self.context, self.stream, routes.layer.source
@@ -140,12 +161,13 @@ class StreamedExperts(ExpertsScheduler):
                 stream.stores.append((name, partial(stream.streams.store, name, core, tile, word, bank)))
 
     def _move(
-        self, routes: StreamedRoutes, opcode: int, segment: range, slots: Slots, expert_base: int, home_choice: int
-    ) -> None:
-        """DISPATCH or COLLECT of a segment."""
+        self, routes: StreamedRoutes, opcode: int, segment: range, slots: Slots, expert_base: int, home_choice: int,
+        more: Mapping[str, int] = SPIKES,
+    ) -> None:  # fmt: skip
+        """DISPATCH or COLLECT of a segment; ``more``: further fields."""
         cores = sum(1 << core for core, _ in routes.tokens(segment))
         places = {"cores": cores, "entry": segment.start * routes.layer.choices, "bank": SLOT_BANK}
-        self._packets(routes, opcode, slots, places | {"expert_base": expert_base, "home_choice": home_choice})
+        self._packets(routes, opcode, slots, {**places, "expert_base": expert_base, "home_choice": home_choice, **more})
 
     def _join_all(self, routes: StreamedRoutes) -> None:
         """Add the results to the stream, a word of a segment at a time; the neurons fire behind the last choice."""
@@ -175,15 +197,23 @@ class StreamedExperts(ExpertsScheduler):
         self.stream.flush()
 
     def _load_results(self, routes: StreamedRoutes, share: Share, word: int) -> None:
-        """LOAD a word of the results of a share's slots; slot by slot where rows lie between them."""
+        """LOAD a word of the results of a share's slots."""
+        for expert, (_, second) in enumerate(routes.layer.experts):
+            self._transfer_slots(routes, share, expert, word, partial(self.stream.spill.range, second))
+
+    def _transfer_slots(
+        self, routes: StreamedRoutes, share: Share, expert: int, word: int, transfer: Callable[[int, int, int, int, int], None]
+    ) -> None:
+        """Move a word of an expert's slots between its residual bank and DRAM; slot by slot where rows lie between them.
+
+        ``transfer``: what moves them, of core, first slot and the one behind the last, word, first row.
+        """
         answers = routes.answers(share)
         apart_ = answers.distance > answers.rows
-        for expert, (_, second) in enumerate(routes.layer.experts):
-            base = routes.result_base + (routes.region[expert] << answers.region_shift)
-            for slot in range(0, share.slots, 1 if apart_ else share.slots):
-                first, count = share.first + slot, 1 if apart_ else share.slots
-                row = base + slot * answers.distance
-                self.stream.spill.results(second, routes.place[expert], first, first + count, word, row)
+        base = routes.result_base + (routes.region[expert] << answers.region_shift)
+        for slot in range(0, share.slots, 1 if apart_ else share.slots):
+            first, count = share.first + slot, 1 if apart_ else share.slots
+            transfer(routes.place[expert], first, first + count, word, base + slot * answers.distance)
 
     def _add(self, routes: StreamedRoutes, core: int, some: range, word: int) -> None:
         """The results of a segment of one core to its stream, choice by choice."""

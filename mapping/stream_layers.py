@@ -107,6 +107,7 @@ class StreamedLayers(Scheduler):
             pieces = self._pieces(layer, tiles, span)
             spilled = index == len(parts) - 1 and context.spilled(layer)
             kept = (not layer.reduce or apart(context, layer.name)) and not is_last(self.network, layer)
+            kept &= not self._reads_alone(layer)
             for core, tile in tiles if spilled and not layer.opens else ():
                 self.spill.load(layer, core, tile, word)
             if isinstance(layer, IntTokenSynapse):
@@ -166,7 +167,13 @@ class StreamedLayers(Scheduler):
         """Fields of the residual addresses; of a spilled stream the bank holds the tile alone."""
         if not self.context.spilled(layer):
             return super().residual(layer, group, tile)
-        return {"residual_in": int(not layer.opens), "residual_out": 1} | self.spill.fields(layer)
+        out = int(not self._reads_alone(layer))
+        return {"residual_in": int(not layer.opens), "residual_out": out} | self.spill.fields(layer)
+
+    def _reads_alone(self, layer: IntSynapse) -> bool:
+        """Whether a layer leaves its stream as it is: the first one of an expert."""
+        own = self.context.experts.get(layer.name)
+        return own is not None and own.part == 0
 
     def emit_tile(
         self, layer: IntSynapse, core: int, tile: Tile, word: int, place: tuple[int, int], part: Chunk, piece: Piece,

@@ -25,8 +25,9 @@ PORTS = {"spike_in": "spikes", "spike_out": "out"}
 """What a core's ports call a memory of DMA, if not by its name."""
 
 ROUTED = {PSUM: "write_psum"}
+ROUTED_MEMBRANES = ROUTED | {RESIDUAL: "write_residual"}
 SENT = {RESIDUAL: "read_residual", PSUM: "read_psum"}
-"""Ports of the expert engine that write a memory of a core of one bank, and that read one."""
+"""Ports of the expert engine that write a memory of a core of one bank, also with ``dispatch_membranes``, and that read one."""
 
 
 def program_layout(chip: ChipParams) -> Layout:
@@ -119,6 +120,7 @@ class Chip(Component):
         """Rows of DMA, of the multicast and of the expert engine to the banks."""
         transfer, copy = self.dma.write, self.multicast.write
         words = Cat(elements(copy.payload, self.multicast.layout, "data"))
+        written = (ROUTED_MEMBRANES if self.chip.dispatch_membranes else ROUTED) if self.experts else {}
         for number, core in enumerate(self.cores):
             for memory in LOADED:
                 port, source = core_port(core, "write", memory), transfer.payload
@@ -126,8 +128,8 @@ class Chip(Component):
                 values = {"row": source.row, "data": source.data}
                 if memory in BANKED:
                     values["bank"] = source.bank
-                if self.experts and memory in ROUTED:
-                    routed = getattr(self.experts, ROUTED[memory])[number]
+                if memory in written:
+                    routed = getattr(self.experts, written[memory])[number]
                     values = {
                         name: Mux(routed.valid, Cat(routed.payload[name]), value) for name, value in values.items()
                     }

@@ -103,6 +103,8 @@ class ChipConfig(Strict):
     """bits of a factor in the normaliser, 2..membrane_bits; 0: the chip has no normaliser (layer norms, weights of experts)"""
     normaliser_table_bits: Annotated[int, Field(ge=1, le=12)] = NORMALISER_TABLE_BITS
     """its table of exponentials has 2^normaliser_table_bits entries"""
+    dispatch_membranes: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: DISPATCH may send membranes to the experts; 0: spikes alone. Needs an expert engine"""
     clock_gating: Annotated[int, Field(ge=0, le=2)] = 0
     """0: all registers are clocked in every cycle; 1: not those of an engine without an instruction; 2: of the accumulators only
     those that are written"""
@@ -147,7 +149,8 @@ class ChipConfig(Strict):
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
             transposer=self.transposer, masker=self.masker, softmax_tokens=self.softmax_tokens,
             residual_maximum=self.residual_maximum, normaliser_operand_bits=self.normaliser_operand_bits,
-            normaliser_table_bits=self.normaliser_table_bits, clock_gating=self.clock_gating,
+            normaliser_table_bits=self.normaliser_table_bits, dispatch_membranes=self.dispatch_membranes,
+            clock_gating=self.clock_gating,
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine
@@ -178,7 +181,7 @@ _DERIVED: dict[str, KeyPath] = {
     "expert engine needs 2": ("cores",), "a queue is made of registers": ("crossbar_depth",),
     "dram_burst_bytes": ("dram", "burst_bytes"), "more than weight_bits": ("membrane_bits",),
     "of a softmax over": ("softmax_tokens",), "operand_bits must": ("normaliser_operand_bits",),
-    "table_bits must": ("normaliser_table_bits",),
+    "table_bits must": ("normaliser_table_bits",), "dispatch_membranes must be 0": ("dispatch_membranes",),
 }  # fmt: skip
 """Which key of the file a relation between derived parameters comes from, by a part of its message."""
 

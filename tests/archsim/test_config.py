@@ -165,6 +165,8 @@ def test_duplicate_keys_are_refused_with_both_places(tmp_path):
         ("residual_kib: 12", "residual_kib: 0.01", "residual_kib", "residual_rows must be an integer in 2.."),
         ("membrane_bits: 24", "membrane_bits: 8 ", "membrane_bits",
          "must be more than weight_bits, given 8 and 8"),
+        ("queue_rows: 1024", "dispatch_membranes: 1\nqueue_rows: 1024", "queue_rows",
+         "dispatch_membranes must be 0 on a chip without an expert engine (crossbar_depth 0), given 1"),
     ],
 )  # fmt: skip
 def test_relations_are_reported_at_their_key(tmp_path, old, new, key, text):

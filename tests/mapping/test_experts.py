@@ -16,7 +16,7 @@ from mapping.ir import IMAGE, Classifier, Map
 from mapping.nodes import Experts
 from mapping.quantise import IntNetwork, IntSynapse, Precision, quantise
 from mapping.slots import Slots
-from tests.mapping.conftest import EXPERT_CHIP, expert_network, map_experts
+from tests.mapping.conftest import EXPERT_CHIP, MEMBRANE_CHIP, expert_network, map_experts
 
 PRECISION = Precision(8, 8, 12, 24)
 
@@ -93,6 +93,61 @@ def test_the_gate_reads_the_first_time_step_and_has_one_scale():
     assert np.array_equal(result.inputs["moe0.gate"][0], spikes[0] @ gate.weight[:, :, 0, 0].T.astype(int) + gate.bias)
 
 
+def test_an_expert_that_joins_the_stream_by_hand():
+    """One token, T = 2, experts of one channel whose neuron fires from 2 on; its input is (3 * spike + bias) >> 1 and the stream.
+
+    The stream is -1 in both steps, so its spikes are 0. With a bias of 1 the input is 0 - 1: no spike. With one of 5 it is 2 - 1:
+    1, then 2 and a spike. The result is 10 without a spike, 110 with one.
+    """
+    fires = neuron.IF_ZERO
+    first = IntSynapse("open", IMAGE, **layer([[1]], kind=fires, stream="x", opens=True, spikes="t", planes=8, shape=(1, 1)))
+    gate = IntGate("moe.gate", "t", **layer([[1], [0]], stream="x", shape=(1, 1)))
+    maps = {IMAGE: Map(1, 1, 1), "t": Map(1, 1, 1)}
+    for bias, added in ((1, [10, 10]), (5, [10, 110])):
+        part = layer([[3]], bias=(bias,), shift=(1,), threshold=(2,), kind=fires, stream="x", shape=(1, 1))
+        hidden = IntSynapse("fc1", "", **part)
+        result = IntSynapse("fc2", "", **layer([[100]], bias=(10,), stream="x", shape=(1, 1)))
+        pairs = ((hidden, result),) * 2
+        join = IntExperts("moe", "t", **layer([[0]], stream="x", shape=(1, 1)), capacity=1, experts=pairs, steps=(2, 2))
+        network = IntNetwork("hand", 2, maps, (first, gate, join), 1.0, 0, PRECISION, {})
+        run = reference.run(network, np.array([[-1]]))
+        assert run.inputs["open"][:, 0, 0].tolist() == [-1, -1]
+        assert (run.inputs["moe"] - run.inputs["open"])[:, 0, 0].tolist() == added
+
+
+def test_sums_that_join_the_stream_have_its_scale():
+    """Integer sums over one spike are the float ones in the stream's units, to the rounding of a weight, a bias and a shift."""
+    floats = expert_network(4, residual=(0, 2))
+    network = quantise(floats, PRECISION)
+    join = next(entry for entry in network.layers if isinstance(entry, IntExperts))
+    experts = next(entry for entry in floats.layers if isinstance(entry, Experts)).experts
+    assert [first.stream for first, _ in join.experts] == ["moe0.0.input", None, "moe0.2.input", None]
+    for number in (0, 2):
+        first, unit = join.experts[number][0], 2.0**network.exponent
+        assert first.shift.any() and (first.threshold == round(experts[number].threshold * unit)).all()
+        sums = np.array([shifted(column + first.bias, first.shift) for column in first.weight[:, :, 0, 0].astype(int).T])
+        exact = (experts[number].hidden + experts[number].hidden_bias[:, None]).T * unit
+        # A weight is off by half a unit of its own, the bias too; a shift to the right rounds by half a unit of the stream.
+        assert (np.abs(sums - exact) <= 0.5 * (first.shift > 0) + 2.0 ** -first.shift.astype(float)).all()
+
+
+def test_the_bound_of_sums_that_join_the_stream():
+    """Each expert at its extremes, over the stream at its own: the membranes of its first layer."""
+    network = quantise(expert_network(1, residual=(0, 1, 2, 3)), PRECISION)
+    opened, join = network.layers[1], network.layers[3]
+    reach = []
+    for limits in (np.minimum, np.maximum):
+        weight, over = limits(opened.weight[:, :, 0, 0].astype(int), 0), opened.bias
+        reach.append(shifted(weight.sum(1) + over, opened.shift))
+    for first, _ in join.experts:
+        weight = first.weight[:, :, 0, 0].astype(int)
+        sums = [limits(weight, 0).sum(1) + first.bias for limits in (np.minimum, np.maximum)]
+        low, high = (shifted(total, first.shift) + stream for total, stream in zip(sums, reach, strict=True))
+        alone = [np.minimum(weight, 0).sum(1), np.maximum(weight, 0).sum(1), *sums, first.bias, first.threshold]
+        needed = max(max(-value.min() - 1, value.max()) for value in (low, high, *alone))
+        assert network.bounds[first.name] == int(needed).bit_length() + 1
+
+
 def shifted(sums, shift):
     """Sums to the right, to the left where the shift is negative."""
     return np.array([
@@ -100,10 +155,10 @@ def shifted(sums, shift):
     ])  # fmt: skip
 
 
-@pytest.mark.parametrize("choices", [1, 2, 4])
-def test_the_bound_holds_every_set_of_chosen_experts_and_no_more(choices):
-    """Each expert at its extremes for every set of as many experts, dropped ones left out."""
-    network = quantise(expert_network(1, choices=choices), PRECISION)
+@pytest.mark.parametrize(("choices", "residual"), [(1, ()), (2, ()), (4, ()), (2, (0, 1, 2, 3))])
+def test_the_bound_holds_every_set_of_chosen_experts_and_no_more(choices, residual):
+    """Each expert at its extremes for every set of as many experts, dropped ones left out; first layers never change the stream."""
+    network = quantise(expert_network(1, choices=choices, residual=residual), PRECISION)
     opened, join = network.layers[1], network.layers[3]
     low, high = [], []
     for _, second in join.experts:
@@ -169,6 +224,8 @@ def test_a_weight_of_an_expert_that_does_not_fit_is_named():
 @pytest.mark.parametrize(
     ("changes", "place", "message"),
     [
+        ({"reduce_rows": 1}, None, "layer 'moe0': needs 2 rows of reduce, .* has 1"),
+        ({"reduce_rows": 1}, None, "layer 'moe0': needs 2 rows of reduce, .* has 1"),
         ({"crossbar_depth": 0}, None, "layer 'moe0': experts need an expert engine, but chip 'expert_chip' has .* of 0"),
         ({"route_rows": 7}, None, "layer 'moe0': needs .* rows of route, .* has 7"),
         ({"residual_rows": 95}, None, "layer 'moe0': needs 96 rows of residual, .* has 95"),
@@ -185,6 +242,28 @@ def test_what_does_not_fit_a_chip_is_refused_by_name(changes, place, message):
     placement = {} if place is None else {"moe0": place}
     with pytest.raises(ArchsimError, match=message):
         map_experts(EXPERT_CHIP.replace(**changes), expert_network(0), placement)
+
+
+def test_a_reduction_of_more_words_than_there_is_room_for_passes_through_dram():
+    for rows, streamed in ((2, True), (4, False)):
+        mapped = map_experts(EXPERT_CHIP.replace(reduce_rows=rows), expert_network(0, dim=16))
+        prove(EXPERT_CHIP.replace(reduce_rows=rows), mapped.queues, len(mapped.program.dram))
+        assert mapped.program.notes["streamed"] == streamed
+
+
+def test_experts_that_join_the_stream_need_a_chip_that_dispatches_membranes():
+    network = expert_network(0, residual=(1,))
+    message = "layer 'moe0': an expert's input joins .* given 'expert_chip' without; set 'dispatch_membranes: 1' in its file"
+    with pytest.raises(ArchsimError, match=message):
+        map_experts(EXPERT_CHIP, network)
+    map_experts(MEMBRANE_CHIP, network)
+
+
+def test_an_expert_that_joins_the_stream_is_as_wide():
+    experts = changed().layers[2].experts
+    wrong = (experts[0], replace(experts[1], residual=True), *experts[2:])
+    with pytest.raises(ArchsimError, match=r"layer 'moe0': expert 1 needs weights of shapes \(\(8, 8\), .* given \(\(12, 8\)"):
+        quantise(changed(experts=wrong), PRECISION)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +301,23 @@ def test_instructions_of_a_layer():
     assert 1 << heads[3]["region_shift"] >= 5 * slots.distance
     computed = [head for core in range(3) for head in mapped.queues[CORE0 + core] if head["opcode"] == SYNAPSE]
     assert sum(head["out_height"] == 5 and head["kernel_height"] == 1 for head in computed) == 4 * (2 + 1)
+
+
+def test_the_stream_goes_to_the_experts_word_by_word():
+    """Two words of 6 tokens a core at most, 4 steps x 2 blocks each: from where the stream lies to where results will."""
+    mapped = map_experts(MEMBRANE_CHIP, expert_network(0, residual=(0,), dim=16))
+    prove(MEMBRANE_CHIP, mapped.queues, len(mapped.program.dram))
+    spikes, first, second, results = mapped.queues[EXPERTS][3:]
+    assert [head["opcode"] for head in (spikes, first, second, results)] == [DISPATCH] * 3 + [COLLECT]
+    assert [head["membranes"] for head in (spikes, first, second, results)] == [0, 1, 1, 1]
+    assert [head["home_base"] for head in (first, second)] == [0, 6 * 8]
+    assert [head["expert_base"] - results["expert_base"] for head in (first, second)] == [0, 8]
+    same = ("cores", "entry", "experts", "place", "region", "region_shift", "slot_shift", "other_shift")
+    assert all(head[name] == results[name] for head in (first, second) for name in same)
+    assert all((head["rows"], head["home_token"], head["home_choice"]) == (8, 8, 0) for head in (first, second))
+    synapses = [head for head in mapped.queues[CORE0] if head["opcode"] == SYNAPSE]
+    reading = [head for head in synapses if head["residual_in"] and head["out_height"] == 12]
+    assert [head["residual_in_base"] - results["expert_base"] for head in reading] == [0, 8]
 
 
 def test_nothing_is_cleared_where_nothing_can_be_dropped():

@@ -32,6 +32,16 @@ CASES = {
     "weighed, spilled": ({"softmax": True, "choices": 1, "dim": 20, "steps": (4, 1, 1, 1)}, SPILLED, {}),
     "weighed, overflow": ({"softmax": True, "choices": 1, "capacity": 4, "blocks": 2}, {"psum_rows": 24}, {}),
     "a distance that is not the rows": ({"timesteps": 7, "choices": 1}, {"psum_rows": 30}, {}),
+    "weighed, expansion 1, spilled, fewer time steps": (
+        {"softmax": True, "choices": 1, "dim": 20, "residual": (0, 1, 2, 3), "steps": (4, 1, 1, 1)}, SPILLED, {},
+    ),
+    "expansion 1": ({"residual": (0, 1, 2, 3), "capacity": 5}, {}, {}),
+    "expansion 1, lanes, experts on one core": ({"residual": (0, 3)}, {"lanes": 2, "residual_rows": 600}, {"moe0": (2, 2, 2, 2)}),
+    "expansion 1, spilled, words and chunks": ({"residual": (0, 1, 2), "dim": 36, "choices": 1, "experts": 3},
+                                               SPILLED | {"psum_rows": 20, "weight_rows": 32, "residual_rows": 120}, {}),
+    "expansion 1, spilled, overflow": ({"residual": (0, 1, 2, 3), "dim": 20, "choices": 1, "capacity": 4}, SPILLED, {}),
+    "expansion 1, fewer time steps, two layers": ({"residual": (1, 2, 3), "steps": (7, 3, 1, 2), "timesteps": 7, "blocks": 2},
+                                                  {}, {}),
     "parameters that come in turns": ({"dim": 20, "blocks": 2}, {"param_rows": 8}, {}),
 }  # fmt: skip
 """Arguments of `expert_network`, changes of the chip, and placements."""
@@ -40,7 +50,7 @@ CASES = {
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
     sizes, changes, placement = CASES[request.param]
-    return sizes, expert_chip(CHIP, sizes).replace(**changes), placement
+    return sizes, expert_chip(CHIP, sizes).replace(dispatch_membranes=int("residual" in sizes), **changes), placement
 
 
 def test_every_value_equals_the_reference(case):
@@ -72,6 +82,16 @@ def test_fast_equals_stepped_for_every_instruction(case):
         mine = np.sort(ran.records[ran.records["engine"] == engine], order="index")
         assert np.array_equal(np.stack([mine["start"], mine["end"]], 1), times), engine
     same_memories(ran.memories, ran.before)
+
+
+def test_a_replayed_trace_takes_the_same_time(case):
+    sizes, chip, placement = case
+    mapped = map_experts(chip, expert_network(3, **sizes), placement)
+    executed = run(mapped, 3)
+    replayed = run(mapped, 3, executed.capture.words)
+    assert np.array_equal(executed.records, replayed.records)
+    for name, words in executed.capture.words.items():
+        assert np.array_equal(words, replayed.capture.words[name]), name
 
 
 def test_segments_and_shares():
