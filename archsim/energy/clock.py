@@ -48,7 +48,7 @@ def registers_by_unit(chip: ChipParams) -> dict[str, dict[str, int]]:
         "multicast": {"multicast": 156 + row + _way(chip)},
     }  # fmt: skip
     found |= {"experts": {"experts": ROUTED * chip.cores**2}} if chip.crossbar_depth else {}
-    found |= {"normaliser": {"normaliser": 252 + bits, "vector": _vector(chip)}} if chip.normaliser_operand_bits else {}
+    found |= {"normaliser": {"normaliser": 252 + bits + _vector(chip)}} if chip.normaliser_operand_bits else {}
     return {engine: {"sequencer": sequencer} | units for engine, units in found.items()}
 
 
