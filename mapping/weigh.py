@@ -23,7 +23,7 @@ ONE = 12
 """The entry of the best score is ``2 ** ONE``: exponentials of less than half a unit of that are 0."""
 
 FRACTION = 8
-"""A weight counts in units of ``2 ** -FRACTION``; with two digits it is within a tenth of itself."""
+"""A weight counts in units of ``2 ** -FRACTION``; two digits are within an eighth of it (2/3 becomes 3/4)."""
 
 OPERAND_BITS = FRACTION + 2
 """Bits of a factor that hold a weight of 1."""
@@ -39,16 +39,18 @@ class Weigh:
     Attributes:
         table: int64 [2 ** TABLE_BITS], exponentials from the least argument on; the first is 0, the last ``2 ** ONE``.
         shift: an entry stands for ``2 ** shift`` scores.
+        digits: signed digits of a weight at most.
     """
 
     table: NDArray[np.int64]
     shift: int
+    digits: int = DIGITS
 
     def fields(self) -> dict[str, int]:
         """What WEIGH takes of it."""
         return {
             "offset": ((1 << (TABLE_BITS - 1)) - 1) << self.shift, "table_shift": self.shift, "reciprocal_shift": ONE + FRACTION,
-            "scale_shift": FRACTION, "digits": DIGITS,
+            "scale_shift": FRACTION, "digits": self.digits,
         }  # fmt: skip
 
     def rows(self, chip: ChipParams) -> NDArray[np.uint8]:
