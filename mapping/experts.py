@@ -18,6 +18,7 @@ from mapping.ir import Map, Synapse
 from mapping.nodes import Experts
 from mapping.quantise import IntLayer, IntSynapse, Precision, neuron_kind, quantise_synapse
 from mapping.scales import LEAST_WEIGHT
+from mapping.weigh import Weigh, weigh
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class IntExperts(IntSynapse):
         experts: both layers of each expert, over ``capacity`` slots. A first layer with a ``stream`` reads from it the membranes of
             the tokens in its slots, which join its sums before its neurons, and leaves them as they are.
         steps: time steps that each expert runs; the result of its last one stands for those that are left.
+        weigh: how the gate's scores weigh a token's result; None: it is added as it is.
     """
 
     choices: int = 1
     capacity: int = 1
     experts: tuple[tuple[IntSynapse, IntSynapse], ...] = ()
     steps: tuple[int, ...] = ()
+    weigh: Weigh | None = None
 
     @property
     def tokens(self) -> int:
@@ -82,7 +85,8 @@ def quantise_experts(
     """
     shape = maps[layer.source]
     _check(layer, before, shape)
-    gate = _gate(layer, shape, precision)
+    factor = ((1 << (precision.weight_bits - 1)) - 1) / max(np.abs(layer.gate).max(), LEAST_WEIGHT)
+    gate = _gate(layer, shape, factor)
     bounds.synapse(replace(gate, stream=None), 0)
     pairs, results = [], []
     for number, expert in enumerate(layer.experts):
@@ -111,6 +115,7 @@ def quantise_experts(
         stream=layer.stream, spikes=layer.spikes, reduce=layer.reduce, choices=layer.choices, capacity=layer.capacity,
         experts=tuple(pairs),
         steps=tuple(required(f"{layer.name}.{number}", x.steps, timesteps) for number, x in enumerate(layer.experts)),
+        weigh=weigh(factor, precision.membrane_bits) if layer.softmax else None,
     )  # fmt: skip
     low = np.sort(np.minimum([result[0] for result in results], 0), axis=0)[: layer.choices].sum(0)
     high = np.sort(np.maximum([result[1] for result in results], 0), axis=0)[-layer.choices :].sum(0)
@@ -134,10 +139,8 @@ def _check(layer: Experts, before: IntLayer | None, shape: Map) -> None:
         )
 
 
-def _gate(layer: Experts, shape: Map, precision: Precision) -> IntGate:
+def _gate(layer: Experts, shape: Map, factor: float) -> IntGate:
     """The gate: one scale for all experts, so that their scores compare."""
-    top = (1 << (precision.weight_bits - 1)) - 1
-    factor = top / max(np.abs(layer.gate).max(), LEAST_WEIGHT)
     zeros = np.zeros(len(layer.gate), np.int64)
     weight = np.rint(layer.gate * factor).astype(np.int8)[:, :, None, None]
     bias = np.rint(layer.gate_bias * factor).astype(np.int64)

@@ -130,6 +130,6 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
 
 def _experts(layer: Experts) -> str | None:
     reasons = {
-        "experts whose results a softmax weighs": layer.softmax,
+        "experts of which a token has several, whose results a softmax weighs": layer.softmax and layer.choices > 1,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

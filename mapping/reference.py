@@ -13,6 +13,7 @@ from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuro
 from mapping.ir import IMAGE, Map
 from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
 from mapping.token_norm import IntTokenSynapse
+from mapping.weigh import FRACTION
 from mapping.window_attention import IntWindowAttention
 
 Integer = TypeVar("Integer", np.int32, np.int64)
@@ -143,6 +144,7 @@ def _experts(
     scores = result.inputs[f"{layer.name}.gate"][0]
     tokens = result.spikes[layer.source].astype(np.int64)
     added, taken, chosen = np.zeros(tokens.shape, np.int64), [0] * scores.shape[1], []
+    weights = layer.weigh.weights(scores, network.precision.membrane_bits) if layer.weigh else None
     for token, values in enumerate(scores):
         for expert in np.argsort(-values, kind="stable")[: layer.choices].tolist():
             kept = taken[expert] < layer.capacity
@@ -155,6 +157,8 @@ def _experts(
                 spikes, _ = fire(hidden, first.threshold, first.kind, network.precision.membrane_bits)
                 sums = spikes.astype(np.int64) @ second.weight[:, :, 0, 0].astype(np.int64).T + second.bias
                 results = _shifted(sums, second.shift)
+                if weights is not None:
+                    results = results * weights[token] >> FRACTION
                 added[:steps, token] += results
                 added[steps:, token] += results[-1]  # the last one stands for the steps that are left
     result.routes[layer.name] = np.array(chosen)

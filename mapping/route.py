@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from archsim.contracts import dma, sequencer
+from archsim.contracts.normaliser import TABLE_BANK
 from mapping.data import param_rows, weight_rows
 from mapping.expert_steps import ExpertSteps
 from mapping.experts import IntExperts, IntGate
@@ -18,6 +19,7 @@ from mapping.quantise import IntSynapse
 from mapping.slots import Routes, Slots
 from mapping.stream_slots import StreamedRoutes
 from mapping.tile import SUMS_ONLY, Piece, Tile, output_tile, source_fields, synapse_fields, whole_map
+from mapping.weigh import Weigh
 
 if TYPE_CHECKING:
     from mapping.schedule import Scheduler
@@ -71,6 +73,10 @@ class ExpertsScheduler:
         if layer.drops:
             self._clear(routes)
         self._route(routes, sequencer.COLLECT, routes.result_base, routes.longest * routes.results.rows)
+        if layer.weigh:
+            self._table(layer.weigh)
+            for core, (start, stop) in enumerate(routes.homes.ranges):
+                self._weigh(routes, core, routes.score_base, stop - start, routes.results.rows)
         self._join(routes)
 
     def _emit(self, engine: int, opcode: int, fields: dict[str, int]) -> None:
@@ -218,6 +224,19 @@ class ExpertsScheduler:
             "in_x": piece.width, "in_origin": 0, "x_stride": 0, "y_stride": 0, "weight_bank": self.context.weight_bank,
             "param_bank": 0 if resident else self.context.param_bank,
         }  # fmt: skip
+
+    def _table(self, weigh: Weigh) -> None:
+        """LOAD a layer's table of exponentials."""
+        self.context.load(dma.TABLE, 0, TABLE_BANK, 0, weigh.rows(self.chip))
+
+    def _weigh(self, routes: Routes | StreamedRoutes, core: int, score_base: int, tokens: int, rows: int) -> None:
+        """WEIGH the results of some tokens of a core, the first ones of its partial sums, by their scores."""
+        assert routes.layer.weigh  # else nobody asks for it
+        self._emit(sequencer.NORMALISER, sequencer.WEIGH, routes.layer.weigh.fields() | {
+            "core": core, "score_base": score_base, "score_token": routes.score_rows, "tokens": tokens,
+            "blocks": -(-len(routes.place) // self.chip.neurons), "experts": len(routes.place), "base": 0, "token_rows": rows,
+            "rows": rows,
+        })  # fmt: skip
 
     def _clear(self, routes: Routes) -> None:
         """Zeros where results arrive, in every home core."""

@@ -11,6 +11,7 @@ from mapping.expert_steps import ExpertSteps
 from mapping.experts import IntExperts
 from mapping.partition import Partition, words
 from mapping.place import require
+from mapping.weigh import require_normaliser
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,8 @@ def placed(
         raise ArchsimError(
             f"layer '{layer.name}': experts need an expert engine, but chip '{chip.name}' has a crossbar_depth of 0"
         )
+    if layer.weigh:
+        require_normaliser(chip, layer.name)
     if layer.joins and not chip.dispatch_membranes:
         raise ArchsimError(
             f"layer '{layer.name}': an expert's input joins the sums of its first layer, which needs a chip with "

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from archsim.contracts import dma, sequencer
-from mapping.data import param_rows
+from mapping.data import param_rows, sum_bytes
 from mapping.experts import IntExperts, IntGate
 from mapping.partition import Chunk, tiles, words
 from mapping.place import Region, require
@@ -54,6 +54,7 @@ class StreamedExperts(ExpertsScheduler):
         routes, stream = self.context.streamed_routes[layer.name], self.stream
         stream.flush()
         self._choose_all(routes)
+        kept = self._keep_scores(routes) if layer.weigh else 0
         for first, _ in layer.experts:
             stream.streams.add(first.source)
         stream.unit_weights()
@@ -65,6 +66,9 @@ class StreamedExperts(ExpertsScheduler):
             for part in pair:
                 stream.layers(part)
         stream.flush()
+        if layer.weigh:
+            self._table(layer.weigh)
+            self._move_scores(sequencer.LOAD, routes, kept)
         self._join_all(routes)
 
     def _choose_all(self, routes: StreamedRoutes) -> None:
@@ -79,6 +83,22 @@ class StreamedExperts(ExpertsScheduler):
                     "choices": layer.choices, "capacity": share.slots, "first": int((core, start) == places[0][:2]),
                     "entry": start * layer.choices,
                 })  # fmt: skip
+
+    def _keep_scores(self, routes: StreamedRoutes) -> int:
+        """STORE the scores, over which the experts' sums and results come; returns their address."""
+        address = self.context.dram.reserve(routes.layer.tokens * routes.score_rows, sum_bytes(self.chip))
+        self._move_scores(sequencer.STORE, routes, address)
+        return address
+
+    def _move_scores(self, opcode: int, routes: StreamedRoutes, address: int) -> None:
+        """STORE or LOAD the scores of every home core."""
+        size = sum_bytes(self.chip)
+        for core, (first, end) in enumerate(routes.homes.ranges):
+            self._emit(sequencer.DMA, opcode, {
+                "dram_address": address + first * routes.score_rows * self.context.dram.stride(size), "memory": dma.RESIDUAL,
+                "cores": 1 << core, "bank": 0, "row": routes.score_base, "rows": (end - first) * routes.score_rows,
+                "row_bytes": size,
+            })  # fmt: skip
 
     def _gather(self, routes: StreamedRoutes, share: Share) -> None:
         """All words of a share's tokens to the maps of their experts."""
@@ -168,6 +188,9 @@ class StreamedExperts(ExpertsScheduler):
                         self._clear_rows(layer, [core for core, _ in routes.tokens(segment)], layer.choices * routes.length)
                     home_choice = routes.length * routes.results
                     self._move(routes, sequencer.COLLECT, segment, answers, routes.result_base, home_choice)
+                    for core, some in routes.tokens(segment) if layer.weigh else ():
+                        scores = routes.score_base + segment.start * routes.score_rows
+                        self._weigh(routes, core, scores, len(some), routes.results)
                     self.stream.flush()
                     for core, some in routes.tokens(segment):
                         self._add(routes, core, some, word)

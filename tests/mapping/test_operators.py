@@ -43,7 +43,7 @@ REFUSED = {
     ),
     "a norm that folds into no weight, nor is one of a spike map with a neuron behind it": Norm("l", "s", BATCH, ONE, ONE),
     "windows of 7x7 tokens that do not divide a map of 2x2": WINDOWS,
-    "experts whose results a softmax weighs": replace(MOE, softmax=True),
+    "experts of which a token has several, whose results a softmax weighs": replace(MOE, softmax=True, choices=2),
 }
 
 

@@ -23,7 +23,7 @@ from mapping.ir import IMAGE, Map
 from mapping.networks.spiking_moe import SpikingMoe
 from mapping.networks.weights import Synthetic
 from mapping.nodes import Experts
-from tests.mapping.conftest import EXPERT_CHIP, MEMBRANE_CHIP, expert_network, map_experts
+from tests.mapping.conftest import EXPERT_CHIP, MEMBRANE_CHIP, expert_chip, expert_network, map_experts
 from tests.system.test_stepped import same_memories
 
 CASES = {
@@ -37,7 +37,13 @@ CASES = {
     "fewer time steps": ({"steps": (4, 1, 1, 1), "choices": 1}, {}),
     "fewer time steps, words and chunks": ({"steps": (3, 1, None, 2), "dim": 12, "hidden": 72, "capacity": 5}, {}),
     "fewer time steps, in part of a row": ({"steps": (5, 3, 1, 2), "timesteps": 6, "capacity": 4}, {"moe0": (0, 0, 1, 2)}),
+    "weighed": ({"softmax": True, "choices": 1}, {}),
+    "weighed, words, steps and overflow": (
+        {"softmax": True, "choices": 1, "dim": 12, "hidden": 20, "steps": (4, 1, 1, 1), "capacity": 4, "blocks": 2}, {},
+    ),
+    "weighed, more experts than columns": ({"softmax": True, "experts": 11, "choices": 1, "timesteps": 2}, {}),
     "more experts than columns": ({"experts": 11, "choices": 4, "capacity": 2, "timesteps": 1}, {}),
+    "weighed, expansion 1": ({"softmax": True, "choices": 1, "residual": (0, 2), "steps": (4, 1, 1, 2)}, {}),
     "expansion 1": ({"residual": (0, 1, 2, 3)}, {}),
     "expansion 1, one core, overflow": ({"residual": (0, 1, 2, 3), "capacity": 5}, {"moe0": (1, 1, 1, 1)}),
     "some of expansion 1, two layers": ({"residual": (0, 3), "blocks": 2, "capacity": 4}, {"moe1": (0, 0, 1, 2)}),
@@ -49,7 +55,7 @@ CASES = {
 
 def _chip(sizes):
     """The chip for `expert_network` of these arguments."""
-    return MEMBRANE_CHIP if "residual" in sizes else EXPERT_CHIP
+    return expert_chip(MEMBRANE_CHIP if "residual" in sizes else EXPERT_CHIP, sizes)
 
 
 def run(mapped, seed, trace=None):

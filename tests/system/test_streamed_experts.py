@@ -9,7 +9,7 @@ from archsim.contracts.sequencer import COLLECT, DISPATCH, DMA, EXPERTS, STORE, 
 from archsim.ownership import check_intervals, prove
 from archsim.stepped import sequencer as stepped
 from mapping import reference
-from tests.mapping.conftest import EXPERT_CHIP, expert_network, map_experts
+from tests.mapping.conftest import EXPERT_CHIP, expert_chip, expert_network, map_experts
 from tests.system.test_experts import run
 from tests.system.test_stepped import same_memories
 
@@ -33,7 +33,12 @@ CASES = {
     "one core has all experts": ({}, {"residual_rows": 600, "spike_in_rows": 90}, {"moe0": (2, 2, 2, 2)}),
     "fewer time steps": ({"steps": (4, 1, 1, 1), "choices": 1, "dim": 20}, SPILLED, {}),
     "fewer time steps, in part of a row": ({"steps": (5, 3, 1, 2), "timesteps": 6, "capacity": 4}, {"lanes": 2}, {}),
+    "weighed, spilled": ({"softmax": True, "choices": 1, "dim": 20, "steps": (4, 1, 1, 1)}, SPILLED, {}),
+    "weighed, overflow": ({"softmax": True, "choices": 1, "capacity": 4, "blocks": 2}, {"psum_rows": 24}, {}),
     "a distance that is not the rows": ({"timesteps": 7, "choices": 1}, {"psum_rows": 30}, {}),
+    "weighed, expansion 1, spilled, fewer time steps": (
+        {"softmax": True, "choices": 1, "dim": 20, "residual": (0, 1, 2, 3), "steps": (4, 1, 1, 1)}, SPILLED, {},
+    ),
     "expansion 1": ({"residual": (0, 1, 2, 3), "capacity": 5}, {}, {}),
     "expansion 1, lanes, experts on one core": ({"residual": (0, 3)}, {"lanes": 2, "residual_rows": 600}, {"moe0": (2, 2, 2, 2)}),
     "expansion 1, spilled, words and chunks": ({"residual": (0, 1, 2), "dim": 36, "choices": 1, "experts": 3},
@@ -49,7 +54,7 @@ CASES = {
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
     sizes, changes, placement = CASES[request.param]
-    return sizes, CHIP.replace(dispatch_membranes=int("residual" in sizes), **changes), placement
+    return sizes, expert_chip(CHIP, sizes).replace(dispatch_membranes=int("residual" in sizes), **changes), placement
 
 
 def test_every_value_equals_the_reference(case):
