@@ -110,7 +110,8 @@ class ChipParams:
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
             "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
             "transposer": (0, 1), "masker": (0, 1), "softmax_tokens": (0, 64), "residual_maximum": (0, 1),
-            "normaliser_operand_bits": (0, 24), "normaliser_table_bits": (1, 12), "dispatch_membranes": (0, 1), "clock_gating": (0, 2),
+            "normaliser_operand_bits": (0, 24), "normaliser_table_bits": (1, 12), "dispatch_membranes": (0, 1),
+            "clock_gating": (0, 2),
         }  # fmt: skip
         for field, (low, high) in limits.items():
             value = getattr(self, field)
