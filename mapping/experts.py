@@ -86,9 +86,7 @@ def quantise_experts(
     shape = maps[layer.source]
     _check(layer, before, shape)
     factor = ((1 << (precision.weight_bits - 1)) - 1) / max(np.abs(layer.gate).max(), LEAST_WEIGHT)
-    gate = _gate(layer, shape, factor)
-    bounds.synapse(replace(gate, stream=None), 0)
-    pairs, results = [], []
+    gate, pairs = _gate(layer, shape, factor), []
     for number, expert in enumerate(layer.experts):
         name = f"{layer.name}.{number}"
         first = Synapse(f"{name}.fc1", f"{name}.tokens", expert.hidden[:, :, None, None], expert.hidden_bias,
@@ -101,10 +99,6 @@ def quantise_experts(
             quantise_synapse(part, slot, 1.0, exponent, precision)
             for part, slot in zip((first, second), slots, strict=True)
         ]
-        if expert.residual:
-            bounds.streams[f"{name}.input"] = bounds.streams[layer.stream]
-        bounds.synapse(pair[0], 0)
-        results.append(bounds.scaled(pair[1]))
         pairs.append((pair[0], pair[1]))
         maps |= {first.source: Map(layer.capacity, 1, shape.channels), f"{name}.hidden": slots[0]}
     kind = neuron_kind(layer.neuron)
@@ -117,10 +111,28 @@ def quantise_experts(
         steps=tuple(required(f"{layer.name}.{number}", x.steps, timesteps) for number, x in enumerate(layer.experts)),
         weigh=weigh(factor, precision.membrane_bits) if layer.softmax else None,
     )  # fmt: skip
+    prove(gate, bounds, 0)
+    prove(join, bounds, shape.positions * steps)
+    return gate, join
+
+
+def prove(layer: IntGate | IntExperts, bounds: Bounds, sums: int) -> None:
+    """Prove a gate, or experts with every set of results that a token can have; ``sums``: positions x steps of a reduction.
+
+    A weight is at most 1, so a result bounds what is weighed.
+    """
+    if isinstance(layer, IntGate):
+        bounds.synapse(replace(layer, stream=None), 0)
+        return
+    results = []
+    for first, second in layer.experts:
+        if first.stream:
+            bounds.streams[first.stream] = bounds.streams[layer.stream or ""]
+        bounds.synapse(first, 0)
+        results.append(bounds.scaled(second))
     low = np.sort(np.minimum([result[0] for result in results], 0), axis=0)[: layer.choices].sum(0)
     high = np.sort(np.maximum([result[1] for result in results], 0), axis=0)[-layer.choices :].sum(0)
-    bounds.join(join, low, high, shape.positions * steps)
-    return gate, join
+    bounds.join(layer, low, high, sums)
 
 
 def _check(layer: Experts, before: IntLayer | None, shape: Map) -> None:

@@ -68,7 +68,7 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
             result.inputs[layer.name] = _sums(layer, network, result, image)[:1]
         else:
             if isinstance(layer, IntExperts):
-                y = _experts(layer, network, streams[layer.stream or ""], result)
+                y = expert_results(layer, network, streams[layer.stream or ""], result)
             elif isinstance(layer, IntTokenSynapse):
                 y = _by_token(layer, result)
             else:
@@ -137,7 +137,7 @@ def _shifted(sums: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.in
     return np.asarray(np.where(shift < 0, sums * 2 ** np.maximum(-shift, 0), sums // 2 ** np.maximum(shift, 0)))
 
 
-def _experts(
+def expert_results(
     layer: IntExperts, network: IntNetwork, stream: NDArray[np.int64], result: ReferenceRun
 ) -> NDArray[np.int64]:
     """What the experts add to the ``stream`` [T, positions, C]: token by token, best score first, while an expert has room."""
