@@ -15,6 +15,7 @@ from mapping.experts import IntExperts, IntGate
 from mapping.ir import IMAGE, Classifier, Map
 from mapping.nodes import Experts
 from mapping.quantise import IntNetwork, IntSynapse, Precision, quantise
+from mapping.scales import stream_exponent
 from mapping.slots import Slots
 from tests.mapping.conftest import EXPERT_CHIP, MEMBRANE_CHIP, expert_network, map_experts
 
@@ -131,9 +132,23 @@ def test_sums_that_join_the_stream_have_its_scale():
         assert (np.abs(sums - exact) <= 0.5 * (first.shift > 0) + 2.0 ** -first.shift.astype(float)).all()
 
 
+def test_first_layers_that_join_the_stream_take_part_in_its_exponent():
+    """Weights of first layers 4096 times as small: 32 of 40 + 32 channels that join the stream, if they do."""
+    exponents = []
+    for joins in (False, True):
+        floats = expert_network(0, residual=(0, 1, 2, 3))
+        moe = floats.layers[2]
+        experts = tuple(replace(expert, hidden=expert.hidden / 4096, residual=joins) for expert in moe.experts)
+        layers = (*floats.layers[:2], replace(moe, experts=experts), floats.layers[3])
+        exponents.append(stream_exponent(replace(floats, layers=layers), PRECISION))
+    assert exponents[0] < exponents[1] < exponents[0] + 12
+
+
 def test_the_bound_of_sums_that_join_the_stream():
-    """Each expert at its extremes, over the stream at its own: the membranes of its first layer."""
-    network = quantise(expert_network(1, residual=(0, 1, 2, 3)), PRECISION)
+    """Each expert at its extremes, over the stream at its own, which is greater: the membranes of its first layer."""
+    floats = expert_network(1, residual=(0, 1, 2, 3))
+    large = replace(floats.layers[1], weight=64 * floats.layers[1].weight)
+    network = quantise(replace(floats, layers=(floats.layers[0], large, *floats.layers[2:])), PRECISION)
     opened, join = network.layers[1], network.layers[3]
     reach = []
     for limits in (np.minimum, np.maximum):

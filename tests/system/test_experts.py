@@ -149,22 +149,22 @@ class Lively(Synthetic):
         return self.plain(name, shape)[0], rng.normal(0.8, 0.9, shape[0])
 
 
-def test_the_definition_of_the_public_code_with_experts_of_expansion_1():
-    """Two blocks of attention and experts of expansion 1, as published but for their width and the softmax."""
+@pytest.mark.parametrize(("spike_in_rows", "streamed"), [(1 << 13, False), (900, True)])
+def test_the_definition_of_the_public_code_with_experts_of_expansion_1(spike_in_rows, streamed):
+    """Two blocks of attention and experts of expansion 1, of fewer time steps, weighed by a softmax: as published but narrower."""
     size = SpikingMoe("tiny", Map(16, 16, 3), 2, 32, 2, 10, heads=4, mlp_ratio=1.0, steps=(4, 1, 1, 1))
     network = size.network(Lively(1), 2.0, 8.0)
     mixtures = [layer for layer in network.layers if isinstance(layer, Experts)]
     assert len(mixtures) == 2 and all(expert.residual for layer in mixtures for expert in layer.experts)
-    layers = tuple(replace(layer, softmax=False) if isinstance(layer, Experts) else layer for layer in network.layers)
     chip = load_chip("small_experts").replace(
-        dispatch_membranes=1, residual_maximum=1, pool_rows=64, param_rows=256, spike_in_rows=1 << 13, residual_rows=4096,
-        psum_rows=2048,
+        dispatch_membranes=1, residual_maximum=1, normaliser_operand_bits=10, pool_rows=64, param_rows=256, residual_rows=4096,
+        psum_rows=2048, spike_in_rows=spike_in_rows,
     )  # fmt: skip
-    mapped = map_experts(chip, replace(network, layers=layers))
+    mapped = map_experts(chip, network)
     prove(chip, mapped.queues, len(mapped.program.dram))
     ran = run(mapped, 0)
     check = simulate.compare(mapped, ran.pixels, ran.capture, simulate.read_logits(mapped.program, ran.memories.dram))
-    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0} and not mapped.program.notes["streamed"]
+    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0} and mapped.program.notes["streamed"] == streamed
     assert all(words.any() for words in ran.capture.words.values()), "a map without a spike shows nothing"
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from archsim import simulate
-from archsim.contracts.sequencer import COLLECT, DISPATCH, EXPERTS, TOPK
+from archsim.contracts.dma import RESIDUAL
+from archsim.contracts.sequencer import COLLECT, DISPATCH, DMA, EXPERTS, STORE, TOPK
 from archsim.ownership import check_intervals, prove
 from archsim.stepped import sequencer as stepped
 from mapping import reference
@@ -14,6 +15,9 @@ from tests.system.test_stepped import same_memories
 
 CHIP = EXPERT_CHIP.replace(spike_in_rows=80, param_rows=32, queue_rows=64)
 """Banks that hold no image; the stream is in the residual banks."""
+
+LOGITS = 2
+"""Rows of five logits, four a row."""
 
 SPILLED = {"residual_rows": 90, "psum_rows": 8}
 """Banks that hold neither the stream nor the results of more than a token at a time."""
@@ -92,6 +96,13 @@ def test_a_replayed_trace_takes_the_same_time(case):
     assert np.array_equal(executed.records, replayed.records)
     for name, words in executed.capture.words.items():
         assert np.array_equal(words, replayed.capture.words[name]), name
+
+
+def test_membranes_go_to_dram_once():
+    """Those of the slots of two experts, and the results of four: 5 slots, 4 steps, 2 blocks. The stream is in the banks."""
+    mapped = map_experts(CHIP.replace(dispatch_membranes=1), expert_network(0, residual=(0, 3), capacity=5))
+    stores = [head for head in mapped.queues[DMA] if head["opcode"] == STORE and head["memory"] == RESIDUAL]
+    assert sum(head["rows"] for head in stores) == (2 + 4) * 5 * 4 * 2 + LOGITS
 
 
 def test_segments_and_shares():
