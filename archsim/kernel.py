@@ -23,7 +23,7 @@ from archsim.results import COUNTERS, RECORD
 from archsim.tensors import Capture
 from archsim.threads import halves, together
 from archsim.timing import WAITS, fill, highest_semaphore, post_places, times
-from archsim.units import attention, core, dma, experts, multicast
+from archsim.units import attention, core, dma, experts, multicast, normaliser
 from archsim.units.core_weights import first_holders, part_all
 from archsim.units.sram import Memories
 from archsim.vectors import LINE
@@ -200,7 +200,8 @@ class Simulation:
         if opcode == sequencer.SYNAPSE:
             cores = [memories.cores[member - sequencer.CORE0] for member, _ in group]
             traces = capture.replay(group)
-            cycles, counts, recordings = core.synapse(heads, chip, cores, traces, capture.potentials)
+            reads = capture.reads_membranes(*group[0])
+            cycles, counts, recordings = core.synapse(heads, chip, cores, traces, capture.potentials, reads)
             capture.synapse(group, head, cores, recordings)
             return cycles, counts
         if opcode == sequencer.PLANES:
@@ -219,6 +220,8 @@ class Simulation:
             capture.choose(engine, index, head, table[: head["tokens"] * head["choices"]])
         elif opcode in (sequencer.DISPATCH, sequencer.COLLECT):
             cycles, counts = experts.route(head, chip, memories)
+        elif opcode in (sequencer.NORMALISE, sequencer.WEIGH):
+            cycles, counts = normaliser.run(head, chip, memories)
         else:
             traces = capture.replay([(engine, index)])
             cycles, counts, recording = attention.attend(

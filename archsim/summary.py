@@ -31,6 +31,7 @@ BOUNDS = {
     "multicast": ("gather",),
     "attention": ("attention",),
     "experts": ("experts",),
+    "normaliser": ("normaliser",),
     "imbalance": ("other_cores",),
     "sequencer": ("decode",),
 }

@@ -65,6 +65,8 @@ class Synthetic:
         back = {mix.layer.spikes: mix.back for layer in self.network.layers if (mix := mixed(self.network, layer))}
         numbers = {name: index for index, name in enumerate(notes["tensors"])}
         for name, shape in notes["tensors"].items():
+            if shape.get("computed"):
+                continue  # in the run: what it holds depends on the routes
             turned = back.get(name)
             drawn = turned.name if turned else name
             seed, size = [self.seed, 1 + numbers.get(drawn, numbers[name]), number], _size(chip, shape)

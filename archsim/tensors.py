@@ -97,11 +97,16 @@ class Capture:
         """Layer number of an instruction."""
         return int(self._note(engine, index)["layer"])
 
+    def reads_membranes(self, engine: int, index: int) -> bool:
+        """Whether what neurons of experts read follows from an instruction's sums, which a trace then does not replace."""
+        return self.layer(engine, index) in self.notes.get("membranes", ())
+
     def replay(self, places: Sequence[tuple[int, int]]) -> list[NDArray[np.uint64]] | None:
         """Rows that the instructions at ``places`` (engine, index) store in trace mode; None in execute mode.
 
         A map that the instruction does not write comes as one row of zeros, which is never stored. What the layers of experts
         compute is never replayed, since what their slots hold follows from the scores: it comes as no row, so it is computed.
+        Membranes of a stream that experts read are computed beside what is replayed (:meth:`reads_membranes`).
         """
         if self.trace is None:
             return None

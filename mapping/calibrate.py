@@ -8,15 +8,20 @@ which is exact: the proof of the bounds keeps them below 2**23.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapping.bounds import Bounds
+from mapping.experts import IntExperts, IntGate, prove
 from mapping.integer_nodes import IntAttention, IntTokenNeuron
 from mapping.ir import IMAGE, Map
 from mapping.quantise import IntNetwork, IntSynapse
-from mapping.reference import fire, gate, peaks, pool
+from mapping.reference import ReferenceRun, expert_results, fire, gate, peaks, pool
+
+Fires = TypeVar("Fires", bound=IntSynapse)
+"""Any layer with neurons of its own."""
 
 SAMPLE = 1 << 18
 """Membrane inputs of a layer that choose its threshold; about so many."""
@@ -76,9 +81,19 @@ class Calibration:
         left, right = np.maximum(-layer.shift, 0).astype(np.int32), np.maximum(layer.shift, 0).astype(np.int32)
         y = (y << left) >> right
         y = peaks(y, layer.sums) if layer.sums else y
+        return self._fired(replace(layer, bias=bias), y)
+
+    def experts(self, gate_layer: IntGate, layer: IntExperts) -> IntExperts:
+        """A layer of experts: gate and experts stay as they are, the neurons of the stream behind them do not."""
+        scores = _sums(gate_layer, self.network, self.spikes[layer.source]).astype(np.int64)[:1] + gate_layer.bias
+        run = ReferenceRun(self.spikes, {gate_layer.name: scores})
+        added = expert_results(layer, self.network, self.streams[layer.stream or ""].astype(np.int64), run)
+        return self._fired(layer, added.astype(np.int32))
+
+    def _fired(self, layer: Fires, y: NDArray[np.int32]) -> Fires:
+        """A layer whose scaled sums are ``y``: they join its stream, and its neurons fire at the rate asked for."""
         if layer.stream:
             self.streams[layer.stream] = y = y if layer.opens else y + self.streams[layer.stream]
-        layer = replace(layer, bias=bias)
         if layer.spikes in self.rates:
             layer = self._threshold(layer, y)
         if layer.spikes is None:
@@ -88,7 +103,7 @@ class Calibration:
         self._keep(layer.spikes, pool(fired, layer.shape) if layer.pool else fired)
         return layer
 
-    def _threshold(self, layer: IntSynapse, y: NDArray[np.int32]) -> IntSynapse:
+    def _threshold(self, layer: Fires, y: NDArray[np.int32]) -> Fires:
         sample, shape = _sample(y, layer.shape, self.network.timesteps)
         spread = np.maximum(sample.std(axis=(0, 1), dtype=np.float64), 1.0)
         bits = self.network.precision.membrane_bits
@@ -120,10 +135,14 @@ def calibrate(
         rates: 0..1 by map.
     """
     work, values = Calibration(network, rates), {}
-    for layer in network.layers:
+    for number, layer in enumerate(network.layers):
         if isinstance(layer, IntAttention):
             values[f"{layer.name}.threshold"] = np.array(work.attention(layer).threshold)
-        elif isinstance(layer, IntSynapse) and not layer.classifies:
+        elif isinstance(layer, IntExperts):
+            before = network.layers[number - 1]
+            assert isinstance(before, IntGate)  # both are made together
+            values[f"{layer.name}.threshold"] = work.experts(before, layer).threshold
+        elif isinstance(layer, IntSynapse) and not layer.classifies and not isinstance(layer, IntGate):
             layer = work.synapse(layer, image)
             values |= {f"{layer.name}.threshold": layer.threshold, f"{layer.name}.bias": layer.bias}
     return values, work.reached
@@ -145,7 +164,11 @@ def apply(network: IntNetwork, values: Mapping[str, NDArray[np.int64]]) -> IntNe
             apart = layer.name in summed
             steps = 1 if apart else network.timesteps
             addends = network.timesteps if layer.classifies and not layer.planes else 1  # spikes of all steps at once
-            bounds.synapse(replace(layer, reduce=layer.reduce or apart), layer.shape.positions * steps, addends)
+            summed_up, sums = replace(layer, reduce=layer.reduce or apart), layer.shape.positions * steps
+            if isinstance(summed_up, IntGate | IntExperts):
+                prove(summed_up, bounds, sums)
+            else:
+                bounds.synapse(summed_up, sums, addends)
         elif isinstance(layer, IntTokenNeuron):
             bounds.require(layer.name, "threshold", layer.threshold)
         layers.append(layer)

@@ -11,13 +11,15 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from mapping.data import DramImage
 from mapping.emit import Emitter
-from mapping.experts import IntExperts
+from mapping.expert_steps import ExpertPart, ExpertSteps
+from mapping.experts import IntExperts, IntGate
 from mapping.integer_nodes import IntSum
 from mapping.ir import Map
 from mapping.partition import Partition, choose, split, words
 from mapping.place import Region, regions
 from mapping.quantise import IntNetwork, IntSynapse
 from mapping.slots import routes, slot_regions
+from mapping.stream_slots import streamed_routes
 from mapping.streams import is_made, paired, require_rows
 from mapping.sums import home, places, readers
 from mapping.token_norm import IntTokenSynapse
@@ -54,8 +56,10 @@ class Context:
         emitter, dram: the queues and the DRAM image as far as they are emitted.
         partitions: per layer, which cores compute which positions.
         paired: streams that stay, and those that sums go into meanwhile.
-        routes: per layer of experts, where tokens, scores and results lie.
+        routes: per layer of experts, where tokens, scores and results lie; ``streamed_routes``: likewise of a streamed network.
+        experts: of a streamed network, by layer of an expert, its time steps and whether it is the first layer or the second.
         regions: per map, where cores find it in their input banks.
+        tokens: maps of the experts' tokens in DRAM, by slot.
         layer: number of the layer that is being emitted.
         weight_bank, param_bank: the bank loaded last.
         out_bank: per core, the output bank that the next instruction writes.
@@ -77,12 +81,30 @@ class Context:
         self.dram = DramImage(chip)
         self.emitter = Emitter(chip, self.dram)
         self.partitions = self._shares() if streamed else self._partitions()
+        mixtures = [layer for layer in network.layers if isinstance(layer, IntExperts)]
+        self.experts = {
+            layer.name: ExpertPart(ExpertSteps(chip, network.timesteps, steps), part, mixture.name)
+            for mixture in mixtures if streamed
+            for pair, steps in zip(mixture.experts, mixture.steps, strict=True) for part, layer in enumerate(pair)
+        }  # fmt: skip
+        self._rows = {
+            layer.spikes: self.experts[layer.name].steps.hidden_rows
+            for mixture in mixtures if streamed for layer, _ in mixture.experts
+        }  # fmt: skip
+        self.tokens = {layer.source for mixture in mixtures if streamed for layer, _ in mixture.experts}
         self.routes = {
             layer.name: routes(chip, layer, self.partitions[layer.name], network.timesteps, placement.get(layer.name))
-            for layer in network.layers if isinstance(layer, IntExperts)
+            for layer in mixtures if not streamed
+        }  # fmt: skip
+        self.streamed_routes = {
+            layer.name: streamed_routes(
+                chip, layer, self.partitions[layer.name], network.timesteps,
+                None if self.spilled(layer) else self.share_rows(layer), placement.get(layer.name),
+            )
+            for layer in mixtures if streamed
         }  # fmt: skip
         gangs = {name: len(x.ranges) for name, x in self.partitions.items()}
-        self.regions = regions(chip, network, gangs, streamed, slot_regions(chip, self.routes))
+        self.regions = regions(chip, network, gangs, streamed, slot_regions(chip, self.routes, network.timesteps))
         self.layer = self.weight_bank = self.param_bank = 0
         self.out_bank = [0] * chip.cores
         self.notes: dict[str, Any] = {}
@@ -126,7 +148,8 @@ class Context:
     def _shares(self) -> dict[str, Partition]:
         """A partition per layer of a streamed network: even parts of the positions, a core each; the classifier's as ever."""
         result = self._partitions()
-        for layer in self.synapses():
+        pairs = [pair for layer in self.network.layers if isinstance(layer, IntExperts) for pair in layer.experts]
+        for layer in [*self.synapses(), *(layer for pair in pairs for layer in pair)]:
             if not layer.classifies:
                 count = layer.shape.positions
                 parts = min(self.chip.cores, count)
@@ -150,9 +173,26 @@ class Context:
         return self.share_rows(layer) if is_made(self.network, name) else 0
 
     def spilled(self, layer: IntSynapse) -> bool:
-        """Whether the layer's stream lies in DRAM (see ``mapping.spill``): it, or it and the one beside it, have no room."""
+        """Whether the layer's stream lies in DRAM (see ``mapping.spill``): it, or it and the one beside it, have no room.
+
+        The results of experts lie there always, the scores of a gate never.
+        """
+        if isinstance(layer, IntGate) or layer.name in self.experts:
+            return layer.name in self.experts and bool(layer.stream)
         rows = self.share_rows(layer) * (1 + (layer.stream in self.paired))
         return self.streamed and bool(layer.stream) and rows > self.chip.residual_rows
+
+    def spill_base(self, layer: IntSynapse) -> int:
+        """First row of a tile of such a stream in a residual bank: behind what lies there meanwhile."""
+        if isinstance(layer, IntExperts):
+            return self.streamed_routes[layer.name].tile_base
+        if layer.name in self.experts:  # its results leave a stream in the bank alone
+            return self.streamed_routes[self.experts[layer.name].mixture].score_base
+        return 0
+
+    def rows(self, name: str | None) -> int:
+        """Rows of a word of a position of a spike map: a slice each, or a step between the layers of an expert of fewer steps."""
+        return self._rows.get(name, self.chip.slices(self.network.timesteps))
 
     def carried(self, layer: IntSynapse, word: int) -> int:
         """Columns that carry a channel in a word that a layer computes."""
@@ -190,7 +230,7 @@ class Context:
 
     def copy(self, region: Region, mask: int, first: int, end: int, word: int, source: dict[str, int]) -> None:
         """Emit the COPY of one word of the positions ``first .. end - 1`` of the map in ``region`` to the cores of ``mask``."""
-        slices = self.chip.slices(self.network.timesteps)
+        slices = region.slices
         fields = {
             "outer": end - first, "inner": slices, "cores": mask, "bank": region.bank,
             "base": region.base + first * slices * region.words + word, "base_outer": slices * region.words,

@@ -13,10 +13,12 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.experts import SLOT_BITS
 from archsim.contracts.router import MAX_CHOICES, MAX_EXPERTS
 from mapping.bounds import Bounds
+from mapping.expert_steps import required
 from mapping.ir import Map, Synapse
 from mapping.nodes import Experts
 from mapping.quantise import IntLayer, IntSynapse, Precision, neuron_kind, quantise_synapse
 from mapping.scales import LEAST_WEIGHT
+from mapping.weigh import Weigh, weigh
 
 
 @dataclass(frozen=True)
@@ -35,17 +37,27 @@ class IntExperts(IntSynapse):
     Attributes:
         choices: experts of a token.
         capacity: tokens that an expert accepts; a choice beyond it adds nothing.
-        experts: both layers of each expert, over ``capacity`` slots.
+        experts: both layers of each expert, over ``capacity`` slots. A first layer with a ``stream`` reads from it the membranes of
+            the tokens in its slots, which join its sums before its neurons, and leaves them as they are.
+        steps: time steps that each expert runs; the result of its last one stands for those that are left.
+        weigh: how the gate's scores weigh a token's result; None: it is added as it is.
     """
 
     choices: int = 1
     capacity: int = 1
     experts: tuple[tuple[IntSynapse, IntSynapse], ...] = ()
+    steps: tuple[int, ...] = ()
+    weigh: Weigh | None = None
 
     @property
     def tokens(self) -> int:
         """Tokens: positions of the source."""
         return self.shape.positions
+
+    @property
+    def joins(self) -> bool:
+        """Whether some expert's input joins the sums of its first layer."""
+        return any(first.stream for first, _ in self.experts)
 
     @property
     def drops(self) -> bool:
@@ -54,39 +66,41 @@ class IntExperts(IntSynapse):
 
 
 def quantise_experts(
-    layer: Experts, before: IntLayer | None, shape: Map, exponent: int, precision: Precision, bounds: Bounds, steps: int
-) -> tuple[IntGate, IntExperts]:
+    layer: Experts, before: IntLayer | None, maps: dict[str, Map], exponent: int, precision: Precision, bounds: Bounds, steps: int,
+    timesteps: int,
+) -> tuple[IntGate, IntExperts]:  # fmt: skip
     """Integers for a layer of experts behind ``before``, proven.
 
     Args:
         layer: the layer.
         before: the layer in front of it.
-        shape: of its source.
+        maps: shapes of the network's maps; those of each expert's slots are added.
         exponent: of the stream.
         precision: bits.
         bounds: of the network so far; the layer is added.
-        steps: time steps.
+        steps: time steps that a reduction of the stream adds up.
+        timesteps: of the network.
 
     Raises ArchsimError for what the expert engine does not have, and for sums that could overflow.
     """
+    shape = maps[layer.source]
     _check(layer, before, shape)
-    gate = _gate(layer, shape, precision)
-    bounds.synapse(replace(gate, stream=None), 0)
-    pairs, results = [], []
+    factor = ((1 << (precision.weight_bits - 1)) - 1) / max(np.abs(layer.gate).max(), LEAST_WEIGHT)
+    gate, pairs = _gate(layer, shape, factor), []
     for number, expert in enumerate(layer.experts):
         name = f"{layer.name}.{number}"
         first = Synapse(f"{name}.fc1", f"{name}.tokens", expert.hidden[:, :, None, None], expert.hidden_bias,
-                        threshold=expert.threshold, spikes=f"{name}.hidden")  # fmt: skip
-        second = Synapse(f"{name}.fc2", f"{name}.hidden", expert.weight[:, :, None, None], expert.bias, stream=layer.stream,
-                         neuron=None, threshold=0.0)  # fmt: skip
+                        stream=f"{name}.input" if expert.residual else None, threshold=expert.threshold,
+                        spikes=f"{name}.hidden")  # fmt: skip
+        second = Synapse(f"{name}.fc2", f"{name}.hidden", expert.weight[:, :, None, None], expert.bias,
+                         stream=f"{name}.results", opens=True, neuron=None, threshold=0.0)  # fmt: skip
         slots = [Map(layer.capacity, 1, len(part.weight)) for part in (first, second)]
         pair = [
             quantise_synapse(part, slot, 1.0, exponent, precision)
             for part, slot in zip((first, second), slots, strict=True)
         ]
-        bounds.synapse(pair[0], 0)
-        results.append(bounds.scaled(pair[1]))
         pairs.append((pair[0], pair[1]))
+        maps |= {first.source: Map(layer.capacity, 1, shape.channels), f"{name}.hidden": slots[0]}
     kind = neuron_kind(layer.neuron)
     zeros = np.zeros(shape.channels, np.int64)
     threshold = np.full(shape.channels, max(round(layer.threshold * 2.0**exponent), int(kind != neuron.NONE)))
@@ -94,11 +108,31 @@ def quantise_experts(
         layer.name, layer.source, np.zeros((shape.channels, 1, 1, 1), np.int8), zeros, threshold, zeros, kind, shape,
         stream=layer.stream, spikes=layer.spikes, reduce=layer.reduce, choices=layer.choices, capacity=layer.capacity,
         experts=tuple(pairs),
+        steps=tuple(required(f"{layer.name}.{number}", x.steps, timesteps) for number, x in enumerate(layer.experts)),
+        weigh=weigh(factor, precision.membrane_bits) if layer.softmax else None,
     )  # fmt: skip
+    prove(gate, bounds, 0)
+    prove(join, bounds, shape.positions * steps)
+    return gate, join
+
+
+def prove(layer: IntGate | IntExperts, bounds: Bounds, sums: int) -> None:
+    """Prove a gate, or experts with every set of results that a token can have; ``sums``: positions x steps of a reduction.
+
+    A weight is at most 1, so a result bounds what is weighed.
+    """
+    if isinstance(layer, IntGate):
+        bounds.synapse(replace(layer, stream=None), 0)
+        return
+    results = []
+    for first, second in layer.experts:
+        if first.stream:
+            bounds.streams[first.stream] = bounds.streams[layer.stream or ""]
+        bounds.synapse(first, 0)
+        results.append(bounds.scaled(second))
     low = np.sort(np.minimum([result[0] for result in results], 0), axis=0)[: layer.choices].sum(0)
     high = np.sort(np.maximum([result[1] for result in results], 0), axis=0)[-layer.choices :].sum(0)
-    bounds.join(join, low, high, shape.positions * steps)
-    return gate, join
+    bounds.join(layer, low, high, sums)
 
 
 def _check(layer: Experts, before: IntLayer | None, shape: Map) -> None:
@@ -117,10 +151,8 @@ def _check(layer: Experts, before: IntLayer | None, shape: Map) -> None:
         )
 
 
-def _gate(layer: Experts, shape: Map, precision: Precision) -> IntGate:
+def _gate(layer: Experts, shape: Map, factor: float) -> IntGate:
     """The gate: one scale for all experts, so that their scores compare."""
-    top = (1 << (precision.weight_bits - 1)) - 1
-    factor = top / max(np.abs(layer.gate).max(), LEAST_WEIGHT)
     zeros = np.zeros(len(layer.gate), np.int64)
     weight = np.rint(layer.gate * factor).astype(np.int8)[:, :, None, None]
     bias = np.rint(layer.gate_bias * factor).astype(np.int64)

@@ -291,7 +291,8 @@ def check_experts(layer: Experts, source: Map) -> None:
     parts: dict[str, tuple[tuple[NDArray[np.float64], ...], tuple[tuple[int, ...], ...]]]
     parts = {"gate": ((layer.gate, layer.gate_bias), ((count, channels), (count,)))}
     for number, expert in enumerate(layer.experts):
-        given, hidden = (expert.hidden, expert.hidden_bias, expert.weight, expert.bias), len(expert.hidden)
+        given = expert.hidden, expert.hidden_bias, expert.weight, expert.bias
+        hidden = channels if expert.residual else len(expert.hidden)
         parts[f"expert {number}"] = given, ((hidden, channels), (hidden,), (channels, hidden), (channels,))
     for part, (weights, required) in parts.items():
         if (shapes := tuple(weight.shape for weight in weights)) != required:

@@ -74,7 +74,8 @@ class Loads:
         chunk = chunks(context.chip, layer, context.chunk_rows)[chunk_index]
         by_token = isinstance(layer, IntTokenSynapse)
         stream_params = last and not by_token and (layer.name, 0) not in self.param_base
-        context.param_bank ^= int(stream_params)
+        if stream_params:  # beside those that stay there is room in the other bank alone
+            context.param_bank = 1 if self.param_base else context.param_bank ^ 1
         for member in range(min(partition.gang, count - group * partition.gang)):
             word, mask = group * partition.gang + member, partition.member_mask(member)
             one = replace(layer, weight=layer.copies[copy]) if isinstance(layer, IntTokenSynapse) else layer

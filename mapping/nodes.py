@@ -72,7 +72,7 @@ class Expert:
         hidden, hidden_bias, weight, bias: float64 [H, C], [H], [C, H] and [C].
         threshold: of the neuron.
         steps: time steps in which it runs; its last result stands for the others. None: all.
-        residual: what the first layer reads joins its sums; it then has as many channels.
+        residual: the membranes of the token's stream join the first layer's sums, before the neuron; it then has as many channels.
     """
 
     hidden: NDArray[np.float64]

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mapping.context import Context
+from mapping.expert_steps import ExpertSteps
 from mapping.experts import IntExperts, IntGate
 from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
 from mapping.partition import words
@@ -41,12 +42,29 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
             }
             result[name] = shape | {"channels": whole.channels, "steps": steps}
         if isinstance(layer, IntExperts):
-            for first, _ in layer.experts:
+            for (first, _), own in zip(layer.experts, layer.steps, strict=True):
+                runs = ExpertSteps(chip, steps, own)
                 result[first.spikes or ""] = {
-                    "positions": layer.capacity, "slices": chip.slices(steps), "words": words(chip, first), "planes": 0,
-                    "lanes": chip.lanes_used(steps), "channels": first.shape.channels, "steps": steps,
+                    "positions": layer.capacity, "slices": runs.hidden_rows, "words": words(chip, first), "planes": 0,
+                    "lanes": runs.hidden_lanes, "channels": first.shape.channels, "steps": runs.hidden_rows * runs.hidden_lanes,
+                    "computed": 1,
                 }  # fmt: skip
+                if context.streamed:
+                    result[first.source] = {
+                        "positions": layer.capacity, "slices": chip.slices(steps), "words": words(chip, layer), "planes": 0,
+                        "lanes": chip.lanes_used(steps), "channels": layer.shape.channels, "steps": steps, "computed": 1,
+                    }  # fmt: skip
     return result
+
+
+def membranes(network: IntNetwork) -> dict[str, list[int]]:
+    """Numbers of the layers of a stream that experts read, which has no place in recorded spikes; nothing without such experts."""
+    read = {layer.stream for layer in network.layers if isinstance(layer, IntExperts) and layer.joins}
+    numbers = [
+        number for number, layer in enumerate(network.layers)
+        if isinstance(layer, IntSynapse) and read & ({layer.stream, layer.into} - {None})
+    ]  # fmt: skip
+    return {"membranes": numbers} if numbers else {}
 
 
 def buffers(context: Context) -> dict[str, dict[str, int]]:
@@ -78,9 +96,11 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
     """Name, kind, dense multiply-adds of all time steps, and operand of a layer."""
     macs, operand = 0, "spikes"
     if isinstance(entry, IntExperts):
-        weights = [sum(part.weight.size for part in pair) for pair in entry.experts]
+        weights = [
+            sum(part.weight.size for part in pair) * own for pair, own in zip(entry.experts, entry.steps, strict=True)
+        ]
         # Experts may differ: the mean of a choice.
-        macs, kind = entry.tokens * entry.choices * sum(weights) // len(weights) * network.timesteps, "experts"
+        macs, kind = entry.tokens * entry.choices * sum(weights) // len(weights), "experts"
     elif isinstance(entry, IntGate):
         macs, kind = entry.shape.positions * entry.weight.size, "gate"
     elif isinstance(entry, IntSynapse):

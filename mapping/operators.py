@@ -130,8 +130,6 @@ def _synapse(layer: Synapse, source: Operand) -> str | None:
 
 def _experts(layer: Experts) -> str | None:
     reasons = {
-        "experts whose results a softmax weighs": layer.softmax,
-        "an expert that runs for fewer time steps than there are": any(expert.steps for expert in layer.experts),
-        "an expert whose input joins the sums of its first layer": any(expert.residual for expert in layer.experts),
+        "experts of which a token has several, whose results a softmax weighs": layer.softmax and layer.choices > 1,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)

@@ -238,7 +238,7 @@ def _quantise(network: Network, precision: Precision, exponent: int, classes: in
             from mapping.experts import quantise_experts  # its layers are this module's
 
             before = layers[-1] if layers else None
-            layers += quantise_experts(layer, before, maps[layer.source], exponent, precision, bounds, steps)
+            layers += quantise_experts(layer, before, maps, exponent, precision, bounds, steps, network.timesteps)
         elif isinstance(layer, Classifier):
             from mapping.head import quantise_head  # its layers are this module's
 

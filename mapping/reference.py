@@ -13,6 +13,7 @@ from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuro
 from mapping.ir import IMAGE, Map
 from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
 from mapping.token_norm import IntTokenSynapse
+from mapping.weigh import FRACTION
 from mapping.window_attention import IntWindowAttention
 
 Integer = TypeVar("Integer", np.int32, np.int64)
@@ -67,7 +68,7 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
             result.inputs[layer.name] = _sums(layer, network, result, image)[:1]
         else:
             if isinstance(layer, IntExperts):
-                y = _experts(layer, network, result)
+                y = expert_results(layer, network, streams[layer.stream or ""], result)
             elif isinstance(layer, IntTokenSynapse):
                 y = _by_token(layer, result)
             else:
@@ -136,22 +137,30 @@ def _shifted(sums: NDArray[np.int64], shift: NDArray[np.int64]) -> NDArray[np.in
     return np.asarray(np.where(shift < 0, sums * 2 ** np.maximum(-shift, 0), sums // 2 ** np.maximum(shift, 0)))
 
 
-def _experts(layer: IntExperts, network: IntNetwork, result: ReferenceRun) -> NDArray[np.int64]:
-    """What the experts add to the stream [T, positions, C]: token by token, best score first, while an expert has room."""
+def expert_results(
+    layer: IntExperts, network: IntNetwork, stream: NDArray[np.int64], result: ReferenceRun
+) -> NDArray[np.int64]:
+    """What the experts add to the ``stream`` [T, positions, C]: token by token, best score first, while an expert has room."""
     scores = result.inputs[f"{layer.name}.gate"][0]
     tokens = result.spikes[layer.source].astype(np.int64)
     added, taken, chosen = np.zeros(tokens.shape, np.int64), [0] * scores.shape[1], []
+    weights = layer.weigh.weights(scores, network.precision.membrane_bits) if layer.weigh else None
     for token, values in enumerate(scores):
         for expert in np.argsort(-values, kind="stable")[: layer.choices].tolist():
             kept = taken[expert] < layer.capacity
             chosen.append((token, expert, taken[expert] if kept else -1))
             if kept:
                 taken[expert] += 1
-                first, second = layer.experts[expert]
-                hidden = tokens[:, token] @ first.weight[:, :, 0, 0].astype(np.int64).T + first.bias
+                (first, second), steps = layer.experts[expert], layer.steps[expert]
+                hidden = tokens[:steps, token] @ first.weight[:, :, 0, 0].astype(np.int64).T + first.bias
+                hidden = _shifted(hidden, first.shift) + (stream[:steps, token] if first.stream else 0)
                 spikes, _ = fire(hidden, first.threshold, first.kind, network.precision.membrane_bits)
                 sums = spikes.astype(np.int64) @ second.weight[:, :, 0, 0].astype(np.int64).T + second.bias
-                added[:, token] += _shifted(sums, second.shift)
+                results = _shifted(sums, second.shift)
+                if weights is not None:
+                    results = results * weights[token] >> FRACTION
+                added[:steps, token] += results
+                added[steps:, token] += results[-1]  # the last one stands for the steps that are left
     result.routes[layer.name] = np.array(chosen)
     return added
 

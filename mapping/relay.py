@@ -5,9 +5,12 @@ on to its output bank, from which STORE takes them. Q, K and V of a layer that r
 So do pieces of maps whose axes are exchanged, on their way to the transposer and from it (``mapping.stream_axes``).
 """
 
+from collections.abc import Mapping
+
 from archsim.contracts import dma, sequencer
 from mapping.context import Context
 from mapping.data import param_rows, weight_rows
+from mapping.experts import IntExperts
 from mapping.integer_nodes import IntAttention
 from mapping.ir import Map
 from mapping.partition import Chunk
@@ -15,6 +18,9 @@ from mapping.place import require
 from mapping.quantise import IntSynapse
 from mapping.tile import Piece, Tile, identity_layer, is_pointwise, output_tile, synapse_fields
 from mapping.turned import mixed, turned
+
+USUAL: Mapping[str, int] = {}
+"""No field of a relay's SYNAPSE is another than usual."""
 
 UNIT = Map(1, 1, 0)
 """Shape of no map: the relay's weights and parameters are the same for all."""
@@ -31,7 +37,10 @@ class Relay:
         self.weights: int | None = None
         self.bank = 0
         network = context.network
-        users = [x.name for x in network.layers if (isinstance(x, IntAttention) and self.relayed(x)) or mixed(network, x)]
+        users = [
+            x.name for x in network.layers
+            if (isinstance(x, IntAttention) and self.relayed(x)) or mixed(network, x) or isinstance(x, IntExperts)
+        ]  # fmt: skip
         if users:
             require(base + self.chip.blocks, self.chip.param_rows, users[0], "param", self.chip)
             rows = param_rows(self.chip, identity_layer(self.chip, "relay", UNIT), 0)
@@ -74,8 +83,12 @@ class Relay:
         tile = output_tile(unit, core, piece.y, piece.y + piece.height, piece.y)
         return tile, self.pass_on(unit, core, tile, piece, word)
 
-    def pass_on(self, unit: IntSynapse, core: int, tile: Tile, piece: Piece, word: int) -> int:
+    def pass_on(
+        self, unit: IntSynapse, core: int, tile: Tile, piece: Piece, word: int, places: Mapping[str, int] = USUAL
+    ) -> int:
         """Pass one word of a tile of the map ``unit.spikes`` on; returns its output bank.
+
+        ``places``: fields that say where it lies and goes, in place of the usual ones.
 
         None of the columns counts as carrying a channel: these additions are the mapping's, not the network's.
         """
@@ -85,11 +98,13 @@ class Relay:
         fields |= {
             "gang": 1 << core, "weight_bank": self.bank, "psum_in": 0, "psum_out": 0, "columns": 0,
             "param_bank": context.param_bank, "param_base": self.base, "out_bank": bank, "residual_in": 0, "residual_out": 0,
+            **places,
         }  # fmt: skip
         note = {
             "layer": context.layer, "tensor": unit.spikes, "position": tile.first, "positions": tile.height * tile.width,
             "word": word, "words": 1, "columns": tile.columns, "pitch": unit.shape.width,
         }  # fmt: skip
+        note |= {"computed": True} if unit.spikes in context.tokens else {}
         context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
         context.out_bank[core] ^= 1
         return bank

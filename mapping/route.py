@@ -5,17 +5,21 @@ slot is left from before; nobody collects what follows from it. Rows of results 
 they are cleared before, unless no choice can be dropped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from archsim.contracts import dma, sequencer
+from archsim.contracts.normaliser import TABLE_BANK
 from mapping.data import param_rows, weight_rows
+from mapping.expert_steps import ExpertSteps
 from mapping.experts import IntExperts, IntGate
 from mapping.partition import Chunk, chunks, tiles, words
 from mapping.place import Region, require
 from mapping.quantise import IntSynapse
-from mapping.slots import Routes
+from mapping.slots import Routes, Slots
+from mapping.stream_slots import StreamedRoutes
 from mapping.tile import SUMS_ONLY, Piece, Tile, output_tile, source_fields, synapse_fields, whole_map
+from mapping.weigh import Weigh
 
 if TYPE_CHECKING:
     from mapping.schedule import Scheduler
@@ -46,10 +50,13 @@ class ExpertsScheduler:
     def score_fields(self, layer: IntGate, group: int, tile: Tile) -> dict[str, int]:
         """Fields of a gate: the first time step alone, and where its scores go."""
         routes = next(x for x in self.context.routes.values() if x.layer.source == layer.source)
-        base = routes.score_base + (tile.first - tile.range_first) * routes.score_rows + group * self.chip.blocks
+        return self._scores(routes.score_base, routes.score_rows, group, tile)
+
+    def _scores(self, score_base: int, score_rows: int, group: int, tile: Tile) -> dict[str, int]:
+        base = score_base + (tile.first - tile.range_first) * score_rows + group * self.chip.blocks
         return {
             "slices": 1, "steps": 1, "residual_in": 0, "residual_out": 1, "residual_in_base": 0, "residual_out_base": base,
-            "residual_position": routes.score_rows, "residual_step": 0,
+            "residual_position": score_rows, "residual_step": 0,
         }  # fmt: skip
 
     def experts(self, layer: IntExperts) -> None:
@@ -57,6 +64,8 @@ class ExpertsScheduler:
         routes = self.context.routes[layer.name]
         self._choose(routes)
         self._route(routes, sequencer.DISPATCH, self.context.regions[routes.tokens_region].base, 0)
+        if layer.joins:
+            self._send_stream(routes)
         for region in range(routes.regions):
             chosen = [expert for expert, number in enumerate(routes.region) if number == region]
             for part in range(2):
@@ -64,6 +73,10 @@ class ExpertsScheduler:
         if layer.drops:
             self._clear(routes)
         self._route(routes, sequencer.COLLECT, routes.result_base, routes.longest * routes.results.rows)
+        if layer.weigh:
+            self._table(layer.weigh)
+            for core, (start, stop) in enumerate(routes.homes.ranges):
+                self._weigh(routes, core, routes.score_base, stop - start, routes.results.rows)
         self._join(routes)
 
     def _emit(self, engine: int, opcode: int, fields: dict[str, int]) -> None:
@@ -83,23 +96,43 @@ class ExpertsScheduler:
     def _route(self, routes: Routes, opcode: int, expert_base: int, home_choice: int) -> None:
         """DISPATCH of the tokens, or COLLECT of the results, whose choices lie ``home_choice`` rows apart."""
         collects = opcode == sequencer.COLLECT
-        slots = routes.results if collects else routes.tokens
+        self._packets(routes, opcode, routes.results if collects else routes.tokens, {
+            "cores": routes.homes.leaders, "entry": 0, "expert_base": expert_base, "home_choice": home_choice,
+            "bank": self.context.regions[routes.tokens_region].bank,
+        })  # fmt: skip
+
+    def _packets(
+        self, routes: Routes | StreamedRoutes, opcode: int, slots: Slots, places: Mapping[str, int]
+    ) -> None:
+        """DISPATCH or COLLECT; ``places``: the fields that say of which tokens, from where and where to."""
         packed = {
             name: sum(number << 4 * expert for expert, number in enumerate(getattr(routes, name)))
             for name in ("place", "region")
         }
         self._emit(sequencer.EXPERTS, opcode, packed | slots.fields() | {
-            "cores": routes.homes.leaders, "entry": 0, "experts": len(routes.place), "expert_base": expert_base, "home_base": 0,
-            "home_token": slots.rows, "home_choice": home_choice, "source_bank": TOKEN_BANK,
-            "bank": self.context.regions[routes.tokens_region].bank, "membranes": int(collects),
+            "experts": len(routes.place), "home_base": 0, "home_token": slots.rows, "source_bank": TOKEN_BANK,
+            "membranes": int(opcode == sequencer.COLLECT), **places,
         })  # fmt: skip
+
+    def _send_stream(self, routes: Routes) -> None:
+        """DISPATCH of the tokens' membranes, word by word as the stream lies at home, to the rows that results take after them."""
+        layer, rows = routes.layer, self.network.timesteps * self.chip.blocks
+        home = self.context.stream_base(layer, layer.stream)
+        for word in range(words(self.chip, layer)):
+            self._packets(routes, sequencer.DISPATCH, routes.results, {
+                "cores": routes.homes.leaders, "entry": 0, "home_base": home + word * routes.longest * rows, "home_token": rows,
+                "home_choice": 0, "rows": rows, "expert_base": routes.result_base + word * rows, "bank": 0, "membranes": 1,
+            })  # fmt: skip
 
     def _layer(self, routes: Routes, chosen: list[int], part: int) -> None:
         """Layer ``part`` of some experts, of which no two are on one core."""
         context, chip = self.context, self.chip
         layers = {expert: routes.layer.experts[expert][part] for expert in chosen}
         for word in range(max(words(chip, layer) for layer in layers.values())):
-            work = {expert: list(self._passes(layer)) for expert, layer in layers.items() if word < words(chip, layer)}
+            work = {
+                expert: list(self._passes(layer, self._runs(routes, expert)))
+                for expert, layer in layers.items() if word < words(chip, layer)
+            }  # fmt: skip
             for number in range(max(map(len, work.values()))):
                 context.weight_bank ^= 1
                 # The parameters of the stream's layers lie in bank 0, or each layer loads its own.
@@ -112,7 +145,10 @@ class ExpertsScheduler:
                         for tile in pieces:
                             self._tile(routes, expert, part, word, tile, (chunk, index, last))
 
-    def _passes(self, layer: IntSynapse) -> Iterator[tuple[Chunk, int, bool, list[Tile]]]:
+    def _runs(self, routes: Routes, expert: int) -> ExpertSteps:
+        return ExpertSteps(self.chip, self.network.timesteps, routes.layer.steps[expert])
+
+    def _passes(self, layer: IntSynapse, runs: ExpertSteps) -> Iterator[tuple[Chunk, int, bool, list[Tile]]]:
         """Chunks of a layer's inputs with their number, whether it is the last, and the tiles: as many as the partial sums hold."""
         chip, slots = self.chip, layer.shape.positions
         parts, rows = chunks(chip, layer, self.context.chunk_rows), self.network.timesteps * chip.blocks
@@ -121,9 +157,8 @@ class ExpertsScheduler:
             require(rows, chip.psum_rows, layer.name, "psum", chip)
             room = chip.psum_rows // rows
         if layer.spikes:
-            slices = chip.slices(self.network.timesteps)
-            require(slices, chip.spike_out_rows, layer.name, "spike_out", chip)
-            limit = min(limit, chip.spike_out_rows // slices)
+            require(runs.hidden_rows, chip.spike_out_rows, layer.name, "spike_out", chip)
+            limit = min(limit, chip.spike_out_rows // runs.hidden_rows)
         for first, end in tiles(0, slots, 1, room, False):
             pieces = [output_tile(layer, 0, a, b, first) for a, b in tiles(first, end, 1, limit, False)]
             for index, chunk in enumerate(parts):
@@ -142,28 +177,30 @@ class ExpertsScheduler:
     ) -> None:
         """One SYNAPSE of an expert; the first layer's spikes go back to its core."""
         context, chip, (chunk, index, last) = self.context, self.chip, step
-        pair, core = routes.layer.experts[expert], routes.place[expert]
+        pair, core, runs = routes.layer.experts[expert], routes.place[expert], self._runs(routes, expert)
         layer, bank = pair[part], context.out_bank[core]
         between = context.regions[routes.hidden_region]
-        between = Region(between.bank, between.base, between.positions, between.slices, words(chip, pair[0]))
+        between = Region(between.bank, between.base, between.positions, runs.hidden_rows, words(chip, pair[0]))
         fields = self._source(routes, expert, layer, tile, chunk) if part == 0 else synapse_fields(
             chip, self.network, layer, tile, chunk, whole_map(layer, between, pair[0].shape)
         )  # fmt: skip
         steps = self.network.timesteps * chip.blocks
         base = routes.result_base + (routes.region[expert] << routes.results.region_shift) + word * steps
+        first, joins = base + tile.first * routes.results.distance, int(part == 0 and bool(layer.stream))
         fields |= {
             "gang": 1 << core, "weight_bank": context.weight_bank, "param_bank": context.param_bank, "param_base": 0,
             "columns": min(chip.columns, layer.shape.channels - word * chip.columns), "out_bank": bank,
             "psum_base": (tile.first - tile.range_first) * steps, "psum_in": int(index > 0), "psum_out": int(not last),
-            "residual_in": 0, "residual_out": part, "residual_in_base": 0,
-            "residual_out_base": base + tile.first * routes.results.distance, "residual_position": routes.results.distance,
+            "residual_in": joins, "residual_out": part, "residual_in_base": joins * first,
+            "residual_out_base": first, "residual_position": routes.results.distance,
             "residual_step": chip.blocks, "reduce_base": 0,
-        } | ({} if last else SUMS_ONLY)  # fmt: skip
+        } | ({} if last else SUMS_ONLY) | ({} if part else runs.first())  # fmt: skip
         note = {
             "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
             "positions": tile.end - tile.first, "words": 1, "core": core, "computed": True,
         }  # fmt: skip
-        context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
+        for one in runs.second(fields) if part else [fields]:
+            context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, one, [note])
         if last and layer.spikes:
             context.out_bank[core] ^= 1
             context.copy(between, 1 << core, tile.first, tile.end, word, source_fields(core, fields))
@@ -188,16 +225,34 @@ class ExpertsScheduler:
             "param_bank": 0 if resident else self.context.param_bank,
         }  # fmt: skip
 
+    def _table(self, weigh: Weigh) -> None:
+        """LOAD a layer's table of exponentials."""
+        self.context.load(dma.TABLE, 0, TABLE_BANK, 0, weigh.rows(self.chip))
+
+    def _weigh(self, routes: Routes | StreamedRoutes, core: int, score_base: int, tokens: int, rows: int) -> None:
+        """WEIGH the results of some tokens of a core, the first ones of its partial sums, by their scores."""
+        assert routes.layer.weigh  # else nobody asks for it
+        self._emit(sequencer.NORMALISER, sequencer.WEIGH, routes.layer.weigh.fields() | {
+            "core": core, "score_base": score_base, "score_token": routes.score_rows, "tokens": tokens,
+            "blocks": -(-len(routes.place) // self.chip.neurons), "experts": len(routes.place), "base": 0, "token_rows": rows,
+            "rows": rows,
+        })  # fmt: skip
+
     def _clear(self, routes: Routes) -> None:
-        """Zeros where results arrive, in every home core: sums over nothing."""
-        layer, rows = routes.layer, self.network.timesteps * self.chip.blocks
+        """Zeros where results arrive, in every home core."""
+        layer = routes.layer
         count = layer.choices * routes.longest * words(self.chip, layer)
+        self._clear_rows(layer, range(len(routes.homes.ranges)), count)
+
+    def _clear_rows(self, layer: IntExperts, cores: Sequence[int], count: int) -> None:
+        """Zeros as the first ``count`` words of partial sums: sums over nothing."""
+        rows = self.network.timesteps * self.chip.blocks
         for first, end in tiles(0, count, 1, CLEARED, False):
             fields = self._empty(layer, Tile(0, 0, end - first, 0, 0, 0, end - first, 1, 0, 0)) | SUMS_ONLY | {
                 "in_height": 1, "columns": 0, "psum_in": 0, "psum_out": 1, "psum_base": first * rows, "psum_position": rows,
                 "psum_step": self.chip.blocks, "blocks": self.chip.blocks,
             }  # fmt: skip
-            for core in range(len(routes.homes.ranges)):
+            for core in cores:
                 self._emit(sequencer.CORE0 + core, sequencer.SYNAPSE, fields | {"gang": 1 << core})
 
     def _join(self, routes: Routes) -> None:

@@ -31,7 +31,8 @@ def powers(weight: NDArray[np.float64], weight_bits: int) -> NDArray[np.int64]:
 def stream_exponent(network: Network, precision: "Precision") -> int:
     """Exponent of the residual stream: the median of its layers' own, so that shifts are small."""
     weights = [layer.weight for layer in network.layers if isinstance(layer, Synapse) and layer.stream]
-    weights += [expert.weight for layer in network.layers if isinstance(layer, Experts) for expert in layer.experts]
+    experts = [expert for layer in network.layers if isinstance(layer, Experts) for expert in layer.experts]
+    weights += [expert.weight for expert in experts] + [expert.hidden for expert in experts if expert.residual]
     exponents = [powers(weight, precision.weight_bits) for weight in weights]
     return int(np.median(np.concatenate(exponents))) if exponents else 0
 

@@ -32,9 +32,7 @@ from mapping.turned import held, unmixed
 from mapping.window_attention import IntWindowAttention
 from mapping.windows import WindowScheduler
 
-RESIDENT: dict[type, str] = {
-    IntExperts: "experts, whose tokens wait in the banks", IntWindowAttention: "attention within windows",
-}
+RESIDENT: dict[type, str] = {IntWindowAttention: "attention within windows"}
 """Layers that want every map in the input banks."""
 
 
@@ -87,7 +85,7 @@ def _context(network: IntNetwork, chip: ChipParams, limits: Limits, placement: P
                 raise ArchsimError(
                     f"{error}; maps do not pass through DRAM, since layer '{layer.name}' is {stays}"
                 ) from error
-        return Context(network, chip, limits, streamed=True)
+        return Context(network, chip, limits, streamed=True, placement=placement)
 
 
 class Scheduler:
@@ -113,7 +111,7 @@ class Scheduler:
             "precision": vars(network.precision), "bounds_bits": network.bounds, "sha256": digest.hexdigest(),
             "first_products": self.attention.notes, "streamed": context.streamed,
         }  # fmt: skip
-        return Program(self.chip, queues, dram, context.notes | about)
+        return Program(self.chip, queues, dram, context.notes | about | notes.membranes(network))
 
     def _start(self) -> None:
         """What is loaded before the first layer."""

@@ -1,15 +1,17 @@
 """Slots: where tokens and results of a layer of experts lie at the experts' cores, and where scores and results at home."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.experts import slot_rows, slot_shifts
+from mapping.expert_steps import ExpertSteps
 from mapping.experts import IntExperts
 from mapping.partition import Partition, words
 from mapping.place import require
+from mapping.weigh import require_normaliser
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Slots:
         """Rows between experts: 2 ** region_shift."""
         return (self.capacity * self.distance - 1).bit_length()
 
+    def rows_of(self, region: int) -> int:
+        """Rows up to the end of a region and of those before it."""
+        return (region << self.region_shift) + self.capacity * self.distance
+
     def fields(self) -> dict[str, int]:
         """What DISPATCH and COLLECT take of it."""
         slot, other = self.shifts
@@ -55,7 +61,7 @@ class Routes:
         region: number of each expert among those of its core.
         homes: tokens of the cores.
         tokens: slots of spikes in the input bank of an expert's core.
-        results: slots of membranes in its residual bank.
+        results: slots of membranes in its residual bank: of results, and before of the tokens' stream where it is sent.
         score_base, score_rows: first row of a home core's scores in its residual bank, rows of a token.
         result_base: first row of the results in every residual bank.
     """
@@ -91,23 +97,41 @@ class Routes:
         return max(end - first for first, end in self.homes.ranges)
 
 
-def routes(chip: ChipParams, layer: IntExperts, homes: Partition, steps: int, place: Sequence[int] | None) -> Routes:
-    """The layout of a layer of ``steps`` time steps whose tokens lie as ``homes`` says.
+def placed(
+    chip: ChipParams, layer: IntExperts, place: Sequence[int] | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Core of each expert, and its number among those of that core; ``place``: the cores, None: one after the other.
 
-    ``place``: core of each expert; None: one core after the other. Raises ArchsimError naming the layer and the buffer when the
-    chip has no expert engine or something does not fit.
+    Raises ArchsimError when the chip has no expert engine or ``place`` is no such list.
     """
     count = len(layer.experts)
     if not chip.crossbar_depth:
         raise ArchsimError(
             f"layer '{layer.name}': experts need an expert engine, but chip '{chip.name}' has a crossbar_depth of 0"
         )
+    if layer.weigh:
+        require_normaliser(chip, layer.name)
+    if layer.joins and not chip.dispatch_membranes:
+        raise ArchsimError(
+            f"layer '{layer.name}': an expert's input joins the sums of its first layer, which needs a chip with "
+            f"dispatch_membranes, given '{chip.name}' without; set 'dispatch_membranes: 1' in its file"
+        )
     place = tuple(expert % chip.cores for expert in range(count)) if place is None else tuple(place)
     if len(place) != count or not all(0 <= core < chip.cores for core in place):
         raise ArchsimError(
             f"layer '{layer.name}': required a core in 0..{chip.cores - 1} for each of {count} experts, given {place}"
         )
-    region = tuple(place[:expert].count(core) for expert, core in enumerate(place))
+    return place, tuple(place[:expert].count(core) for expert, core in enumerate(place))
+
+
+def routes(chip: ChipParams, layer: IntExperts, homes: Partition, steps: int, place: Sequence[int] | None) -> Routes:
+    """The layout of a layer of ``steps`` time steps whose tokens lie as ``homes`` says.
+
+    ``place``: core of each expert; None: one core after the other. Raises ArchsimError naming the layer and the buffer when the
+    chip has no expert engine or something does not fit.
+    """
+    place, region = placed(chip, layer, place)
+    count = len(layer.experts)
     longest, blocks = max(end - first for first, end in homes.ranges), chip.blocks
     score_base = words(chip, layer) * longest * steps * blocks
     score_rows = -(-count // chip.columns) * blocks
@@ -119,13 +143,20 @@ def routes(chip: ChipParams, layer: IntExperts, homes: Partition, steps: int, pl
     return found
 
 
-def slot_regions(chip: ChipParams, layers: Mapping[str, Routes]) -> dict[str, dict[str, tuple[int, int, int]]]:
-    """By layer, what its experts' cores need in their input banks: positions, slices and words of tokens and of hidden spikes."""
+def slot_regions(
+    chip: ChipParams, layers: Mapping[str, Routes], steps: int
+) -> dict[str, dict[str, tuple[int, int, int]]]:
+    """By layer, what its experts' cores need in their input banks: positions, slices and words of tokens and of hidden spikes.
+
+    ``steps``: time steps of the network.
+    """
     result = {}
     for name, found in layers.items():
-        widest = max(words(chip, first) for first, _ in found.layer.experts)
-        slices = found.tokens.rows // words(chip, found.layer)
-        between = (found.layer.capacity, slices, widest)
+        hidden = [
+            (ExpertSteps(chip, steps, own).hidden_rows, words(chip, first))
+            for (first, _), own in zip(found.layer.experts, found.layer.steps, strict=True)
+        ]
+        between = (found.layer.capacity, *max(hidden, key=lambda rows_words: rows_words[0] * rows_words[1]))
         result[name] = {
             found.tokens_region: (found.regions << found.tokens.region_shift, 1, 1),
             found.hidden_region: between,
@@ -142,16 +173,22 @@ def _check(chip: ChipParams, found: Routes) -> None:
         (longest * found.tokens.rows, "spike_out"),
         (found.result_base + (found.regions << found.results.region_shift), "residual"),
         (layer.choices * longest * rows, "psum"),
+        (words(chip, layer) * chip.blocks * layer.reduce, "reduce"),
     ):
         require(needed, getattr(chip, f"{memory}_rows"), layer.name, memory, chip)
-    for value, opcode, name in (
+    require_fields(layer.name, (
         (rows, sequencer.COLLECT, "rows"), (found.tokens.rows, sequencer.DISPATCH, "rows"),
         (longest * rows, sequencer.COLLECT, "home_choice"), (rows, sequencer.SYNAPSE, "psum_position"),
         (layer.capacity, sequencer.SYNAPSE, "out_height"),
-    ):  # fmt: skip
+    ))  # fmt: skip
+
+
+def require_fields(layer: str, values: Iterable[tuple[int, int, str]]) -> None:
+    """Raise ArchsimError for a value that does not fit its field: (value, opcode, field)."""
+    for value, opcode, name in values:
         most = (1 << sequencer.layout(opcode).by_name[name].width) - 1
         if value > most:
             raise ArchsimError(
-                f"layer '{layer.name}': required at most {most} in field '{name}' of {sequencer.OPCODES[opcode]}, given {value}; "
+                f"layer '{layer}': required at most {most} in field '{name}' of {sequencer.OPCODES[opcode]}, given {value}; "
                 "use fewer channels, time steps or slots, or more cores"
             )

@@ -21,10 +21,11 @@ class Spill:
         self.rows = context.network.timesteps * context.chip.blocks
         self.places: dict[tuple[str, Map], int] = {}
 
-    def fields(self) -> dict[str, int]:
+    def fields(self, layer: IntSynapse) -> dict[str, int]:
         """Residual addresses of a tile that lies in the bank alone."""
+        base = self.context.spill_base(layer)
         return {
-            "residual_in_base": 0, "residual_out_base": 0, "residual_position": self.rows, "residual_step": self.chip.blocks,
+            "residual_in_base": base, "residual_out_base": base, "residual_position": self.rows, "residual_step": self.chip.blocks,
         }  # fmt: skip
 
     def load(self, layer: IntSynapse, core: int, tile: Tile, word: int) -> None:
@@ -35,12 +36,16 @@ class Spill:
         """STORE what it has become, in the place of the stream that the sums go into."""
         self._transfer(sequencer.STORE, layer, layer.into or layer.stream, core, tile, word)
 
-    def range(self, layer: IntSynapse, core: int, first: int, end: int, word: int) -> None:
-        """LOAD positions ``first .. end - 1`` of the stream that a layer left."""
-        self._rows(sequencer.LOAD, layer, layer.stream, core, first, end, word, 0)
+    def range(self, layer: IntSynapse, core: int, first: int, end: int, word: int, row: int = 0) -> None:
+        """LOAD a word of positions ``first .. end - 1`` of a layer's stream, from ``row`` of a core's bank on."""
+        self._rows(sequencer.LOAD, layer, layer.stream, core, first, end, word, row)
+
+    def keep(self, layer: IntSynapse, core: int, first: int, end: int, word: int, row: int) -> None:
+        """STORE a word of positions ``first .. end - 1`` of a layer's stream, from ``row`` of a core's bank on."""
+        self._rows(sequencer.STORE, layer, layer.stream, core, first, end, word, row)
 
     def _transfer(self, opcode: int, layer: IntSynapse, stream: str | None, core: int, tile: Tile, word: int) -> None:
-        row = 0
+        row = self.context.spill_base(layer)
         for first, end in runs(tile, layer.shape.width):
             self._rows(opcode, layer, stream, core, first, end, word, row)
             row += (end - first) * self.rows

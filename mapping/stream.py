@@ -65,7 +65,7 @@ class Streams:
         """Room for a map of spikes."""
         shape = self.context.network.maps[name]
         words = -(-shape.channels // self.chip.columns)
-        slices = self.chip.slices(self.context.network.timesteps)
+        slices = self.context.rows(name)
         self.maps[name] = self._reserve(shape, slices, words, -(-self.chip.columns * self.chip.lanes // 8))
 
     def _reserve(self, shape: Map, slices: int, words: int, row_bytes: int) -> Stored:

@@ -10,6 +10,7 @@ import numpy as np
 
 from archsim.contracts import dma, neuron, sequencer
 from archsim.contracts.neuron import param_layout
+from mapping.experts import IntGate
 from mapping.partition import Chunk, chunks, of_word, words
 from mapping.place import require
 from mapping.quantise import IntSynapse
@@ -52,7 +53,7 @@ class StreamedLayers(Scheduler):
             context.load(dma.PARAM, (1 << chip.cores) - 1, bank, self.zeros, rows)
         self.relay = Relay(context, self.zeros + chip.blocks)
 
-    def _streamed(self, *layers: IntSynapse) -> None:
+    def layers(self, *layers: IntSynapse) -> None:
         """All rounds of a layer, or of several alike that share their input; the output goes to DRAM."""
         for layer in layers:
             if layer.spikes:
@@ -61,7 +62,7 @@ class StreamedLayers(Scheduler):
         steps, room = rounds(self.context, layers[0], parts, sums, self.opened)
         for tiles in steps:
             for layer, word in product(layers, range(words(self.chip, layers[0]))):
-                self.context.layer = self.network.layers.index(layer)
+                self.context.layer = self._number(layer)
                 banks = self._compute(layer, tiles, word, parts, room)
                 if layer.spikes:
                     for core, tile in tiles:
@@ -69,9 +70,14 @@ class StreamedLayers(Scheduler):
         for layer in layers:
             self._open(layer)
 
+    def _number(self, layer: IntSynapse) -> int:
+        """Number of a layer in the network; one of an expert has that of its mixture."""
+        own = self.context.experts.get(layer.name)
+        return next(number for number, x in enumerate(self.network.layers) if x.name == (own.mixture if own else layer.name))
+
     def _open(self, layer: IntSynapse) -> None:
-        """Note where the stream lies that a layer joins or opens, if it does."""
-        if layer.stream:
+        """Note where the stream lies that a layer joins or opens, if it does; scores and results of experts are none."""
+        if layer.stream and not isinstance(layer, IntGate) and layer.name not in self.context.experts:
             self.opened, self.resident_stream = True, not self.context.spilled(layer)
 
     def _parts(self, layer: IntSynapse) -> tuple[list[Chunk], int]:
@@ -101,6 +107,7 @@ class StreamedLayers(Scheduler):
             pieces = self._pieces(layer, tiles, span)
             spilled = index == len(parts) - 1 and context.spilled(layer)
             kept = (not layer.reduce or apart(context, layer.name)) and not is_last(self.network, layer)
+            kept &= not self._reads_alone(layer)
             for core, tile in tiles if spilled and not layer.opens else ():
                 self.spill.load(layer, core, tile, word)
             if isinstance(layer, IntTokenSynapse):
@@ -160,7 +167,13 @@ class StreamedLayers(Scheduler):
         """Fields of the residual addresses; of a spilled stream the bank holds the tile alone."""
         if not self.context.spilled(layer):
             return super().residual(layer, group, tile)
-        return {"residual_in": int(not layer.opens), "residual_out": 1} | self.spill.fields()
+        out = int(not self._reads_alone(layer))
+        return {"residual_in": int(not layer.opens), "residual_out": out} | self.spill.fields(layer)
+
+    def _reads_alone(self, layer: IntSynapse) -> bool:
+        """Whether a layer leaves its stream as it is: the first one of an expert."""
+        own = self.context.experts.get(layer.name)
+        return own is not None and own.part == 0
 
     def emit_tile(
         self, layer: IntSynapse, core: int, tile: Tile, word: int, place: tuple[int, int], part: Chunk, piece: Piece,
@@ -202,7 +215,12 @@ class StreamedLayers(Scheduler):
             "input_pitch": layer.shape.width, "core": core,
             "fields": {"columns": columns, "param_base": base},
         }  # fmt: skip
-        context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
+        own = context.experts.get(layer.name)
+        if own:  # its slots hold what the run decides
+            del note["recording"]
+        note |= {"computed": True} if own or isinstance(layer, IntGate) else {}
+        for one in own.instructions(fields) if own else [fields]:
+            context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, one, [note])
 
     def _sums(self, index: int, last: bool) -> Place:
         """Fields by which partial sums pass through the residual bank: added as a residual, with zeros for parameters."""

@@ -2,12 +2,14 @@
 
 from archsim.contracts import multicast, neuron, sequencer
 from mapping.attend import EXPECTED_RATE
+from mapping.experts import IntExperts
 from mapping.integer_nodes import IntAttention, IntSum, IntTranspose
 from mapping.partition import words
 from mapping.place import require
 from mapping.quantise import IntPlanes, IntSynapse
 from mapping.reduction import apart, sums_at_once
 from mapping.stream_axes import AxisLayers
+from mapping.stream_experts import StreamedExperts
 from mapping.stream_layers import StreamedLayers
 from mapping.stream_sums import count_streamed
 from mapping.stream_tiles import rounds
@@ -23,7 +25,7 @@ class StreamScheduler(StreamedLayers):
 
     def _start(self) -> None:
         super()._start()
-        self.axes = AxisLayers(self)
+        self.axes, self.experts = AxisLayers(self), StreamedExperts(self)
 
     def require_room(self) -> None:
         """Raise ArchsimError for the first layer of which not even one position, word or head has room."""
@@ -36,6 +38,10 @@ class StreamScheduler(StreamedLayers):
                 sums_at_once(self.context, layer)
             elif mix := mixed(self.network, layer):
                 self.axes.places(mix)
+            elif isinstance(layer, IntExperts):
+                for part in (part for pair in layer.experts for part in pair):
+                    rounds(self.context, part, *self._parts(part), True)
+                self._open(layer)
             elif isinstance(layer, IntSynapse) and not layer.classifies:
                 rounds(self.context, layer, *self._parts(layer), self.opened)
                 self._open(layer)
@@ -57,13 +63,16 @@ class StreamScheduler(StreamedLayers):
                 self.axes.mix(mix)
             elif isinstance(layer, IntTranspose):
                 pass  # on the way of the layer that reads or writes its map
+            elif isinstance(layer, IntExperts):
+                self.experts.experts(layer)
+                self._open(layer)
             elif not isinstance(layer, IntSynapse) or layer.classifies:
                 self.flush()
                 self._layer(layer)
             elif layer.spikes in fed:
                 waiting[fed[layer.spikes]][layer.spikes] = layer
             else:
-                self._streamed(layer)
+                self.layers(layer)
 
     def _count(self, layer: IntSum, group: range) -> None:
         planes = next(x for x in self.network.layers if isinstance(x, IntPlanes) and x.source == layer.name)
@@ -76,7 +85,7 @@ class StreamScheduler(StreamedLayers):
         if self.relay.relayed(layer):
             self.streams.add(layer.spikes)
         if summed := self.relay.summed(layer):
-            self._streamed(*(sources[name] for name in (layer.k, layer.v, layer.q)))
+            self.layers(*(sources[name] for name in (layer.k, layer.v, layer.q)))
         operand = self._passed if summed else self._operand
         count = self.attention.shape(layer)[0]
         for first in range(0, count, at_once):

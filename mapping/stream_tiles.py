@@ -57,7 +57,7 @@ def needed(context: Context, layer: IntSynapse, tile: Tile, room: Room) -> dict[
         # Maxima are taken of some sums at a time.
         "partial sums": ((1 if layer.sums else tile.height * tile.width) * room.sums, room.sum_rows),
         "pool lines": ((tile.width // 2 + 1) * context.network.timesteps if layer.pool else 0, chip.pool_rows),
-        "residual": (stored * room.residual, chip.residual_rows),
+        "residual": (stored * room.residual, chip.residual_rows - context.spill_base(layer)),
     }
 
 
@@ -78,7 +78,7 @@ def rounds(
     """
     chip, steps = context.chip, context.network.timesteps
     count = -(-context.network.maps[layer.source].channels // chip.columns)
-    slices = layer.planes or chip.slices(steps)
+    slices = layer.planes or context.rows(layer.source)
     most = max(-(-part.channels // chip.columns) for part in parts)
     estimated = opened or context.spilled(layer)
     best: tuple[float, list[Round], Room] | None = None
@@ -86,7 +86,7 @@ def rounds(
         room = Room(
             held,
             slices,
-            chip.slices(steps) if layer.spikes else 0,
+            context.rows(layer.spikes) if layer.spikes else 0,
             steps * chip.blocks if len(parts) > 1 or layer.sums else 0,
             sum_rows,
             steps * chip.blocks if context.spilled(layer) else 0,

@@ -16,8 +16,10 @@ def is_made(network: IntNetwork, name: str | None) -> bool:
 def is_last(network: IntNetwork, layer: IntSynapse) -> bool:
     """Whether a layer's sums go into a stream that was made of another, and nothing reads it behind them."""
     name = layer.into or layer.stream
+    if not is_made(network, name):
+        return False
     behind = network.layers[network.layers.index(layer) + 1 :]
-    return is_made(network, name) and not any(isinstance(x, IntSynapse) and x.stream == name for x in behind)
+    return not any(isinstance(x, IntSynapse) and x.stream == name for x in behind)
 
 
 def paired(network: IntNetwork) -> frozenset[str]:

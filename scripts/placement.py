@@ -35,11 +35,13 @@ def placements(experts: int, cores: int) -> Iterator[Place]:
 
 
 def measure(mapped: Workload, place: Place) -> tuple[int, int] | None:
-    """(cycles, cycles in which a flit waited) of the recorded images; None if there is no room."""
+    """(cycles, cycles in which a flit waited) of the recorded images; None if there is no room, or only with maps in DRAM."""
     layers = {layer.name: place for layer in mapped.network.layers if isinstance(layer, IntExperts)}
     try:
         program = schedule(mapped.network, mapped.program.chip, products=mapped.products, placement=layers)
     except ArchsimError:
+        return None
+    if program.notes["streamed"] != mapped.program.notes["streamed"]:
         return None
     placed, pixels = replace(mapped, program=program), mapped.images(len(mapped.tuning_images()))
     runs = [simulate.run_image(placed, pixels[image], image, "trace")[0] for image in mapped.tuning_images()]

@@ -12,10 +12,11 @@ from pydantic import Field
 from archsim.config.validate import Strict, nearest, validate
 from archsim.config.yaml_source import Document, KeyPath, parse_yaml, read_yaml
 from archsim.contracts.attention_softmax import SoftmaxParams
-from archsim.contracts.common.chip import ROUTE_ROWS, ChipParams
+from archsim.contracts.common.chip import NORMALISER_TABLE_BITS, ROUTE_ROWS, ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.experts import ExpertsParams
 from archsim.contracts.neuron import NeuronParams
+from archsim.contracts.normaliser import NormaliserParams
 from archsim.contracts.spike_fetch import SpikeFetchParams
 from archsim.contracts.spike_writer import POOL_ROWS, POOL_STEPS, SpikeWriterParams
 from archsim.contracts.synapse_array import SynapseArrayParams
@@ -99,6 +100,12 @@ class ChipConfig(Strict):
     """tokens of a window at most that the attention unit's softmax serves, 4..64; 0: it has no softmax"""
     residual_maximum: Annotated[int, Field(ge=0, le=1)] = 0
     """1: SYNAPSE may take the maximum of its sums and the residual stream; 0: it adds them"""
+    normaliser_operand_bits: Annotated[int, Field(ge=0, le=24)] = 0
+    """bits of a factor in the normaliser, 2..membrane_bits; 0: the chip has no normaliser (layer norms, weights of experts)"""
+    normaliser_table_bits: Annotated[int, Field(ge=1, le=12)] = NORMALISER_TABLE_BITS
+    """its table of exponentials has 2^normaliser_table_bits entries"""
+    dispatch_membranes: Annotated[int, Field(ge=0, le=1)] = 0
+    """1: DISPATCH may send membranes to the experts; 0: spikes alone. Needs an expert engine"""
     clock_gating: Annotated[int, Field(ge=0, le=2)] = 0
     """0: all registers are clocked in every cycle; 1: not those of an engine without an instruction; 2: of the accumulators only
     those that are written"""
@@ -145,13 +152,16 @@ class ChipConfig(Strict):
             dram_outstanding=self.dram.outstanding, queue_rows=self.queue_rows, pool_steps=self.pool_steps,
             pool_rows=self.pool_rows, crossbar_depth=self.crossbar_depth, route_rows=self.route_rows,
             transposer=self.transposer, masker=self.masker, softmax_tokens=self.softmax_tokens,
-            residual_maximum=self.residual_maximum, clock_gating=self.clock_gating,
-            energy_laws=int(self.energy_provider == "laws"),
+            residual_maximum=self.residual_maximum, normaliser_operand_bits=self.normaliser_operand_bits,
+            normaliser_table_bits=self.normaliser_table_bits, dispatch_membranes=self.dispatch_membranes,
+            clock_gating=self.clock_gating, energy_laws=int(self.energy_provider == "laws"),
         )  # fmt: skip
         if chip.crossbar_depth:
             ExpertsParams(chip)  # raises where the chip cannot have an expert engine
         if chip.softmax_tokens:
             SoftmaxParams(chip)  # raises where its membranes are too narrow for a softmax
+        if chip.normaliser_operand_bits:
+            NormaliserParams(chip)  # raises where its sizes do not fit the chip's
         return chip
 
 
@@ -174,7 +184,8 @@ _DERIVED: dict[str, KeyPath] = {
     "residual_rows": ("residual_kib",), "psum_rows": ("psum_kib",), "attention_rows": ("attention_bank_kib",),
     "expert engine needs 2": ("cores",), "a queue is made of registers": ("crossbar_depth",),
     "dram_burst_bytes": ("dram", "burst_bytes"), "more than weight_bits": ("membrane_bits",),
-    "of a softmax over": ("softmax_tokens",),
+    "of a softmax over": ("softmax_tokens",), "operand_bits must": ("normaliser_operand_bits",),
+    "table_bits must": ("normaliser_table_bits",), "dispatch_membranes must be 0": ("dispatch_membranes",),
 }  # fmt: skip
 """Which key of the file a relation between derived parameters comes from, by a part of its message."""
 

@@ -2,7 +2,8 @@
 
 LOAD requests bursts from DRAM and writes each row into a bank of every core of a mask. STORE reads rows of one core and sends
 them to DRAM (posted: it ends when the last beat is sent). LOAD reaches the memories that feed a core and its integers, and the
-halves of program memories, and the attention unit's table for softmax (memory TABLE, the number of STORE's spike_out);
+halves of program memories, and the tables of the attention unit's softmax and of the normaliser (memory TABLE, the number of
+STORE's spike_out, with bank 0 and 1);
 STORE those that a core writes. In DRAM rows lie one behind the other, each on a beat of its own; in
 the bank ``row_skip`` rows may lie between them, so that the words of a position come side by side though each word has a place
 of its own in DRAM. Rows of fewer bytes than the bank's are filled with zeros; of a row's last beat STORE writes only the bytes
@@ -29,7 +30,7 @@ LOADED = (WEIGHT, PARAM, SPIKE_IN, RESIDUAL, PSUM, REDUCE)
 """Those that LOAD writes."""
 
 TABLE = 6
-"""For LOAD: the table of the attention unit for softmax. For STORE the number is SPIKE_OUT."""
+"""For LOAD: a table, the attention unit's for softmax (bank 0) or the normaliser's (bank 1). For STORE the number is SPIKE_OUT."""
 
 PROGRAM = 7
 """The program memory of the engine whose number stands in ``cores``; LOAD writes its half ``bank``."""

@@ -6,7 +6,8 @@ instructions:
 * TOPK reads the scores of a home core's tokens, rows of P membranes, lets the router choose, and stores the choices in the core's
   table; the last one is marked. The router's counts go on from one TOPK to the next until one begins a new layer.
 * DISPATCH: each home core walks its table and sends, for every kept choice, a packet of ``rows`` rows of spikes from its
-  output bank to the input bank of the expert's core, to the place of the choice's slot.
+  output bank to the input bank of the expert's core, to the place of the choice's slot; or, on chips with
+  ``dispatch_membranes``, rows of membranes from its residual bank to the residual bank there, from where SYNAPSE adds them to sums.
 * COLLECT: each home core sends a request for every kept choice to its expert's core, which notes it in its reply table. When all
   requests are there, each core walks its reply table and sends the rows of each slot back to the home core: spikes from its output
   bank to the input bank, or membranes from its residual bank to the partial-sum bank, from where SYNAPSE adds them to a stream.
@@ -18,8 +19,10 @@ Rows of a packet lie one after the other on both sides. Of the token's home row 
 
 There is no multiplier: the former is a running sum, the latter takes shifts (see :func:`slot_rows`).
 
-Requests (packets of DISPATCH, requests of COLLECT) and replies have a crossbar each, and whoever gets a flit always takes it: it
-goes to a bank or to a table, never to the other crossbar. So no cycle of waiting can close.
+Requests (packets of DISPATCH, requests of COLLECT) and replies have a crossbar each; packets of membranes take that of the
+replies, which is as wide as they are. Whoever gets a flit always takes it: it goes to a bank or to a table, never to the other
+crossbar. So no cycle of waiting can close. A residual bank is read and written in one cycle where its core is a home and has an
+expert; a DISPATCH never reads a row that it writes.
 
 Timing, with the start in cycle s (of the replies: with s the cycle in which the requests are seen to be done):
 
@@ -81,9 +84,25 @@ ROUTE_FIELDS = (
     Field("rows", 10),  # rows of a packet
     Field("source_bank", 1),
     Field("bank", 1),  # input bank that spikes go to
-    Field("membranes", 1),  # COLLECT: from residual to partial-sum bank; else from output to input bank
+    Field("membranes", 1),  # from residual bank, of DISPATCH to residual, of COLLECT to partial-sum bank; else from output to input
 )
 """Fields of DISPATCH and COLLECT."""
+
+def memories(collects: bool, membranes: int) -> tuple[str, str]:
+    """Memories of a core from which and to which a COLLECT (``collects``) or a DISPATCH moves rows."""
+    if not membranes:
+        return "spike_out", "spike_in"
+    return "residual", "psum" if collects else "residual"
+
+
+def check(collects: bool, membranes: int, chip: ChipParams) -> None:
+    """Raise ArchsimError unless the chip can do a COLLECT (``collects``) or DISPATCH: of membranes needs ``dispatch_membranes``."""
+    if membranes and not collects and not chip.dispatch_membranes:
+        raise ArchsimError(
+            f"experts: DISPATCH with 'membranes' needs a chip with dispatch_membranes, given chip '{chip.name}' with "
+            "dispatch_membranes 0; set 'dispatch_membranes: 1' in its file and map the network again"
+        )
+
 
 ENTRY = Layout.of("route", [
     Field("expert", 4), Field("slot", SLOT_BITS), Field("kept", 1), Field("last", 1), Field("end", 1),

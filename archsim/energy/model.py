@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from functools import cache
 
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.masker import DEGREE
 from archsim.energy.by_law import law_area_terms, law_clock_terms, logic_terms
 from archsim.energy.clock import clock_terms
 from archsim.energy.coefficients import Reading, by_width, single
+from archsim.energy.masker import masker_area, masker_bits, masker_terms
 from archsim.energy.memories import Memory, memories
+from archsim.energy.normaliser import normaliser_area, normaliser_bits, normaliser_terms
 from archsim.energy.softmax import softmax_area, softmax_bits, softmax_terms
 from archsim.energy.sram import bank
 from archsim.energy.term import ATTENTION, CYCLES, Term
@@ -23,6 +24,7 @@ COMPONENTS = {
     "membrane_memory": ("membrane memory", "indicative"),
     "count_memory": ("count memory", "indicative"),
     "softmax_memory": ("softmax score and table memories", "indicative"),
+    "normaliser_memory": ("normaliser table memories", "indicative"),
     "pool_memory": ("pool memories", "indicative"),
     "route_memory": ("route and reply tables", "indicative"),
     "program_memory": ("program memory", "indicative"),
@@ -34,6 +36,7 @@ COMPONENTS = {
     "transposer": ("bit transposers, registers of V", "indicative"),
     "masker": ("masker", "assumed"),
     "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
+    "normaliser_logic": ("normaliser (not spike-driven)", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
     "spike_writers": ("spike writers", "indicative"),
     "dma_engine": ("DMA engine", "assumed"),
@@ -59,6 +62,8 @@ ASSUMPTIONS = (
     "a word that leaves a bit transposer moves all its bits; its share of the words that come is a word (in the attention unit one "
     "of K and one of V)",
     "a byte that the masker draws costs two adders of 8 bits: its comparison, and its bits of three XORs each",
+    "a row in the normaliser costs three additions an element (bias, sum, signed digits), whatever it holds, and one more in each "
+    "cycle of work; a step of its divider one subtraction",
     "a score of a softmax costs a neuron update, an addition to its total and a step of the masker, whether it spikes or not",
     "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
     "clock: every register bit of the generated Verilog by a law of the chip's parameters, at what a flip-flop of a 180 nm library "
@@ -91,9 +96,6 @@ WRITES = {
     "copied_row_writes", "loaded_program_rows", "loaded_weight_rows", "loaded_param_rows", "loaded_spike_rows", "loaded_table_rows",
 }  # fmt: skip
 """Counters of accesses that write a row, beside those that end in ``_writes``."""
-
-BYTE = 8
-"""Bits of the masker's comparison of a spike."""
 
 
 @cache
@@ -142,14 +144,11 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
     word = "attention_adders", (columns,), (bit,)
     moved = chip.columns * (chip.columns + 2), "bits: columns x columns that shift, a word of K and one of V"
     turned = chip.columns * (chip.columns + 1), "bits: columns x columns that shift, a word that comes"
-    held = chip.columns + DEGREE / chip.lanes, "bits: what is left of the word, its share of the shift register"
     terms = [
         Term("synapse_adders", "additions", (), (adder,)),
         Term("attention_adders", ATTENTION + "additions", (), (adder,)),
         Term("transposer", ATTENTION + "transposed", (moved,), (single("register_energy"),)),
         Term("transposer", "transposed", (turned,), (single("register_energy"),)),
-        Term("masker", "masked", (columns, (2, "adders of a byte")), (by_width("adder_energy", BYTE),)),
-        Term("masker", "masked", (held,), (single("register_energy"),)),
     ]
     for counter, (component, factors, readings) in {"granules": neuron, "popcounts": word, "gates": word}.items():
         terms += [Term(component, prefix + counter, factors, readings) for prefix in ("", ATTENTION)]
@@ -162,7 +161,7 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
         ("attention_adders", ATTENTION + "additions", (width,)),
     ]  # fmt: skip
     terms += [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
-    return terms + softmax_terms(chip)
+    return terms + masker_terms(chip) + softmax_terms(chip) + normaliser_terms(chip)
 
 
 def _comparator_terms(chip: ChipParams) -> list[Term]:
@@ -175,7 +174,8 @@ def _comparator_terms(chip: ChipParams) -> list[Term]:
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
     """Leakage of adders, accumulator registers and memories in a cycle (mW x ns)."""
-    optional = _masker_adders(chip) * BYTE + softmax_bits(chip)[0], _masker_bits(chip) + softmax_bits(chip)[1]
+    parts = masker_bits(chip), softmax_bits(chip), normaliser_bits(chip)
+    optional = sum(adders for adders, _ in parts), sum(bits for _, bits in parts)
     adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + optional[0]
     register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + optional[1]
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
@@ -236,8 +236,9 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         Term("transposer", "registers", ((_transposer_bits(chip), "bits of K and V, and of blocks"), scale), (register,)),
         Term("neuron_units", "neurons", (units, scale), (single("neuron_adders"), adder)),
         *_comparator_area(chip),
-        *_masker_area(chip),
+        *masker_area(chip),
         *softmax_area(chip),
+        *normaliser_area(chip),
     ]
     return (*terms, *(law_area_terms(chip, logic) if chip.energy_laws else logic))
 
@@ -248,19 +249,6 @@ def _comparator_area(chip: ChipParams) -> list[Term]:
         return []
     factors = (_comparators(chip), "comparators of sums and residual"), (1e-6, "mm2 of a um2")
     return [Term("neuron_units", "comparators", factors, (by_width("adder_area", chip.membrane_bits),))]
-
-
-def _masker_area(chip: ChipParams) -> list[Term]:
-    """Areas of the multicast's masker, if there is one."""
-    if not chip.masker:
-        return []
-    scale = 1e-6, "mm2 of a um2"
-    adders = _masker_adders(chip), "adders of a byte of each spike of a row"
-    bits = _masker_bits(chip), "bits of the shift register and of a row"
-    return [
-        Term("masker", "adders", (adders, scale), (by_width("adder_area", BYTE),)),
-        Term("masker", "registers", (bits, scale), (single("register_area"),)),
-    ]
 
 
 def area_mm2(chip: ChipParams) -> dict[str, float]:
@@ -274,16 +262,6 @@ def area_mm2(chip: ChipParams) -> dict[str, float]:
 def _transposer_bits(chip: ChipParams) -> int:
     """Registers of the AND-popcount engine, the transposer of K and as many of V, and of the multicast's transposers."""
     return (2 + chip.transposer * chip.lanes) * chip.columns * chip.columns
-
-
-def _masker_bits(chip: ChipParams) -> int:
-    """Registers of the multicast's masker."""
-    return chip.masker * (DEGREE + chip.lanes * chip.columns)
-
-
-def _masker_adders(chip: ChipParams) -> int:
-    """Adders of a byte that stand for the multicast's masker: a comparison and the bits of each spike."""
-    return chip.masker * 2 * chip.lanes * chip.columns
 
 
 def _adder_count(chip: ChipParams) -> float:

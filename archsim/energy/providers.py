@@ -26,7 +26,7 @@ LOGIC = {
     "synapse_adders": "synapse_array", "accumulator_registers": "synapse_array", "attention_adders": "attention",
     "transposer": "multicast", "masker": "multicast", "softmax_logic": "attention", "neuron_units": "neuron",
     "spike_fetch": "spike_fetch", "event_encoders": "event_encoder", "spike_writers": "spike_writer", "dma_engine": "dma",
-    "multicast": "multicast", "expert_engine": "experts",
+    "multicast": "multicast", "expert_engine": "experts", "normaliser_logic": "normaliser",
 }  # fmt: skip
 """Components that are logic which switches, and the unit where they are; of the attention unit, see `unit_of`."""
 

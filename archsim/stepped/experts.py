@@ -146,8 +146,12 @@ def route(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> in
     if rows < 1:
         raise ArchsimError("experts: required packets of 1 row or more, given 0")
     cores = memories.cores
-    sources = [core.spike_out[fields["source_bank"]] for core in cores]
-    targets = [core.spike_in[fields["bank"]] for core in cores]
+    if fields["membranes"]:
+        sources = [core.residual for core in cores]
+        targets = [core.residual if fields["opcode"] == sequencer.DISPATCH else core.psum for core in cores]
+    else:
+        sources = [core.spike_out[fields["source_bank"]] for core in cores]
+        targets = [core.spike_in[fields["bank"]] for core in cores]
 
     def write(output: int, source: int, flit: Any) -> None:
         targets[output][flit[0]] = flit[1]
@@ -155,9 +159,7 @@ def route(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> in
     homes = [Table(state.routes[core], fields) if fields["cores"] >> core & 1 else None for core in range(chip.cores)]
     if fields["opcode"] == sequencer.DISPATCH:
         readers = [Reader(table, bank, rows) for table, bank in zip(homes, sources, strict=True)]
-        return send(params.request, readers, write) + 1
-    if fields["membranes"]:
-        sources, targets = [core.residual for core in cores], [core.psum for core in cores]
+        return send(params.reply if fields["membranes"] else params.request, readers, write) + 1
     counts = [0] * chip.cores
 
     def note(output: int, source: int, flit: Any) -> None:

@@ -113,9 +113,8 @@ def _write(f, size, position, index, granule, spikes, bank):
     """Write a granule at an output position, into the slice and lane of its time step."""
     if not f.spike_out or f.psum_out:
         return
-    lane = granule[STEP]
-    if f.planes or f.replay:
-        index, lane = lane // size.lanes_used, lane % size.lanes_used
+    step = granule[STEP] + (0 if f.planes else index * f.steps)
+    index, lane = step // size.lanes_used, step % size.lanes_used
     row = f.out_base + position * f.out_position + index * f.out_slice
     put_granule(bank[row], lane, granule[BLOCK], size.neurons, spikes)
 

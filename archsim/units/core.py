@@ -180,14 +180,16 @@ def time_tile(f, totals, cycles, counts):
 def run_synapse(f, bits, banks, scratch, compute, trace, member, leader, version, counts):
     """SYNAPSE of one member of a gang; returns the cycles.
 
-    Without ``compute`` the rows of ``trace`` are stored. ``version``: of the leader's bank; what was counted for ``member`` at the
-    same version serves again.
+    Rows of ``trace``, if any, are stored in the place of those that ``compute`` makes, which makes membranes and sums, too.
+    ``version``: of the leader's bank; what was counted for ``member`` at the same version serves again.
     """
     place = count_groups(f, banks.spike_in, leader, version, member, scratch.counted)
     cycles = time_tile(f, scratch.counted.totals[member, place], scratch.counted.cycles[member, place], counts)
+    written, fired = counts[COUNT.spike_writes], counts[COUNT.spikes]
     if compute:
         compute_tile(f, bits, banks, scratch, counts)
-    elif f.spike_out and not f.psum_out:
+    if len(trace) and f.spike_out and not f.psum_out:
+        counts[COUNT.spike_writes], counts[COUNT.spikes] = written, fired
         replay_tile(f, trace, banks.param.shape[2], banks.spike_out, counts)
     if member != leader:  # the leader's fetch and encoder serve the whole gang
         for counter in (COUNT.words, COUNT.empty_words, COUNT.spike_reads):
@@ -235,6 +237,7 @@ def synapse(
     memories: Sequence[CoreMemory],
     traces: Sequence[NDArray[np.uint64]] | None = None,
     record: bool = False,
+    membranes: bool = False,
 ) -> tuple[int, NDArray[np.int64], list[Recording]]:
     """Run a SYNAPSE instruction on the members of its gang.
 
@@ -245,6 +248,7 @@ def synapse(
         traces: for each member the rows to store instead of computed ones, uint64 [positions x slices, L]; None or no row
             computes them.
         record: return membrane inputs and potentials.
+        membranes: compute sums and membranes even where rows of a trace take the place of the spikes.
 
     Returns the duration in cycles, counters int64 [members, COUNTERS], and a recording per member (empty if not recorded).
     """  # fmt: skip
@@ -261,7 +265,7 @@ def synapse(
         )  # fmt: skip
         f, scratch = entry(contract.SYNAPSE_FIELDS, heads[member]), scratch_for(chip, heads[:1], recording)
         trace = np.zeros((0, chip.lanes), np.uint64) if traces is None else traces[member]
-        compute = not len(trace)
+        compute = membranes or not len(trace)
         cycles = run_synapse(f, chip.membrane_bits, banks, scratch, compute, trace, member, 0, NEVER, counts[member])
         recordings.append(recording)
     return cycles, counts, recordings if record else []

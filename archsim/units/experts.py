@@ -25,6 +25,11 @@ EXPERT, SLOT, KEPT, LAST, END = range(len(ENTRY.fields))
 """Columns of a route table."""
 
 
+READS = {"spike_out": "copied_rows", "residual": "residual_reads"}
+WRITES = {"spike_in": "copied_row_writes", "psum": "psum_writes", "residual": "residual_writes"}
+"""Counters of rows that packets are read from, and written to, by memory."""
+
+
 class Packets(NamedTuple):
     """Packets of one port, or of several.
 
@@ -179,24 +184,41 @@ def route(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> tu
     params, f = ExpertsParams(chip), Route(*(fields[name] for name in Route._fields))
     if f.rows < 1:
         raise ArchsimError("experts: required packets of 1 row or more, given 0")
+    collects = fields["opcode"] == sequencer.COLLECT
+    contract.check(collects, f.membranes, chip)
     counts = np.zeros(len(COUNTERS), np.int64)
     packets, entries = chosen(f, chip, memories.experts.routes)
     counts[COUNT.route_reads] = entries
-    collects = fields["opcode"] == sequencer.COLLECT
     asked = 0
     if collects:
         asked, orders = send(params.request, packets, 1, counts)
         packets = ask(params, packets, orders, memories.experts.replies)
         counts[COUNT.reply_reads] = counts[COUNT.reply_writes] = len(packets.port)
-    end, orders = send(params.reply if collects else params.request, packets, f.rows, counts)
-    membranes = bool(collects and f.membranes)
-    if membranes:
-        sources, targets = [core.residual for core in memories.cores], [core.psum for core in memories.cores]
-    else:
-        sources = [core.spike_out[f.source_bank] for core in memories.cores]
-        targets = [core.spike_in[f.bank] for core in memories.cores]
+    end, orders = send(params.reply if collects or f.membranes else params.request, packets, f.rows, counts)
+    source, target = contract.memories(collects, f.membranes)
+    if source == target:
+        _require_apart(packets, f.rows)
+    sources, targets = (
+        [getattr(core, memory) if f.membranes else getattr(core, memory)[bank] for core in memories.cores]
+        for memory, bank in ((source, f.source_bank), (target, f.bank))
+    )
     move(packets, f.rows, orders, sources, targets)
     moved = len(packets.port) * f.rows
-    counts[COUNT.residual_reads if membranes else COUNT.copied_rows] += moved
-    counts[COUNT.psum_writes if membranes else COUNT.copied_row_writes] += moved
+    counts[getattr(COUNT, READS[source])] += moved
+    counts[getattr(COUNT, WRITES[target])] += moved
     return asked + end + DONE, counts
+
+
+def _require_apart(packets: Packets, rows: int) -> None:
+    """Raise ArchsimError for a row of a core that packets of ``rows`` rows read and write."""
+    numbers = np.arange(rows)
+    read, written = (
+        {(core, row) for core, some in zip(ports.tolist(), (first[:, None] + numbers).tolist(), strict=True) for row in some}
+        for ports, first in ((packets.port, packets.source), (packets.destination, packets.target))
+    )
+    if both := sorted(read & written):
+        core, row = both[0]
+        raise ArchsimError(
+            f"experts: DISPATCH would read and write row {row} of the residual bank of core {core}; required tokens and slots "
+            "apart, change home_base or expert_base"
+        )

@@ -5,6 +5,7 @@ The tokenizer of the artefact pools once, behind its third convolution; the head
 
 from typing import Any
 
+from archsim.contracts.common.errors import ArchsimError
 from mapping.importers.artefact import Artefact
 from mapping.importers.manifest import COUNT, KeyPath, Rule, check
 from mapping.importers.trained import RULES as TRAINED_RULES
@@ -26,12 +27,24 @@ def read(artefact: Artefact) -> Network:
 
 
 def read_experts(artefact: Artefact) -> Network:
-    """The network with experts of an artefact; raises ArchsimError as :func:`read` does."""
+    """The network with experts of an artefact; raises ArchsimError as :func:`read` does.
+
+    With ``expert_steps``, the time steps of each expert, it has the published form: weighed by the softmax of the gate.
+    """
     check(artefact.path / "manifest.json", artefact.manifest, EXPERT_RULES)
     hyper = artefact.manifest["hyperparameters"]
-    steps = (None,) * hyper["experts"]
+    weighed = "expert_steps" in hyper
+    if weighed:
+        place = artefact.path / "manifest.json"
+        check(place, artefact.manifest, {("hyperparameters", "expert_steps", "*"): COUNT})
+        if len(hyper["expert_steps"]) != hyper["experts"]:
+            raise ArchsimError(
+                f"{place}: hyperparameters.expert_steps: required one for each of {hyper['experts']} experts, given "
+                f"{hyper['expert_steps']}; export the network again"
+            )
+    steps = tuple(hyper["expert_steps"]) if weighed else (None,) * hyper["experts"]
     family = SpikingMoe(
-        **_sizes(artefact), steps=steps, choices=hyper["choices"], capacity=hyper["capacity"], binary=True
+        **_sizes(artefact), steps=steps, choices=hyper["choices"], capacity=hyper["capacity"], binary=not weighed
     )
     return _network(artefact, family)
 

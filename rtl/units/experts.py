@@ -7,7 +7,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.core import CoreParams
 from archsim.contracts.experts import ROUTE_FIELDS, TOPK_FIELDS, ExpertsParams
-from archsim.contracts.sequencer import COLLECT, CORE0, DISPATCH, HEADER
+from archsim.contracts.sequencer import COLLECT, DISPATCH, HEADER
 from archsim.contracts.sequencer import TOPK as TOPK_OPCODE
 from rtl.payload import elements, forward, forwarded, load_port, shape
 from rtl.units.crossbar import Crossbar
@@ -31,6 +31,7 @@ def bank_ports(chip: ChipParams) -> dict[str, Member]:
         "read_residual": Out(read_port(residual)), "read_psum": Out(read_port(core.neuron.psum)),
         "write_spikes": load_port(bank_write_layout(spikes.address_bits, row)).flip(),
         "write_psum": load_port(row_write_layout(core.neuron.psum)).flip(),
+        **({"write_residual": load_port(row_write_layout(residual)).flip()} if chip.dispatch_membranes else {}),
     }  # fmt: skip
 
 
@@ -42,7 +43,7 @@ class Experts(Component):
     * ``opcode``, and ``topk`` or ``route``: fields of the instruction, constant from ``start``, its first cycle, to ``done``, its
       last.
     * ``read_out``, ``read_residual``, ``read_psum`` (arrays): a row of a core's bank, answered a cycle later.
-    * ``write_spikes``, ``write_psum`` (arrays): a row for a core's bank.
+    * ``write_spikes``, ``write_psum``, on chips with ``dispatch_membranes`` ``write_residual`` (arrays): a row for a core's bank.
     * ``tables`` (array): a row of both tables, answered a cycle later while no instruction runs; ``state``: the router's. Only
       observers need them.
     """
@@ -103,10 +104,18 @@ class Experts(Component):
             m.d.sync += [self.running.eq(reply), self.replying.eq(reply)]
         return m
 
+    def _moves_membranes(self):
+        """Whether the instruction moves membranes: COLLECT, on chips with ``dispatch_membranes`` DISPATCH too."""
+        return self.route.membranes if self.chip.dispatch_membranes else self.collect & self.route.membranes
+
+    def _wide(self, phase):
+        """``phase``, or that DISPATCH moves membranes, whose flits take the crossbar of the replies."""
+        return phase | (~self.collect & self.route.membranes) if self.chip.dispatch_membranes else phase
+
     def _send(self, m, core, reader):
         """Flits of a reader to the crossbar in use."""
-        flit, ready = reader.o.payload, []
-        for crossbar, mine in ((self.request, ~self.replying), (self.answer, self.replying)):
+        flit, ready, wide = reader.o.payload, [], self._wide(self.replying)
+        for crossbar, mine in ((self.request, ~wide), (self.answer, wide)):
             port = crossbar.i[core]
             data = Cat(flit.row, flit.data)[: len(port.payload.data)]
             m.d.comb += [
@@ -115,7 +124,7 @@ class Experts(Component):
                 crossbar.o[core].ready.eq(1),  # whoever gets a flit takes it
             ]  # fmt: skip
             ready.append(port.ready)
-        m.d.comb += reader.o.ready.eq(Mux(self.replying, ready[1], ready[0]))
+        m.d.comb += reader.o.ready.eq(Mux(wide, ready[1], ready[0]))
 
     def _tables(self, m, core, reader, begin):
         """The route table, which TOPK writes, and the reply table, which takes the requests of COLLECT."""
@@ -147,7 +156,7 @@ class Experts(Component):
         out, residual, psum, membranes = self.read_out[core], self.read_residual[core], self.read_psum[core], Signal()
         mine = scores.en & (topk.core == core)
         m.d.comb += [
-            membranes.eq(self.collect & route.membranes),
+            membranes.eq(self._moves_membranes()),
             out.en.eq(reader.read.en & ~membranes), out.bank.eq(route.source_bank), out.row.eq(reader.read.row),
             psum.en.eq(mine & topk.psum), psum.row.eq(scores.row),
             residual.en.eq((mine & ~topk.psum) | (reader.read.en & membranes)),
@@ -172,14 +181,20 @@ class Experts(Component):
         flits = Signal(shape(params.request_flit)), Signal(shape(params.reply_flit))
         m.d.comb += [
             flits[0].eq(request.payload.data), flits[1].eq(answer.payload.data),
-            spikes.valid.eq(valid & ~(self.collect & route.membranes)), spikes.payload.bank.eq(route.bank),
+            spikes.valid.eq(valid & ~self._moves_membranes()), spikes.payload.bank.eq(route.bank),
             spikes.payload.row.eq(row), Cat(spikes.payload.data).eq(data),
             psum.valid.eq(valid & self.collect & route.membranes), psum.payload.row.eq(row), psum.payload.data.eq(data),
         ]  # fmt: skip
+        if self.chip.dispatch_membranes:
+            residual = self.write_residual[core]
+            m.d.comb += [
+                residual.valid.eq(valid & ~self.collect & route.membranes), residual.payload.row.eq(row),
+                residual.payload.data.eq(data),
+            ]  # fmt: skip
         m.d.sync += valid.eq(answer.valid | (request.valid & ~self.collect))
         with m.If(answer.valid | request.valid):
-            m.d.sync += [row.eq(Mux(self.collect, flits[1].row, flits[0].row))]
-            m.d.sync += [data.eq(Mux(self.collect, flits[1].data, flits[0].data))]
+            m.d.sync += [row.eq(Mux(self._wide(self.collect), flits[1].row, flits[0].row))]
+            m.d.sync += [data.eq(Mux(self._wide(self.collect), flits[1].data, flits[0].data))]
 
 
 class ExpertsEngine(Component):
@@ -191,7 +206,7 @@ class ExpertsEngine(Component):
     """
 
     def __init__(self, chip: ChipParams):
-        self.sequencer = Sequencer(chip.queue_rows, CORE0 + chip.cores)
+        self.sequencer = Sequencer.of(chip)
         self.unit = Experts(chip)
         queue = ("program", "posted", "post", "ready", "go", "halted", "start")
         self.ports: dict[str, tuple[Component, str]] = {name: (self.sequencer, name) for name in queue}

@@ -14,22 +14,26 @@ ROWS, SCORES = 512, 64
 """Rows of each bank; rows of the partial-sum banks in which scores lie."""
 
 
-def chip_of(name: str, cores: int, lanes: int, columns: int, neurons: int, bits: int, depth: int) -> ChipParams:
-    """A chip with an expert engine."""
+def chip_of(
+    name: str, cores: int, lanes: int, columns: int, neurons: int, bits: int, depth: int, membranes: int = 0
+) -> ChipParams:
+    """A chip with an expert engine; ``membranes``: it dispatches them too."""
     return ChipParams(
         name=name, clock_mhz=100.0, cores=cores, lanes=lanes, columns=columns, neurons=neurons, weight_bits=4,
         membrane_bits=bits, weight_rows=64, param_rows=4, spike_in_rows=ROWS, spike_out_rows=ROWS,
         residual_rows=ROWS, psum_rows=ROWS, reduce_rows=4, attention_rows=8, count_rows=64, count_bits=8,
         dram_bus_bytes=4, dram_latency_cycles=5, dram_burst_bytes=4, dram_outstanding=4, queue_rows=64,
-        crossbar_depth=depth, route_rows=96,
+        crossbar_depth=depth, route_rows=96, dispatch_membranes=membranes,
     )  # fmt: skip
 
 
 CHIPS = [
     chip_of("experts_usual", 4, 2, 8, 4, 12, 2), chip_of("experts_least", 2, 1, 2, 1, 8, 1),
     chip_of("experts_odd", 3, 3, 5, 5, 9, 4), chip_of("experts_wide", 5, 1, 64, 16, 24, 2),
+    chip_of("experts_membranes", 4, 2, 8, 4, 12, 2, 1), chip_of("experts_membranes_narrow", 3, 4, 8, 2, 9, 1, 1),
 ]  # fmt: skip
-"""A usual one; the least; no power of two; rows of membranes of 384 bits."""
+"""A usual one; the least; no power of two; rows of membranes of 384 bits. Two dispatch membranes, of the latter narrower than
+rows of spikes."""
 
 
 class Step(NamedTuple):
@@ -103,36 +107,45 @@ def packed(nibbles: list[int]) -> int:
 def routing(chip: ChipParams, layer: Layer, entry: int, opcode: int, membranes: int, rng) -> Step:
     """A DISPATCH or COLLECT of a layer's choices whose rows exist and do not meet."""
     slots = layer.capacity or sum(layer.tokens.values())
-    regions = max(layer.region) + 1
-    limit = 9
+    regions, tokens = max(layer.region) + 1, max(layer.tokens.values())
+    limit, apart = 9, opcode == DISPATCH and membranes
     while True:
         rows = int(rng.integers(1, limit))
         shift, other = contract.slot_shifts(rows + int(rng.integers(2)) * (limit > 4))
         size = contract.slot_rows(slots, shift, other).bit_length()
-        if regions << size <= ROWS:
+        choice = rows if opcode == COLLECT else int(rng.integers(2))
+        token = choice * layer.choices + (rows if opcode == DISPATCH else 0)
+        held = tokens * token + rows + layer.choices  # rows of a home core at most
+        if (regions << size) + held * apart <= ROWS:
             break
         limit = max(2, limit - 1)
-    tokens = max(layer.tokens.values())
-    choice = rows if opcode == COLLECT else int(rng.integers(2))
-    token = choice * layer.choices + (rows if opcode == DISPATCH else 0)
-    home = int(rng.integers(0, ROWS - tokens * token - rows - layer.choices))
+    home = int(rng.integers(0, ROWS - held))
+    expert_base = int(rng.integers(0, ROWS - (regions << size) + 1))
+    if apart:  # tokens and slots share a bank
+        home, expert_base = _apart(held, regions << size, rng)
     return Step(opcode, {
         "cores": sum(1 << core for core in layer.tokens), "entry": entry, "experts": layer.experts,
         "place": packed(layer.place), "region": packed(layer.region), "region_shift": size, "slot_shift": shift,
-        "other_shift": other, "expert_base": int(rng.integers(0, ROWS - (regions << size) + 1)), "home_base": home,
+        "other_shift": other, "expert_base": expert_base, "home_base": home,
         "home_token": token, "home_choice": choice, "rows": rows, "source_bank": int(rng.integers(2)),
         "bank": int(rng.integers(2)), "membranes": membranes,
     })  # fmt: skip
 
 
+def _apart(one: int, other: int, rng) -> tuple[int, int]:
+    """First rows of two ranges of a bank that do not meet, in either order."""
+    gap = int(rng.integers(0, ROWS - one - other + 1))
+    return (0, one + gap) if rng.integers(2) else (other + gap, 0)
+
+
 def random_program(chip: ChipParams, rng, layers: int = 3) -> list[Step]:
-    """Layers one after the other: choices, packets to the experts, and answers of both kinds."""
+    """Layers one after the other: choices, packets to the experts (of both kinds if the chip has them), answers of both kinds."""
     steps = []
     for _ in range(layers):
         layer = random_layer(chip, rng)
         entry = int(rng.integers(0, 96 - max(layer.tokens.values()) * layer.choices + 1))
         steps += topk(chip, layer, entry, rng)
-        steps.append(routing(chip, layer, entry, DISPATCH, 0, rng))
+        steps += [routing(chip, layer, entry, DISPATCH, membranes, rng) for membranes in range(1 + chip.dispatch_membranes)]
         steps += [routing(chip, layer, entry, COLLECT, membranes, rng) for membranes in (0, 1)]
     return steps
 
@@ -185,7 +198,10 @@ class Expected:
                 entry, token, choice = entry + 1, token + last, 0 if last else choice + 1
         rows, written = f["rows"], []
         for home, here, place, there in moved:
-            if opcode == DISPATCH:
+            if opcode == DISPATCH and f["membranes"]:
+                data = self.memories.cores[home].residual[here : here + rows]
+                at = (self.memories.cores[place].residual, there)
+            elif opcode == DISPATCH:
                 source, target = self.memories.cores[home].spike_out, self.memories.cores[place].spike_in
                 data, at = source[f["source_bank"], here : here + rows], (target[f["bank"]], there)
             elif f["membranes"]:

@@ -61,10 +61,7 @@ def test_what_reads_integers(checked):
 
 
 def test_what_runs_and_what_is_refused(checked):
-    refused = {layer["layer"]: layer["refused"] for layer in checked["spiking_moe_imagenet"]["layers"]}
-    assert refused["patch_embed.rpe_conv"] is None
-    assert refused["block.0.mlp"] == "experts whose results a softmax weighs"
-    for name in ("spikingformer_imagenet", "spikformer_imagenet", "meta_spikeformer_imagenet"):
+    for name in ("spikingformer_imagenet", "spikformer_imagenet", "meta_spikeformer_imagenet", "spiking_moe_imagenet"):
         assert checked[name]["refused_layers"] == 0
     mst = {layer["layer"]: layer["refused"] for layer in checked["masked_spiking_transformer_cifar10"]["layers"]}
     assert {name: reason for name, reason in mst.items() if reason} == {

@@ -59,6 +59,7 @@ def line_of(key: str) -> int:
         ("small_complete", 32, 100),
         ("adders_128", 128, 500),
         ("adders_512", 512, 500),
+        ("adders_512_experts", 512, 500),
         ("adders_512_half", 512, 500),
         ("adders_512_maximum", 512, 500),
         ("adders_512_t4", 512, 500),
@@ -72,7 +73,7 @@ def test_presets(name, adders, mhz):
 
 
 def test_every_preset_is_listed_and_every_value_is_commented():
-    assert len(chip_names()) == 11
+    assert len(chip_names()) == 12
     for name in chip_names():
         for line in files("archsim.presets").joinpath(f"{name}.yaml").read_text().splitlines():
             inside_dram = line.startswith("  ")
@@ -113,6 +114,7 @@ def test_what_a_chip_file_may_leave_out_is_the_same_for_files_and_parameters():
     given = {field.name: field.default for field in fields(ChipParams) if field.default is not MISSING}
     assert given.keys() >= {"pool_steps", "pool_rows", "crossbar_depth", "route_rows", "transposer", "masker", "softmax_tokens"}
     assert given.pop("energy_laws") == 1 and ChipConfig.model_fields["energy_provider"].default == "laws"
+    assert given["normaliser_operand_bits"] == 0
     assert given == {name: ChipConfig.model_fields[name].default for name in given}
     assert given["crossbar_depth"] == given["transposer"] == given["masker"] == given["softmax_tokens"] == 0  # nothing of it
 
@@ -166,6 +168,11 @@ def test_duplicate_keys_are_refused_with_both_places(tmp_path):
         ("residual_kib: 12", "residual_kib: 0.01", "residual_kib", "residual_rows must be an integer in 2.."),
         ("membrane_bits: 24", "membrane_bits: 8 ", "membrane_bits",
          "must be more than weight_bits, given 8 and 8"),
+        ("queue_rows: 1024", "dispatch_membranes: 1\nqueue_rows: 1024", "queue_rows",
+         "dispatch_membranes must be 0 on a chip without an expert engine (crossbar_depth 0), given 1"),
+        ("queue_rows:", "normaliser_operand_bits: 1\nqueue_rows:", "queue_rows",
+         "normaliser_operand_bits: normaliser: vector unit: operand_bits must be in 2..24 for membranes of 24 bits, given 1"),
+        ("queue_rows:", "normaliser_operand_bits: 25\nqueue_rows:", "queue_rows", "required an integer in 0..24, given 25"),
     ],
 )  # fmt: skip
 def test_relations_are_reported_at_their_key(tmp_path, old, new, key, text):

@@ -139,6 +139,51 @@ def test_collect_by_hand():
     assert memories.experts.replies[1, 0].tolist() == [0, 7, 4]
 
 
+def test_membranes_dispatched_by_hand():
+    """As the packet of spikes above, but from residual bank to residual bank; core 1 is home of a token of its own, too.
+
+    Its packet of two rows leaves in the same cycles as the other; both go to core 1, which takes one after the other.
+    """
+    chip = CHIP.replace(crossbar_depth=2, dispatch_membranes=1)
+    memories = Memories.empty(chip, np.zeros(1, np.uint8))
+    memories.cores[0].residual[4:6], memories.cores[1].residual[4:6] = [[1, 2], [3, 4]], [[5, 6], [7, 8]]
+    table(memories, 0, [(1, 3, 1, 1, 1)])
+    values = ROUTE | {"home_base": 4, "expert_base": 1, "membranes": 1}
+    assert both(DISPATCH, values, deepcopy(memories), chip) == 9
+    table(memories, 1, [(1, 4, 1, 1, 1)])
+    assert both(DISPATCH, values | {"cores": 3}, memories, chip) == 9 + 2
+    assert memories.cores[1].residual[4:11].tolist() == [[5, 6], [7, 8], [0, 0], [1, 2], [3, 4], [5, 6], [7, 8]]
+    assert not memories.cores[1].psum.any() and not memories.cores[1].spike_in.any()
+
+
+def test_a_row_that_is_read_and_written_is_refused():
+    """Slot 3 lies in rows 7 and 8 of core 1, whose own token lies in rows from home_base on."""
+    chip = CHIP.replace(dispatch_membranes=1)
+    memories = Memories.empty(chip, np.zeros(1, np.uint8))
+    table(memories, 0, [(1, 3, 1, 1, 1)])
+    table(memories, 1, [(0, 0, 1, 1, 1)])
+    values = ROUTE | {"cores": 3, "expert_base": 1, "membranes": 1}
+    for base in (6, 7, 8):
+        message = f"read and write row {max(base, 7)} of the residual bank of core 1"
+        with pytest.raises(ArchsimError, match=message):
+            fast.route(fields(DISPATCH, values | {"home_base": base}), chip, deepcopy(memories))
+    for base in (5, 9):
+        both(DISPATCH, values | {"home_base": base}, deepcopy(memories), chip)
+
+
+def test_membranes_need_a_chip_that_dispatches_them():
+    memories = Memories.empty(CHIP, np.zeros(1, np.uint8))
+    table(memories, 0, [(1, 3, 1, 1, 1)])
+    head = fields(DISPATCH, ROUTE | {"membranes": 1})
+    message = "'membranes' needs a chip with dispatch_membranes, given chip 'experts_least' .* set 'dispatch_membranes: 1'"
+    with pytest.raises(ArchsimError, match=message):
+        fast.route(head, CHIP, memories)
+    with pytest.raises(ArchsimError, match=message):
+        prove(CHIP, {EXPERTS: [head]}, 64)
+    prove(CHIP.replace(dispatch_membranes=1), {EXPERTS: [head]}, 64)
+    prove(CHIP, {EXPERTS: [fields(COLLECT, ROUTE | {"membranes": 1})]}, 64)
+
+
 def test_a_hot_expert_takes_longer():
     chip, cycles = CHIPS[0], []
     for place in (0x3210, 0x0000):
@@ -161,6 +206,11 @@ def test_counters():
     assert counts[COUNT.flits] == 2 + 2 * 2
     assert (counts[COUNT.route_reads], counts[COUNT.reply_reads], counts[COUNT.reply_writes]) == (3, 2, 2)
     assert (counts[COUNT.copied_rows], counts[COUNT.copied_row_writes]) == (4, 4)
+    moved = COUNT.copied_rows, COUNT.copied_row_writes, COUNT.residual_reads, COUNT.psum_writes, COUNT.residual_writes
+    route = ROUTE | {"membranes": 1, "home_base": 40}
+    for opcode, expected in ((COLLECT, [0, 0, 4, 4, 0]), (DISPATCH, [0, 0, 4, 0, 4])):
+        _, counts = fast.route(fields(opcode, route), chip.replace(dispatch_membranes=1), memories)
+        assert counts[list(moved)].tolist() == expected
 
 
 def test_distances_of_slots():
@@ -295,6 +345,9 @@ def test_banks_of_each_instruction():
     assert banks(EXPERTS, route | {"membranes": 1}) == [
         *tables, *asked,
         *(("core", core, "residual", 0) for core in (1, 2, 3)), *(("core", core, "psum", 0) for core in (0, 2)),
+    ]  # fmt: skip
+    assert banks(EXPERTS, route | {"opcode": DISPATCH, "membranes": 1}) == [
+        *tables, *(("core", core, "residual", 0) for core in (0, 1, 2, 3)),
     ]  # fmt: skip
     assert banks(EXPERTS, fields(TOPK, {"core": 2})) == [("experts", 2, "routes", 0), ("core", 2, "residual", 0)]
 

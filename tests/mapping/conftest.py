@@ -61,10 +61,12 @@ def random_network(
 def expert_network(
     seed: int, *, experts: int = 4, choices: int = 2, capacity: int | None = None, hot: int | None = None, height: int = 4,
     width: int = 3, stem: int = 6, dim: int = 8, hidden: int = 12, timesteps: int = 4, blocks: int = 1,
+    steps: tuple[int | None, ...] = (), residual: tuple[int, ...] = (), softmax: bool = False,
 ) -> Network:  # fmt: skip
     """Stem, convolution that opens a stream, ``blocks`` mixtures of experts that join it, classifier.
 
-    ``capacity``: None for all tokens. ``hot``: an expert whose scores are greater than any other's.
+    ``capacity``: None for all tokens. ``hot``: an expert whose scores are greater than any other's. ``steps``: of each
+    expert. ``residual``: experts of expansion 1 whose input joins the sums of their first layer. ``softmax``: weighs results.
     """
     rng, tokens = np.random.default_rng(seed), height * width
     layers: list[Any] = [
@@ -75,11 +77,16 @@ def expert_network(
         gate_bias, last = np.zeros(experts), number == blocks - 1
         if hot is not None:
             gate_bias[hot] = 10.0 * dim
-        pairs = [(_weights(rng, hidden, dim, 1, 1), _weights(rng, dim, hidden, 1, 1)) for _ in range(experts)]
-        found = tuple(Expert(*(part.squeeze() for layer in pair for part in layer)) for pair in pairs)
+        widths = [dim if number in residual else hidden for number in range(experts)]
+        pairs = [(_weights(rng, width, dim, 1, 1), _weights(rng, dim, width, 1, 1)) for width in widths]
+        found = tuple(
+            Expert(*(part.squeeze() for layer in pair for part in layer), steps=own, residual=number in residual)
+            for number, (pair, own) in enumerate(zip(pairs, steps or (None,) * experts, strict=True))
+        )
+        gate = rng.normal(0, 0.5 if softmax else 1, (experts, dim))
         layers.append(Experts(
-            f"moe{number}", f"t{number}", "x", rng.normal(0, 1, (experts, dim)), gate_bias, found, choices, capacity or tokens,
-            None if last else "lif", 0.0 if last else 1.0, None if last else f"t{number + 1}", last,
+            f"moe{number}", f"t{number}", "x", gate, gate_bias, found, choices, capacity or tokens,
+            None if last else "lif", 0.0 if last else 1.0, None if last else f"t{number + 1}", last, softmax,
         ))  # fmt: skip
     layers.append(Classifier("head", layers[-1].name, rng.normal(0, 1, (5, dim)), rng.normal(0, 1, 5)))
     return network(*layers, image=Map(height, width, 1), timesteps=timesteps, head_limit=6.0)
@@ -91,6 +98,14 @@ EXPERT_CHIP = load_chip("small").replace(
     crossbar_depth=2, route_rows=64,
 )  # fmt: skip
 """Three cores of eight columns that hold `expert_network`."""
+
+MEMBRANE_CHIP = EXPERT_CHIP.replace(name="membrane_chip", dispatch_membranes=1)
+"""The same, whose expert engine dispatches membranes."""
+
+
+def expert_chip(chip: ChipParams, sizes: dict[str, Any]) -> ChipParams:
+    """The chip that `expert_network` of these arguments needs: with a normaliser if a softmax weighs results."""
+    return chip.replace(normaliser_operand_bits=10) if sizes.get("softmax") else chip
 
 
 def map_experts(chip: ChipParams, layers: Network, placement: Placement = NOWHERE, limits: Limits | None = None) -> Any:

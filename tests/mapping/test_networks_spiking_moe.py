@@ -1,12 +1,20 @@
 """Does the definition of the transformer with experts yield the sizes of the public code, and say what it is?"""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from archsim.contracts.common.errors import ArchsimError
+from mapping.importers import artefact
+from mapping.importers.spike_driven_transformer import read_experts
 from mapping.ir import LIF, Map
 from mapping.networks.spiking_moe import PUBLISHED
 from mapping.networks.weights import Shapes
 from mapping.nodes import Experts
 from mapping.operations import operations
+
+ARTEFACT = Path(__file__).parents[2] / "workloads/artefacts/spiking_moe_digits"
 
 # Millions of parameters, counted from the configurations of HyunseokErikJung/Spike-Driven-Transformer_MoE.
 SIZES = {
@@ -59,3 +67,29 @@ def test_it_says_that_it_is_no_published_network():
 def test_the_maps():
     maps = PUBLISHED["cifar100-2-512-e4"].network(Shapes()).maps()
     assert maps["block.1.mlp.gate.gate_lif1"] == Map(8, 8, 512)
+
+
+def _artefact(**hyper):
+    """The committed small network, its manifest with other hyperparameters."""
+    found = artefact.load(ARTEFACT)
+    manifest = found.manifest | {"hyperparameters": found.manifest["hyperparameters"] | hyper}
+    return replace(found, manifest=manifest)
+
+
+def test_an_artefact_with_steps_of_its_experts_has_the_published_form():
+    for hyper, weighed in (({}, False), ({"expert_steps": [4, 1, 2, 1], "choices": 1}, True)):
+        layer = next(x for x in read_experts(_artefact(**hyper)).layers if isinstance(x, Experts))
+        assert layer.softmax == weighed
+        assert [expert.residual for expert in layer.experts] == [weighed] * 4
+        assert [expert.steps for expert in layer.experts] == (hyper.get("expert_steps") or [None] * 4)
+
+
+@pytest.mark.parametrize("steps", [[4, 0, 1, 1], [4, 1.5, 1, 1]])
+def test_steps_that_are_none_are_refused(steps):
+    with pytest.raises(ArchsimError, match=r"hyperparameters.expert_steps\[1\]: required an integer of at least 1"):
+        read_experts(_artefact(expert_steps=steps))
+
+
+def test_steps_of_another_number_of_experts_are_refused():
+    with pytest.raises(ArchsimError, match=r"hyperparameters.expert_steps: required one for each of 4 experts, given \[4, 1\]"):
+        read_experts(_artefact(expert_steps=[4, 1]))

@@ -43,9 +43,7 @@ REFUSED = {
     ),
     "a norm that folds into no weight, nor is one of a spike map with a neuron behind it": Norm("l", "s", BATCH, ONE, ONE),
     "windows of 7x7 tokens that do not divide a map of 2x2": WINDOWS,
-    "experts whose results a softmax weighs": replace(MOE, softmax=True),
-    "an expert that runs for fewer time steps than there are": replace(MOE, experts=(replace(EXPERT, steps=1),)),
-    "an expert whose input joins the sums of its first layer": replace(MOE, experts=(replace(EXPERT, residual=True),)),
+    "experts of which a token has several, whose results a softmax weighs": replace(MOE, softmax=True, choices=2),
 }
 
 

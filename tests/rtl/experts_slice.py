@@ -64,6 +64,9 @@ class ExpertsBench(Component):
                 "spike_in": (spikes.valid, spikes.payload.bank, spikes.payload.row, Cat(spikes.payload.data)),
                 "psum": (psum.valid, 0, psum.payload.row, psum.payload.data),
             }  # fmt: skip
+            if self.chip.dispatch_membranes:
+                residual = engine.write_residual[core]
+                writes["residual"] = residual.valid, 0, residual.payload.row, residual.payload.data
             out = engine.read_out[core]
             reads = {"spike_out": (out, out.bank)} | {
                 name: (getattr(engine, f"read_{name}")[core], 0) for name in ("residual", "psum")

@@ -14,7 +14,12 @@ from archsim.tensors import from_words
 from archsim.workload import SIZES
 from cosim import sample
 from mapping.ir import Map
-from mapping.networks import spikformer, spiking_mlp, spikingformer
+from mapping.networks import spikformer, spiking_mlp, spiking_moe, spikingformer
+from mapping.networks.weights import Shapes
+from mapping.pad import padded
+from mapping.quantise import Precision
+from mapping.schedule import require_room
+from mapping.skeleton import skeleton
 from scripts import bandwidth, compare, published
 
 STAGES = ("block0", "block1", "block2", "block3", "block4")
@@ -26,7 +31,9 @@ def _tiny(monkeypatch):
     own = spikingformer._published("tiny", 8, STAGES, 3, 32, 1, 2, 10)
     other = spikformer.Spikformer("tiny", Map(8, 8, 3), (4, 8, 16), (False, False, True, True), 32, 1, 2, 10)
     mixing = spiking_mlp.SpikingMlp("tiny", 12, (1, 1), classes=10, image=Map(32, 32, 3))
-    for family, size in (("spikingformer", own), ("spikformer", other), ("spiking_mlp", mixing)):
+    experts = spiking_moe.SpikingMoe("tiny", Map(16, 16, 3), 2, 32, 1, 10, mlp_ratio=1.0, steps=(4, 1, 2))
+    tiny = (("spikingformer", own), ("spikformer", other), ("spiking_mlp", mixing), ("spiking_moe", experts))
+    for family, size in tiny:
         monkeypatch.setitem(SIZES, family, {**SIZES[family], "tiny": size})
 
 
@@ -94,6 +101,32 @@ def test_independent_spikes_are_drawn_as_ever(tmp_path):
     size = (64, 4, 1, 1)
     expected = sum((draws.integers(0, 65536, size, np.uint16) < threshold) * (1 << column) for column in range(4))
     assert (mapped.words(0)["patch_embed.block1_lif"] == expected).all()
+
+
+EXPERTS = {"residual_maximum": 1, "dispatch_membranes": 1, "normaliser_operand_bits": 10, "pool_rows": 64}
+"""What a chip with an expert engine needs besides for the published form of experts."""
+
+
+@pytest.mark.parametrize("spike_in_rows", [200, 1 << 14])
+def test_experts_of_the_published_form_run_from_drawn_spikes(tmp_path, spike_in_rows):
+    """What their slots hold is drawn by nobody: it follows from the scores, as in mode execute, whose run equals the reference."""
+    given, _ = published.rates("spiking_moe", "tiny", 0.2)
+    chip = load_chip("small_experts").replace(**EXPERTS, spike_in_rows=spike_in_rows, residual_rows=1 << 13)
+    path = published.workload(tmp_path, "spiking_moe", "tiny", given, {"images": 1})
+    ran = simulate.run(path, chip)
+    assert ran.program.notes["streamed"] == (spike_in_rows < 1 << 14)
+    computed = {name for name, shape in ran.program.notes["tensors"].items() if shape.get("computed")}
+    assert {f"block.0.mlp.{expert}.hidden" for expert in range(3)} <= computed
+    assert ran.images[0].loads[max(ran.images[0].loads)][:, 0].sum() == 16
+    executed = simulate.run(path, chip, mode="execute", check=True)
+    assert executed.check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+
+
+@pytest.mark.parametrize("size", spiking_moe.PUBLISHED)
+def test_every_published_size_with_experts_has_room_on_its_preset(size):
+    network = spiking_moe.PUBLISHED[size].network(Shapes())
+    chip = load_chip("adders_512_experts")
+    require_room(padded(skeleton(network, Precision(8, 8, 9, 24)), chip.columns), chip)
 
 
 @pytest.mark.parametrize(

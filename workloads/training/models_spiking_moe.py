@@ -12,6 +12,7 @@ Departures, each for addition-only hardware unless said otherwise:
 - top-2 of the experts instead of top-1, and a capacity of 1.5 times the mean load, so that choices compete;
 - the tokenizer pools the spikes of ``proj_lif2`` and not the membranes of ``proj_conv3``: 8x8 images have room for one pool;
 - the head reads the mean of the stream over tokens and steps, without the LIF between them;
+- :class:`WeighedConfig` takes the first two of these back;
 - what the published code creates and never calls (``talking_heads``, ``attn_lif``) is left out;
 - in training, the norms of an expert see all tokens, not those alone that chose it.
 """
@@ -19,6 +20,7 @@ Departures, each for addition-only hardware unless said otherwise:
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,9 +47,42 @@ class SpikingMoeConfig:
     gate_threshold: float = 0.5
     penalty_weight: float = 1e-2
 
-    def as_dict(self) -> dict[str, int | float]:
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Time steps of each expert."""
+        return (self.timesteps,) * self.experts
+
+    @property
+    def weighed(self) -> bool:
+        """Whether the gate's probability multiplies a result, and an expert of ratio 1 adds its input, as published."""
+        return False
+
+    def as_dict(self) -> dict[str, Any]:
         """Return the fields by name."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class WeighedConfig(SpikingMoeConfig):
+    """The same with the experts of the published code: top-1, room for all, weighed, of ratio 1, and short but the first."""
+
+    choices: int = 1
+    capacity: int = 16
+    expert_steps: tuple[int, ...] = (4, 1, 1, 1)
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Time steps of each expert."""
+        return self.expert_steps
+
+    @property
+    def weighed(self) -> bool:
+        """As published."""
+        return True
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields by name."""
+        return asdict(self) | {"expert_steps": list(self.expert_steps)}
 
 
 class SpikingPatchSplitting(nn.Module):
@@ -114,10 +149,14 @@ class SpikeDrivenSelfAttention(nn.Module):
 
 
 class SpikingMlp(nn.Module):
-    """Two 1x1 convolutions D -> r*D -> D, each with a LIF before it and a batch norm after it."""
+    """Two 1x1 convolutions D -> r*D -> D, each with a LIF before it and a batch norm after it.
 
-    def __init__(self, dim: int, hidden: int) -> None:
+    ``steps``: it runs so many, and its last result stands for the others; ``joins``: its input joins the first one's sums.
+    """
+
+    def __init__(self, dim: int, hidden: int, steps: int, joins: bool = False) -> None:
         super().__init__()
+        self.steps, self.joins = steps, joins
         self.fc1_lif = Lif()
         self.fc1_conv = nn.Conv2d(dim, hidden, 1)
         self.fc1_bn = nn.BatchNorm2d(hidden)
@@ -127,9 +166,12 @@ class SpikingMlp(nn.Module):
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
         """Map the stream float32 [T, B, D, H, W] to what is added to it; ``chosen`` [B, 1, H, W]: tokens whose neurons fire."""
+        left, x = len(x) - self.steps, x[: self.steps]
         hidden = apply_steps(self.fc1_bn, apply_steps(self.fc1_conv, self.fc1_lif(x)))
+        hidden = hidden + x if self.joins else hidden
         spikes = self.fc2_lif(hidden if chosen is None else hidden * chosen)
-        return apply_steps(self.fc2_bn, apply_steps(self.fc2_conv, spikes))
+        result = apply_steps(self.fc2_bn, apply_steps(self.fc2_conv, spikes))
+        return torch.cat([result, result[-1:].expand(left, *result.shape[1:])]) if left else result
 
 
 class Top2Gating(nn.Module):
@@ -160,8 +202,9 @@ class SpikingExperts(nn.Module):
         super().__init__()
         self.gate = Top2Gating(config)
         self.experts = nn.ModuleList(
-            SpikingMlp(config.dim, config.dim * config.mlp_ratio) for _ in range(config.experts)
+            SpikingMlp(config.dim, config.dim * config.mlp_ratio, steps, config.weighed) for steps in config.steps
         )
+        self.weighed = config.weighed
         self.penalty = torch.zeros(())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -171,7 +214,8 @@ class SpikingExperts(nn.Module):
         balance = len(self.experts) * (load * probability.mean((0, 1))).sum()
         entropy = -(probability * probability.clamp_min(1e-9).log()).sum(2).mean()
         self.penalty = balance + entropy
-        weight = accepted * (1.0 + probability - probability.detach())  # 0 or 1, with the probability's gradient
+        # 0 or 1, with the probability's gradient; or the probability itself
+        weight = accepted * (probability if self.weighed else 1.0 + probability - probability.detach())
         total = torch.zeros_like(x)
         for number, expert in enumerate(self.experts):
             shape = (len(accepted), 1, *x.shape[3:])
@@ -186,7 +230,8 @@ class SpikeDrivenBlock(nn.Module):
     def __init__(self, config: SpikingMoeConfig) -> None:
         super().__init__()
         self.attn = SpikeDrivenSelfAttention(config)
-        self.mlp = SpikingExperts(config) if config.experts else SpikingMlp(config.dim, config.dim * config.mlp_ratio)
+        dim, hidden = config.dim, config.dim * config.mlp_ratio
+        self.mlp = SpikingExperts(config) if config.experts else SpikingMlp(dim, hidden, config.timesteps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the membrane stream float32 [T, B, D, H, W] to the next one."""

@@ -9,6 +9,9 @@ from archsim.contracts.spike_writer import POOL_ROWS, POOL_STEPS
 ROUTE_ROWS = 256
 """``route_rows`` where none is given."""
 
+NORMALISER_TABLE_BITS = 8
+"""``normaliser_table_bits`` where none is given."""
+
 LEAST_SOFTMAX_TOKENS = 4
 """Tokens of the smallest window that a softmax is built for: a patch of 2 x 2."""
 
@@ -49,6 +52,10 @@ class ChipParams:
         masker: 1: the multicast has a masker (MASK); 0: it has none.
         softmax_tokens: tokens of a window at most that the attention unit's softmax serves (4..64); 0: it has no softmax.
         residual_maximum: 1: SYNAPSE may take the maximum of its sums and the residual stream; 0: it adds them.
+        normaliser_operand_bits: bits of a factor in the normaliser (2..membrane_bits): of counts of channels, reciprocals, values
+            to be squared; 0: the chip has no normaliser (NORMALISE, WEIGH).
+        normaliser_table_bits: the table of exponentials of its elements has 2^normaliser_table_bits entries.
+        dispatch_membranes: 1: DISPATCH may send membranes to the experts; 0: spikes alone. Needs an expert engine.
         clock_gating: 0: all registers are clocked; 1: not those of an engine without an instruction; 2: of the accumulators only
             those that are written. For the energy alone: there are no gates in the Verilog.
         energy_laws: 1: energy and area of units with a fitted law are by it; 0: all by the table of cited figures.
@@ -87,6 +94,9 @@ class ChipParams:
     masker: int = 0
     softmax_tokens: int = 0
     residual_maximum: int = 0
+    normaliser_operand_bits: int = 0
+    normaliser_table_bits: int = NORMALISER_TABLE_BITS
+    dispatch_membranes: int = 0
     clock_gating: int = 0
     energy_laws: int = 1
 
@@ -101,6 +111,7 @@ class ChipParams:
             "reduce_rows": (1, 1 << 10), "attention_rows": (2, 1 << 20), "count_rows": (2, 1 << 20),
             "pool_steps": (1, 255), "pool_rows": (1, 1 << 16), "crossbar_depth": (0, 64), "route_rows": (1, 1 << 16),
             "transposer": (0, 1), "masker": (0, 1), "softmax_tokens": (0, 64), "residual_maximum": (0, 1),
+            "normaliser_operand_bits": (0, 24), "normaliser_table_bits": (1, 12), "dispatch_membranes": (0, 1),
             "clock_gating": (0, 2), "energy_laws": (0, 1),
         }  # fmt: skip
         for field, (low, high) in limits.items():
@@ -111,6 +122,11 @@ class ChipParams:
             raise ArchsimError(
                 f"chip '{self.name}': softmax_tokens must be 0 (no softmax) or in {LEAST_SOFTMAX_TOKENS}..64, "
                 f"given {self.softmax_tokens}"
+            )
+        if self.dispatch_membranes and not self.crossbar_depth:
+            raise ArchsimError(
+                f"chip '{self.name}': dispatch_membranes must be 0 on a chip without an expert engine (crossbar_depth 0), "
+                f"given {self.dispatch_membranes}"
             )
         if self.clock_mhz <= 0:
             raise ArchsimError(f"chip '{self.name}': clock_mhz must be positive, given {self.clock_mhz}")

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 
-from archsim.contracts import dma, sequencer
+from archsim.contracts import dma, experts, normaliser, sequencer
 
 Bank = tuple[str, int, str, int]
-"""A bank: ("core", core, memory, number), ("attention", 0, memory, number), ("experts", core, table, 0), or ("queue",
-engine, "program", half)."""
+"""A bank: ("core", core, memory, number), ("attention", 0, memory, number), ("experts", core, table, 0),
+("normaliser", 0, "table", 0), or ("queue", engine, "program", half)."""
 
 
 TABLE: Bank = ("attention", 0, "table", 0)
 """The entries of ATTEND_SOFTMAX."""
+
+EXPONENTIALS: Bank = ("normaliser", 0, "table", 0)
+"""The entries of WEIGH."""
 
 
 def core_banks(mask: int, memory: str, number: int = 0) -> list[Bank]:
@@ -30,7 +33,7 @@ def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
         if fields["memory"] == dma.PROGRAM:
             return [("queue", fields["cores"], "program", fields["bank"])]
         if opcode == sequencer.LOAD and fields["memory"] == dma.TABLE:
-            return [TABLE]
+            return [EXPONENTIALS if fields["bank"] == normaliser.TABLE_BANK else TABLE]
         double = fields["memory"] in dma.BANKED
         return core_banks(fields["cores"], dma.MEMORIES[fields["memory"]], fields["bank"] if double else 0)
     if opcode in sequencer.COPIES:
@@ -41,6 +44,9 @@ def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
         return []
     if opcode in (sequencer.TOPK, sequencer.DISPATCH, sequencer.COLLECT):
         return _experts_banks(fields)
+    if opcode in (sequencer.NORMALISE, sequencer.WEIGH):
+        own = core_banks(1 << fields["core"], "residual")
+        return own if opcode == sequencer.NORMALISE else [*own, *core_banks(1 << fields["core"], "psum"), EXPONENTIALS]
     return _attend_banks(fields)
 
 
@@ -77,17 +83,16 @@ def _experts_banks(fields: Mapping[str, int]) -> list[Bank]:
     if fields["opcode"] == sequencer.TOPK:
         table: Bank = ("experts", fields["core"], "routes", 0)
         return [table, *core_banks(1 << fields["core"], "psum" if fields["psum"] else "residual")]
-    homes, cores = fields["cores"], 0
+    homes, cores, collects = fields["cores"], 0, fields["opcode"] == sequencer.COLLECT
     for expert in range(fields["experts"]):
         cores |= 1 << (fields["place"] >> 4 * expert & 15)
-    tables = _tables(homes, "routes")
-    if fields["opcode"] == sequencer.COLLECT:
-        tables += _tables(cores, "replies")
-        if fields["membranes"]:
-            return [*tables, *core_banks(cores, "residual"), *core_banks(homes, "psum")]
-    sources, targets = (homes, cores) if fields["opcode"] == sequencer.DISPATCH else (cores, homes)
-    moved = core_banks(sources, "spike_out", fields["source_bank"]) + core_banks(targets, "spike_in", fields["bank"])
-    return tables + moved
+    tables = _tables(homes, "routes") + (_tables(cores, "replies") if collects else [])
+    sources, targets = (cores, homes) if collects else (homes, cores)
+    source, target = experts.memories(collects, fields["membranes"])
+    if source == target:  # a core may send and get
+        return tables + core_banks(sources | targets, source)
+    from_bank, to_bank = (0, 0) if fields["membranes"] else (fields["source_bank"], fields["bank"])
+    return tables + core_banks(sources, source, from_bank) + core_banks(targets, target, to_bank)
 
 
 def _tables(mask: int, table: str) -> list[Bank]:
