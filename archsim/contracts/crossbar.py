@@ -76,11 +76,10 @@ class CrossbarParams:
 
 LAW = Form(
     ("flits",),
-    ("cycles", "cycles ports ports", "cycles ports ports data_bits", "flits data_bits", "flits ports data_bits"),
-    ("1", "ports ports", "ports ports data_bits"),
-    fixed=("depth",),
+    ("cycles", "cycles ports ports", "cycles ports ports depth data_bits", "flits data_bits", "flits ports data_bits"),
+    ("1", "ports ports", "ports ports depth data_bits"),
 )
-"""Laws of energy and area. Count: flits that enter."""
+"""Laws of energy and area. Count: flits that enter. The depth was not varied: a queue's registers are taken in proportion to it."""
 
 
 def turn(chosen: int, offset: int, ports: int) -> int:

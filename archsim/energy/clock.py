@@ -12,6 +12,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.law import small
 from archsim.contracts.core import CoreParams
 from archsim.contracts.dma import widest_row
+from archsim.contracts.experts import ExpertsParams
 from archsim.contracts.multicast import masker_of, transposer_of
 from archsim.contracts.sequencer import slots
 from archsim.energy.coefficients import Reading, single
@@ -23,10 +24,6 @@ BUSY = "busy."
 
 ADDERS = {"core": "synapse_array", "attention": "attention"}
 """Units with accumulators, by engine."""
-
-ROUTED = 662
-"""Register bits of the expert engine for a pair of ports: 10,593 of the 4 x 4 of `small_experts`."""
-
 
 def registers(chip: ChipParams) -> dict[str, int]:
     """Register bits of one core (``core``) and of each shared engine that the chip has, with their sequencers."""
@@ -53,7 +50,7 @@ def registers_by_unit(chip: ChipParams) -> dict[str, dict[str, int]]:
         "dma": {"dma": 670 + round(1.15 * widest_row(chip))},
         "multicast": {"multicast": 156 + row + _way(chip)},
     }  # fmt: skip
-    found |= {"experts": {"experts": ROUTED * chip.cores**2}} if chip.crossbar_depth else {}
+    found |= {"experts": {"experts": _experts(chip)}} if chip.crossbar_depth else {}
     found |= {"normaliser": {"normaliser": 252 + bits + _vector(chip)}} if chip.normaliser_operand_bits else {}
     return {engine: {"sequencer": sequencer} | units for engine, units in found.items()}
 
@@ -66,6 +63,15 @@ def _way(chip: ChipParams) -> int:
     if chip.masker:
         bits += masker_of(chip).state.width + masker_of(chip).o.width + 23
     return bits
+
+
+def _experts(chip: ChipParams) -> int:
+    """Register bits of the expert engine: queues of two crossbars with their control, a row of membranes a core, scores, walks."""
+    sizes, queues = ExpertsParams(chip), chip.cores**2
+    flits = sizes.request.data_bits + sizes.reply.data_bits + 2  # each with the mark of a packet's last
+    control = chip.crossbar_depth.bit_length() + 2 * (chip.crossbar_depth - 1).bit_length()
+    rows = chip.cores * sizes.membrane_bits + sizes.router.experts * chip.membrane_bits
+    return queues * (chip.crossbar_depth * flits + 2 * control) + rows + 360 + 134 * chip.cores
 
 
 def _softmax(chip: ChipParams) -> int:

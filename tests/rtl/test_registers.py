@@ -7,9 +7,10 @@ from amaranth.back import rtlil
 
 from archsim.config import load_chip
 from archsim.contracts.sram import WRAPPED_BITS
-from archsim.energy.clock import registers
+from archsim.energy.clock import registers, registers_by_unit
 from rtl.chip import Chip
 from rtl.units.attention import AttentionEngine
+from rtl.units.experts import ExpertsEngine
 from rtl.units.multicast import Multicast
 from rtl.units.normaliser import NormaliserEngine
 
@@ -74,6 +75,14 @@ def test_the_law_holds_for_a_softmax(sizes):
     plain = chip.replace(softmax_tokens=0)
     more = registers(chip)["attention"] - registers(plain)["attention"]
     assert more == counted(AttentionEngine(chip))[""] - counted(AttentionEngine(plain))[""]
+
+
+@pytest.mark.parametrize(
+    "sizes", [{}, {"cores": 3}, {"crossbar_depth": 2}, {"columns": 32, "neurons": 8}, {"lanes": 3, "membrane_bits": 13}]
+)
+def test_the_law_holds_for_experts(sizes):
+    chip = load_chip("small_experts").replace(**sizes)
+    assert registers_by_unit(chip)["experts"]["experts"] == pytest.approx(counted(ExpertsEngine(chip))[""], rel=0.01)
 
 
 @pytest.mark.parametrize("sizes", [{}, {"membrane_bits": 13, "neurons": 8}, {"normaliser_table_bits": 3, "cores": 3}])
