@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 BATCH, LAYER = "batch norm", "layer norm"
 """Norms that fold into no weight: a scale and an offset per channel, or statistics of each token."""
 
+EPSILON = 1e-5
+"""What a published layer norm adds to a token's variance (the default of ``torch.nn.LayerNorm``)."""
+
 
 @dataclass(frozen=True)
 class Sum:
@@ -47,8 +50,8 @@ class Norm:
     """A norm that folds into no weight, as the map ``name``, and the neuron behind it.
 
     Attributes:
-        kind: ``BATCH`` or ``LAYER``.
-        scale, offset: float64 [channels].
+        kind: ``BATCH`` or ``LAYER``: of each token in each step, over its channels.
+        scale, offset: float64 [channels]; of a layer norm, behind it.
         neuron, threshold, spikes: as in :class:`Synapse`.
         reduce: as in :class:`Synapse`.
     """
