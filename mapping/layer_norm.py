@@ -1,7 +1,7 @@
 """Layer norm before the classifier, in integers: the shifts of a NORMALISE for a stream, and what it makes of it.
 
 The instruction divides by the deviation alone. Gain, offset, sqrt(channels) and the powers of two of its shifts are factors of the
-classifier's weights (:mod:`mapping.head`). The published norm adds :data:`mapping.nodes.EPSILON` to the variance, the chip nothing.
+classifier's weights (:mod:`mapping.head`). The published norm adds 1e-5 to the variance, the chip nothing.
 
 Shifts follow from the least and greatest values of the stream, which are proven from the weights:
 

@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 BATCH, LAYER = "batch norm", "layer norm"
 """Norms that fold into no weight: a scale and an offset per channel, or statistics of each token."""
 
-EPSILON = 1e-5
-"""What a published layer norm adds to a token's variance (the default of ``torch.nn.LayerNorm``)."""
-
 
 @dataclass(frozen=True)
 class Sum:

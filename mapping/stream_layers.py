@@ -13,7 +13,7 @@ from archsim.contracts.neuron import param_layout
 from mapping.partition import Chunk, chunks, of_word, words
 from mapping.place import require
 from mapping.quantise import IntSynapse
-from mapping.reduction import apart
+from mapping.reduction import apart, normed
 from mapping.relay import Relay
 from mapping.schedule import Scheduler
 from mapping.stream import Streams
@@ -197,11 +197,11 @@ class StreamedLayers(Scheduler):
         note: dict[str, Any] = {
             "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
             "positions": tile.stored(stored_width(layer)), "words": 1, "columns": tile.columns, "pitch": stored_width(layer),
-            "recording": layer.name,
-            "input_position": tile.input_position, "input_columns": tile.columns and tile.width,
+            "recording": layer.name, "input_position": tile.input_position, "input_columns": tile.columns and tile.width,
             "input_pitch": layer.shape.width, "core": core,
             "fields": {"columns": columns, "param_base": base},
         }  # fmt: skip
+        note |= {"computed": True} if normed(self.network, layer.name) else {}
         context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, fields, [note])
 
     def _sums(self, index: int, last: bool) -> Place:

@@ -4,7 +4,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mapping.ir import IF_HALF, IMAGE, Classifier, Synapse
-from mapping.nodes import EPSILON, LAYER, Concat, Norm, Sum, WindowAttention
+from mapping.nodes import LAYER, Concat, Norm, Sum, WindowAttention
+
+EPSILON = 1e-5
+"""What a layer norm adds to a token's variance: the default of ``torch.nn.LayerNorm``."""
 
 
 class Floats:

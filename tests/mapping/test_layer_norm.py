@@ -110,7 +110,7 @@ def test_no_stream_within_the_bounds_saturates_but_the_reciprocal(bits):
 
 def test_more_channels_than_an_operand_holds():
     ends = np.full(200, -1), np.full(200, 1)
-    with pytest.raises(ArchsimError, match="layer 'l': a layer norm over 200 channels .* operand_bits is 8; use a chip with a wider"):
+    with pytest.raises(ArchsimError, match="layer 'l': a layer norm over 200 channels .* operand_bits is 8; use a"):
         quantise_layer_norm("l", Map(1, 1, 200), *ends, 1, 8, 24)
 
 

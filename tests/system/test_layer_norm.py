@@ -1,0 +1,100 @@
+"""Does a layer norm before the classifier run: equal to the reference, cycle by cycle, stream in the banks or in DRAM?"""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from archsim.config import load_chip
+from archsim.contracts import dma, sequencer
+from archsim.kernel import decode
+from mapping.ir import IF_HALF, IMAGE, Classifier
+from mapping.nodes import LAYER, Norm, Sum
+from mapping.quantise import Precision, quantise
+from mapping.schedule import schedule
+from tests.system.test_operators import ROOMY, Net, run
+from tests.system.test_stepped import same
+
+
+def normed(channels=32, size=6, steps=4):
+    """A stream of two maps of spikes as high as their thresholds, its layer norm, the classifier."""
+    net = Net(size, steps=steps)
+    names = [net.conv(IMAGE, "first", channels, 3, 3, 1, 1, neuron=IF_HALF, threshold=0.8)]
+    names.append(net.conv("first", "second", channels, channels, 1, neuron=IF_HALF, threshold=0.6))
+    net.layers.append(Sum("sum", tuple(names)))
+    net.layers.append(Norm("norm", "sum", LAYER, net.rng.normal(1, 0.3, channels), net.rng.normal(0, 0.3, channels), reduce=True))
+    weights, bias = net.weights(10, channels, 1)
+    net.layers.append(Classifier("head", "norm", weights[:, :, 0, 0], bias))
+    return net
+
+
+CASES = {
+    "one lane": ("small_normaliser", {}, {}),
+    "lanes, a word that is not full": ("small_t4", {"channels": 40, "steps": 6}, {}),
+    "less than a word": ("small_t4", {"channels": 12}, {}),
+    "64 columns, two words": ("adders_512", {"channels": 80}, {}),
+    "sums of a word at a time": ("small_normaliser", {"channels": 48}, {"reduce_rows": 4}),
+    "an operand of 12 bits": ("small_normaliser", {}, {"normaliser_operand_bits": 12}),
+    "maps in DRAM": ("small_normaliser", {}, {"spike_in_rows": 100}),
+    "maps and stream in DRAM": ("small_normaliser", {"channels": 40}, {"spike_in_rows": 100, "residual_rows": 150}),
+    "lanes, maps and stream in DRAM": ("small_t4", {"steps": 6}, {"spike_in_rows": 60, "residual_rows": 110, "cores": 3}),
+    "some steps of a position": ("small_normaliser", {"channels": 48, "steps": 7}, {"spike_in_rows": 100, "residual_rows": 30}),
+}  # fmt: skip
+"""Preset, sizes of the network, changes of the chip."""
+
+
+def chip_of(preset, changes):
+    return load_chip(preset).replace(**ROOMY | {"normaliser_operand_bits": 16} | changes)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_value_equals_the_reference(case):
+    """Spikes, membranes (the normed ones too) and logits."""
+    preset, sizes, changes = CASES[case]
+    chip, net = chip_of(preset, changes), normed(**sizes)
+    check, opcodes, capture = run(net, chip, bits=chip.normaliser_operand_bits)
+    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    assert sequencer.NORMALISE in opcodes
+    assert capture.notes["streamed"] == ("spike_in_rows" in changes)
+    values = capture.inputs["norm.normalised"][..., : net.layers[-1].weight.shape[1]]
+    assert (values < 0).any() and (values > 0).any() and not (capture.inputs["norm"] == capture.inputs["norm.normalised"]).all()
+
+
+def mapped(case):
+    preset, sizes, changes = CASES[case]
+    chip, net = chip_of(preset, changes), normed(**sizes)
+    precision = Precision(chip.weight_bits, 8, 12, chip.membrane_bits, chip.normaliser_operand_bits)
+    network = quantise(net.network(), precision)
+    program = schedule(network, chip)
+    pixels = net.rng.uniform(-2, 2, (3, net.image.height, net.image.width))
+    trained = SimpleNamespace(normalised=lambda: [pixels])
+    return SimpleNamespace(network=network, program=program, queues=decode(program), trained=trained)
+
+
+@pytest.mark.parametrize("case", ["one lane", "lanes, a word that is not full", "some steps of a position"])
+def test_fast_equals_stepped_for_every_instruction(case):
+    same(mapped(case), 0)
+
+
+def test_a_stream_in_dram_comes_and_goes_once():
+    """Rows of the norm: of all words of every position, 7 steps of 3 words of 4 blocks, in pieces of 2 steps of one position."""
+    whole = mapped("some steps of a position")
+    norms = [head for head in whole.queues[sequencer.NORMALISER] if head["opcode"] == sequencer.NORMALISE]
+    assert {(head["tokens"], head["steps"], head["word_rows"]) for head in norms} == {(1, 1, 4), (1, 2, 8)}
+    assert sum(head["tokens"] * head["steps"] for head in norms) == 36 * 7
+    layer = next(number for number, x in enumerate(whole.network.layers) if x.name == "norm.normalised")
+    notes = whole.program.notes["instructions"][str(sequencer.DMA)]
+    moved = [head for head, note in zip(whole.queues[sequencer.DMA], notes, strict=False) if note["layer"] == layer]
+    rows = {op: sum(head["rows"] for head in moved if head["opcode"] == op) for op in (sequencer.LOAD, sequencer.STORE)}
+    assert rows == {sequencer.LOAD: 36 * 7 * 3 * 4, sequencer.STORE: 36 * 7 * 3 * 4}
+    assert {head["memory"] for head in moved} == {dma.RESIDUAL}
+
+
+def test_tokens_without_deviation_become_zeros():
+    """All weights and offsets alike: every channel of a token is alike, whatever it is."""
+    net = normed(16)
+    for layer in net.layers[:2]:
+        layer.weight[:], layer.bias[:] = layer.weight.mean(), layer.bias.mean()
+    check, _, capture = run(net, chip_of("small_normaliser", {}))
+    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    assert np.ptp(capture.inputs["norm"]) > 0 and not capture.inputs["norm.normalised"].any()
