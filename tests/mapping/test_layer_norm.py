@@ -12,7 +12,7 @@ from archsim.kernel import decode
 from mapping.bounds import Bounds
 from mapping.ir import IF_HALF, IMAGE, Classifier, Map, Synapse
 from mapping.layer_norm import IntLayerNorm, quantise_layer_norm, without_gains
-from mapping.nodes import LAYER, Norm
+from mapping.nodes import BATCH, LAYER, Norm
 from mapping.operators import refusals, require_mapped
 from mapping.quantise import IntPlanes, IntSynapse, Precision, quantise
 from mapping.reference import run
@@ -122,10 +122,10 @@ def test_sums_that_fit_no_membrane():
 def test_gains_are_taken_out():
     """Of a recorded mean; what the chip sums has none: 10 results of 2, 0 and -2, in eighths."""
     norm = np.array([[2.0, 0.0, -0.5], [1.0, 3.0, 0.0]])
-    mean = np.array([5.0, 3.0, 1.0])
+    mean = np.array([5.0, 7.0, 1.0])
     assert without_gains(mean, norm).tolist() == [2.0, 0.0, -2.0]
     assert IntPlanes("p", "l", "i", 8, 0, 3.0, norm).sums(mean, 10).tolist() == [160, 0, -160]
-    assert IntPlanes("p", "l", "i", 8, 0, 3.0).sums(mean, 10).tolist() == [400, 240, 80]
+    assert IntPlanes("p", "l", "i", 8, 0, 3.0).sums(mean, 10).tolist() == [400, 560, 80]
 
 
 def small(make_network, *, channels=16, last=None, seed=1):
@@ -165,6 +165,19 @@ def test_integers_are_near_the_float_network(make_network):
     unit *= 12 * 8 * 2.0**norm.exponent / 2.0**planes.right_shift
     assert np.abs(found.logits / unit - exact).max() < 0.05 < 0.05 * np.ptp(exact)
     assert np.array_equal(found.inputs["norm.normalised"], norm.values(found.inputs["norm"]))
+    assert np.array_equal(planes.norm, np.stack((network.layers[1].scale, network.layers[1].offset)))
+
+
+def test_floors_are_given_back(make_network):
+    """In the classifier's bias: half a unit of its operand, and half a unit of each of the 96 results that it is the sum of."""
+    network = small(make_network)
+    norm, planes, classifier = quantise(network, Precision(head_bits=12)).layers[2:]
+    assert planes.right_shift == 13  # so that those of the results are 1 / 170 of a unit
+    last, weight = network.layers[2], classifier.weight[:, :, 0, 0].astype(int)
+    unit = 127 / np.abs(last.weight * network.layers[1].scale).max() * 96 * 2.0**norm.exponent / 2**13
+    bias = (last.bias + last.weight @ network.layers[1].offset) * unit
+    assert np.array_equal(classifier.bias, np.rint(bias + (0.5 + 0.5 * 96 / 2**13) * weight.sum(1)))
+    assert np.abs(weight.sum(1)).max() > 170  # and not rounded away everywhere
 
 
 def test_its_sums_are_proven(make_network):
@@ -176,13 +189,22 @@ def test_its_sums_are_proven(make_network):
     assert integers.bounds["norm"] == integers.bounds["norm.normalised"] == (96 * greatest).bit_length() + 1 <= 24
 
 
+def test_the_farthest_distance_sets_the_first_shift():
+    """Two channels, of -1..4 and -3..3: 4 + 3 = 7 fits an operand of 4 bits, 5 + 3 = 8 does not."""
+    low = np.array([-1, -3])
+    shifts = [quantise_layer_norm("l", Map(1, 1, 2), low, np.array([top, 3]), 1, 4, 16)[0].shifts[0] for top in (4, 5)]
+    assert shifts == [0, 1]
+
+
 @pytest.mark.parametrize(
     "last",
     [
         lambda layers: (layers[0], replace(layers[1], reduce=False, neuron=IF_HALF, spikes="t"), replace(layers[2], source="t")),
         lambda layers: (layers[0], replace(layers[1], reduce=False), replace(layers[1], name="again", source="norm"), layers[2]),
+        lambda layers: (layers[0], replace(layers[1], neuron=IF_HALF, spikes="t"), layers[2]),
+        lambda layers: (*layers[:2], replace(layers[1], kind=BATCH, name="again", source="norm"), layers[2]),
     ],
-    ids=["a neuron behind it", "a norm behind it"],
+    ids=["a neuron behind it", "a norm behind it", "a neuron beside the classifier", "a norm beside the classifier"],
 )  # fmt: skip
 def test_elsewhere_it_is_refused_by_name(make_network, last):
     network = small(make_network, last=last)
