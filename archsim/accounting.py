@@ -5,7 +5,7 @@ the parts add up to the whole or an AccountingError, an internal error, is raise
 
 Slots of a core inside an instruction are split by its counters and belong to its layer. Between instructions
 a core first decodes (ready - previous end) and then waits (start - ready). If it waits for a shared engine
-(DMA, multicast, attention, experts) that works in that cycle, that engine is the cause; if that engine itself waits,
+(DMA, multicast, attention, experts, normaliser) that works in that cycle, that engine is the cause; if that engine itself waits,
 the cause is what it waits for, and so on. Idle slots belong to the layer that the chip works on then.
 
 The layer of a cycle is that of the instruction of a core or the attention unit that started last among those
@@ -28,6 +28,7 @@ from archsim.results import (
     WAIT_DMA,
     WAIT_EXPERTS,
     WAIT_MULTICAST,
+    WAIT_NORMALISER,
     ImageRun,
 )
 
@@ -43,6 +44,7 @@ CAUSES = {
     "gather": "waiting for multicast",
     "attention": "waiting for attention",
     "experts": "waiting for routing to experts",
+    "normaliser": "waiting for the normaliser",
     "other_cores": "waiting for other cores",
     "decode": "sequencer (decode, semaphores)",
     "end": "no work left",
@@ -120,7 +122,8 @@ def layer_segments(run: ImageRun) -> tuple[NDArray[np.int64], NDArray[np.int64]]
 
 def _inside(chip: ChipParams, run: ImageRun, slots: NDArray[np.int64]) -> None:
     """Slots of cores within instructions, split by the counters of the gang's leader."""
-    chosen = np.flatnonzero(run.records["engine"] >= sequencer.CORE0)
+    engines = run.records["engine"]
+    chosen = np.flatnonzero((engines >= sequencer.CORE0) & (engines < sequencer.NORMALISER))
     own = run.records[chosen]
     lead = run.records[leaders(run.records)[chosen]]
     layer, width = own["layer"], chip.lanes * chip.columns
@@ -181,9 +184,12 @@ def _between(
 
 _SHARED = {
     WAIT_DMA: sequencer.DMA, WAIT_MULTICAST: sequencer.MULTICAST, WAIT_ATTENTION: sequencer.ATTENTION,
-    WAIT_EXPERTS: sequencer.EXPERTS,
+    WAIT_EXPERTS: sequencer.EXPERTS, WAIT_NORMALISER: sequencer.NORMALISER,
 }  # fmt: skip
-_WORKING = {WAIT_DMA: "weights", WAIT_MULTICAST: "gather", WAIT_ATTENTION: "attention", WAIT_EXPERTS: "experts"}
+_WORKING = {
+    WAIT_DMA: "weights", WAIT_MULTICAST: "gather", WAIT_ATTENTION: "attention", WAIT_EXPERTS: "experts",
+    WAIT_NORMALISER: "normaliser",
+}  # fmt: skip
 
 
 def _gaps(run: ImageRun, engine: int) -> list[tuple[int, int, str | int]]:

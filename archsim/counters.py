@@ -50,8 +50,9 @@ def tally(result: RunResult, layers: int) -> list[dict[str, int]]:
         once = lead == np.arange(len(records))
         attention = records["engine"] == sequencer.ATTENTION
         np.add.at(total["instructions"], layer, 1)
-        kinds, busy = np.minimum(records["engine"], sequencer.CORE0), records["end"] - records["start"]
-        for kind in range(sequencer.CORE0 + 1):
+        kinds, busy = records["engine"].copy(), records["end"] - records["start"]
+        kinds[(kinds > sequencer.CORE0) & (kinds < sequencer.NORMALISER)] = sequencer.CORE0
+        for kind in (*range(sequencer.CORE0 + 1), sequencer.NORMALISER):
             name = BUSY + ("core" if kind == sequencer.CORE0 else sequencer.engine_name(kind))
             np.add.at(total.setdefault(name, np.zeros(layers, np.int64)), layer[kinds == kind], busy[kinds == kind])
         for entry in COUNTERS:

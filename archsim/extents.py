@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from archsim.contracts import attention_softmax, core, dma, multicast, sequencer
+from archsim.contracts import attention_softmax, core, dma, multicast, normaliser, sequencer
 from archsim.contracts.attention_softmax import SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
@@ -25,12 +25,15 @@ def extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int) -> list[
         return _synapse_extents(chip, head)
     if opcode in (sequencer.TOPK, sequencer.DISPATCH, sequencer.COLLECT):
         return _experts_extents(chip, head)
+    if opcode in (sequencer.NORMALISE, sequencer.WEIGH):
+        return _normaliser_extents(chip, head)
     return _attend_extents(chip, head)
 
 
 def _transfer_extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int) -> list[tuple[str, int, int]]:
-    load, softmax = head["opcode"] == sequencer.LOAD, (dma.TABLE,) if chip.softmax_tokens else ()
-    reached = (*dma.LOADED, *softmax, dma.PROGRAM) if load else dma.STORED
+    load, exponentials = head["opcode"] == sequencer.LOAD, head["bank"] == normaliser.TABLE_BANK
+    tables = (dma.TABLE,) if (chip.normaliser_operand_bits if exponentials else chip.softmax_tokens) else ()
+    reached = (*dma.LOADED, *tables, dma.PROGRAM) if load else dma.STORED
     if head["memory"] not in reached:
         raise ArchsimError(
             f"program: {sequencer.OPCODES[head['opcode']]} reaches {dma.names(reached, load)}, given memory number "
@@ -42,8 +45,10 @@ def _transfer_extents(chip: ChipParams, head: Mapping[str, int], dram_bytes: int
             f"program: LOAD of the program memory of engine {head['cores']}: required one of {sequencer.engines(chip)}"
         )
     if memory == "table" and head["cores"]:
-        raise ArchsimError(f"program: LOAD of the table of the attention unit: cores must be 0, given {head['cores']:#x}")
-    special = {"program": chip.queue_rows // 2, "table": SoftmaxParams(chip).table.rows}
+        owner = "normaliser" if exponentials else "attention unit"
+        raise ArchsimError(f"program: LOAD of the table of the {owner}: cores must be 0, given {head['cores']:#x}")
+    entries = 1 << chip.normaliser_table_bits if exponentials else SoftmaxParams(chip).table.rows
+    special = {"program": chip.queue_rows // 2, "table": entries}
     rows = special[memory] if memory in special else getattr(chip, f"{memory}_rows")
     return [
         (memory, head["row"] + (head["rows"] - 1) * (1 + head["row_skip"]) + 1, rows),
@@ -125,6 +130,21 @@ def _experts_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[st
         ("cores", max(head["cores"].bit_length(), *places, 0), chip.cores),
         ("route", head["entry"] + 1, chip.route_rows),
     ]
+
+
+def _normaliser_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[str, int, int]]:
+    weighs = head["opcode"] == sequencer.WEIGH
+    normaliser.check(head, chip, weighs)
+    if weighs:
+        return [
+            ("residual", _affine(head["score_base"], head["tokens"], head["score_token"], head["blocks"], 1), chip.residual_rows),
+            ("psum", _affine(head["base"], head["tokens"], head["token_rows"], head["rows"], 1), chip.psum_rows),
+        ]  # fmt: skip
+    first = _affine(head["base"], head["tokens"], head["token_rows"], head["steps"], head["step_rows"])
+    last = (head["words"] - 1) * head["word_rows"] + head["last_blocks"]
+    if head["words"] > 1:
+        last = max(last, (head["words"] - 2) * head["word_rows"] + head["blocks"])
+    return [("residual", first + last - 1, chip.residual_rows)]
 
 
 def _attend_extents(chip: ChipParams, head: Mapping[str, int]) -> list[tuple[str, int, int]]:

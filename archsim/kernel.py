@@ -23,7 +23,7 @@ from archsim.results import COUNTERS, RECORD
 from archsim.tensors import Capture
 from archsim.threads import halves, together
 from archsim.timing import WAITS, fill, highest_semaphore, post_places, times
-from archsim.units import attention, core, dma, experts, multicast
+from archsim.units import attention, core, dma, experts, multicast, normaliser
 from archsim.units.sram import Memories
 from archsim.vectors import LINE
 
@@ -216,6 +216,8 @@ class Simulation:
             capture.choose(engine, index, head, table[: head["tokens"] * head["choices"]])
         elif opcode in (sequencer.DISPATCH, sequencer.COLLECT):
             cycles, counts = experts.route(head, chip, memories)
+        elif opcode in (sequencer.NORMALISE, sequencer.WEIGH):
+            cycles, counts = normaliser.run(head, chip, memories)
         else:
             traces = capture.replay([(engine, index)])
             cycles, counts, recording = attention.attend(

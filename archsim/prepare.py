@@ -91,7 +91,7 @@ class Prepared:
         """The first fields of each instruction's record."""
         rows = np.zeros((len(self.places), len(IDENTITY)), np.int64)
         for row, (engine, index, fields), note in zip(rows, self.places, self.notes, strict=True):
-            own = 1 << (engine - sequencer.CORE0) if engine >= sequencer.CORE0 else 0
+            own = 1 << (engine - sequencer.CORE0) if sequencer.is_core(engine) else 0
             cores = fields["gang"] if fields["opcode"] == sequencer.SYNAPSE else own
             row[:] = engine, index, fields["opcode"], note["layer"], cores
         return rows
@@ -144,7 +144,7 @@ class Prepared:
         for number, (_, _, fields) in enumerate(self.places):
             kind, counters = KINDS[fields["opcode"]], np.zeros(len(COUNTERS), np.int64)
             if kind == 0:
-                names = ("opcode", "memory", "rows", "row_bytes", "cores")
+                names = ("opcode", "memory", "bank", "rows", "row_bytes", "cores")
                 key = tuple(fields[name] for name in names)
                 if key not in known:
                     known[key] = dma.account(fields, self.chip)
@@ -253,6 +253,6 @@ def _place(fields: Mapping[str, int], note: Mapping[str, Any], tensors: Mapping[
 
 def _cores(engine: int, fields: Mapping[str, int]) -> int:
     """Mask of the cores whose memories an instruction writes, or (STORE) reads; 0: none, or the attention unit's."""
-    if engine >= sequencer.CORE0:
+    if sequencer.is_core(engine):
         return 1 << engine - sequencer.CORE0
     return dma.target_cores(fields) if KINDS[fields["opcode"]] == 0 else fields.get("cores", 0)

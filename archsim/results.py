@@ -76,6 +76,12 @@ COUNTERS = (
     Counter("route_writes", "rows", "rows written to route tables"),
     Counter("reply_reads", "rows", "rows read from reply tables"),
     Counter("reply_writes", "rows", "rows written to reply tables"),
+    Counter("vector_rows", "rows", "rows of P elements that the normaliser's vector unit took"),
+    Counter("vector_additions", "rows", "additions to a row there, one cycle each: of a digit's share, or of the total"),
+    Counter("vector_steps", "steps", "steps of its divider: bits of quotients, digits of roots"),
+    Counter("compared_rows", "rows", "rows of scores that the normaliser compared"),
+    Counter("exponential_reads", "rows", "rows looked up in the normaliser's tables, P entries each"),
+    Counter("loaded_exponential_rows", "rows", "entries written to the normaliser's tables by DMA"),
     Counter("stored_spike_rows", "rows", "rows that DMA read from output spike banks"),
 )
 """Every counter, in the order of the record's fields."""
@@ -83,7 +89,7 @@ COUNTERS = (
 COUNT = namedtuple("Count", [counter.name for counter in COUNTERS])(*range(len(COUNTERS)))
 """Number of each counter, which kernels take as constants."""
 
-NOT_WAITING, WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_CORE, WAIT_EXPERTS = range(6)
+NOT_WAITING, WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_CORE, WAIT_EXPERTS, WAIT_NORMALISER = range(7)
 """``waited_for``: the kind of engine whose semaphore (or gang member) let the instruction start last."""
 
 IDENTITY, TIMES = ("engine", "index", "opcode", "layer", "cores"), ("ready", "start", "end", "waited_for")

@@ -30,6 +30,7 @@ BOUNDS = {
     "multicast": ("gather",),
     "attention": ("attention",),
     "experts": ("experts",),
+    "normaliser": ("normaliser",),
     "imbalance": ("other_cores",),
     "sequencer": ("decode",),
 }

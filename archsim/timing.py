@@ -19,14 +19,15 @@ from archsim.results import (
     WAIT_DMA,
     WAIT_EXPERTS,
     WAIT_MULTICAST,
+    WAIT_NORMALISER,
 )
 
 CORE0, DECODE, SYNAPSE = sequencer.CORE0, sequencer.DECODE, sequencer.SYNAPSE
 
 WAITS = np.full(sequencer.MAX_ENGINES, WAIT_CORE)
 """What an instruction waits for, by the engine that posts its semaphore."""
-WAITS[[sequencer.DMA, sequencer.MULTICAST, sequencer.ATTENTION, sequencer.EXPERTS]] = (
-    WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_EXPERTS,
+WAITS[[sequencer.DMA, sequencer.MULTICAST, sequencer.ATTENTION, sequencer.EXPERTS, sequencer.NORMALISER]] = (
+    WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_EXPERTS, WAIT_NORMALISER,
 )  # fmt: skip
 
 start_law = njit(sequencer.start)

@@ -23,7 +23,8 @@ value of ``membrane_bits`` bits, ``>>`` floors.
 
   1. MAXIMUM: m = the greatest of the scores.
   2. EXPONENTIAL: the sum of the table's entries for ``sat(s - m + offset) >> table_shift`` (saturated to the table's bits).
-     Elements of the last row without an expert take entry 0, that of the least argument; it is to be 0.
+     Elements of the last row without an expert take the entry for the least membrane, ``-2^(membrane_bits - 1) >> table_shift``:
+     entry 0 if the shift leaves so much. It is to be 0.
   3. RECIPROCAL, as above, of this sum.
   4. SCALE of all rows of the result, as above.
 
@@ -257,12 +258,10 @@ def reference_weigh(
         params: of the vector unit.
     """
     bits, half = params.membrane_bits, len(table) // 2
-    entries = []
-    for score in scores:
-        argument = saturated(score - max(scores) + fields["offset"], bits) >> fields["table_shift"]
-        entries.append(table[min(max(argument, -half), half - 1) + half])
-    total = sum(entries) + (fields["blocks"] * params.elements - len(scores)) * table[0]
-    total = saturated(total, params.sum_bits)
+    arguments = [saturated(score - max(scores) + fields["offset"], bits) for score in scores]
+    arguments += [-(2 ** (bits - 1))] * (fields["blocks"] * params.elements - len(scores))
+    entries = [table[min(max(argument >> fields["table_shift"], -half), half - 1) + half] for argument in arguments]
+    total = saturated(sum(entries), params.sum_bits)
     scalar = _scalar(total, params, fields["reciprocal_shift"], fields["digits"])
     return [saturated(value * scalar >> fields["scale_shift"], bits) for value in results]
 

@@ -106,6 +106,11 @@ def engines(chip: ChipParams) -> list[int]:
     return [*shared, *range(CORE0, CORE0 + chip.cores), *last]
 
 
+def is_core(engine: int) -> bool:
+    """Whether an engine is a core."""
+    return CORE0 <= engine < NORMALISER
+
+
 def engine_name(engine: int) -> str:
     """``dma``, ``multicast``, ``attention``, ``experts``, ``normaliser`` or ``core N``."""
     if engine == NORMALISER:
@@ -127,12 +132,10 @@ def encode(opcode: int, fields: Mapping[str, int], wait: int = 0, post: int = 0)
 def decode(row: bytes) -> dict[str, int]:
     """The fields of an instruction, header included; raises ArchsimError for an unknown opcode."""
     word = int.from_bytes(row, "little")
-    opcode, high = HEADER[0], _EXTENSION.unpack(word >> _EXTENSION_AT)
-    values = layout(word & ((1 << opcode.width) - 1) | int(high["extended_opcode"]) << opcode.width).unpack(word)
-    found = {name: value for name, value in values.items() if isinstance(value, int)}
-    for field in HEADER:
-        found[field.name] |= int(high[f"extended_{field.name}"]) << field.width
-    return found
+    extension = _EXTENSION.unpack(word >> _EXTENSION_AT)
+    high = {field.name: bit << field.width for field in HEADER if isinstance(bit := extension[f"extended_{field.name}"], int)}
+    values = layout(word & ((1 << HEADER[0].width) - 1) | high["opcode"]).unpack(word)
+    return {name: value | high.get(name, 0) for name, value in values.items() if isinstance(value, int)}
 
 
 def start(ready: int, posted: int) -> int:

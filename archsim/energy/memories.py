@@ -12,6 +12,7 @@ from archsim.contracts.spike_fetch import BANKS as SPIKE_IN_BANKS
 from archsim.contracts.spike_writer import BANKS as SPIKE_OUT_BANKS
 from archsim.contracts.sram import SramParams
 from archsim.contracts.synapse_array import BANKS as WEIGHT_BANKS
+from archsim.energy.normaliser import vector_unit
 
 PARAM_BANKS = 2
 """Parameter banks of a core."""
@@ -44,7 +45,7 @@ def memories(chip: ChipParams) -> dict[str, Memory]:
     """All memories of ``chip`` by name; those of an engine or a softmax that it does not have are 0 banks."""
     core = CoreParams(chip)
     tables, ports = RouteTables(chip), chip.cores if chip.crossbar_depth else 0
-    attention, softmax = AttentionParams(chip), SoftmaxParams(chip)
+    attention, softmax, exponentials = AttentionParams(chip), SoftmaxParams(chip), vector_unit(chip)
     cores = chip.cores
     return {
         "weight": Memory("weight_memory", core.array.weight, cores * WEIGHT_BANKS),
@@ -62,6 +63,7 @@ def memories(chip: ChipParams) -> dict[str, Memory]:
         "count_cleared": Memory("count_memory", attention.cleared, 1),
         "scores": Memory("softmax_memory", softmax.scores, int(chip.softmax_tokens > 0)),
         "table": Memory("softmax_memory", softmax.table, int(chip.softmax_tokens > 0)),
+        "exponentials": Memory("normaliser_memory", exponentials.table, chip.neurons * int(chip.normaliser_operand_bits > 0)),
         "route": Memory("route_memory", tables.routes, ports),
         "reply": Memory("route_memory", tables.replies, ports),
         "program": Memory("program_memory", SramParams(chip.queue_rows, INSTRUCTION_BYTES * 8), len(engines(chip))),

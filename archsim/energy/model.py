@@ -8,6 +8,7 @@ from archsim.contracts.masker import DEGREE
 from archsim.energy.clock import clock_terms
 from archsim.energy.coefficients import Reading, by_width, single
 from archsim.energy.memories import Memory, memories
+from archsim.energy.normaliser import normaliser_area, normaliser_bits, normaliser_terms
 from archsim.energy.softmax import softmax_area, softmax_bits, softmax_terms
 from archsim.energy.sram import bank
 from archsim.energy.term import ATTENTION, CYCLES, Term
@@ -22,6 +23,7 @@ COMPONENTS = {
     "membrane_memory": ("membrane memory", "indicative"),
     "count_memory": ("count memory", "indicative"),
     "softmax_memory": ("softmax score and table memories", "indicative"),
+    "normaliser_memory": ("normaliser table memories", "indicative"),
     "pool_memory": ("pool memories", "indicative"),
     "route_memory": ("route and reply tables", "indicative"),
     "program_memory": ("program memory", "indicative"),
@@ -31,6 +33,7 @@ COMPONENTS = {
     "transposer": ("bit transposers, registers of V", "indicative"),
     "masker": ("masker", "assumed"),
     "softmax_logic": ("softmax neuron, masker, dividers", "assumed"),
+    "normaliser_logic": ("normaliser (not spike-driven)", "assumed"),
     "neuron_units": ("neuron units", "assumed"),
     "clock": ("clock of the registers", "assumed"),
     "logic_leakage": ("adder and register leakage", "indicative"),
@@ -52,6 +55,8 @@ ASSUMPTIONS = (
     "a word that leaves a bit transposer moves all its bits; its share of the words that come is a word (in the attention unit one "
     "of K and one of V)",
     "a byte that the masker draws costs two adders of 8 bits: its comparison, and its bits of three XORs each",
+    "a row in the normaliser costs three additions an element (bias, sum, signed digits), whatever it holds, and one more in each "
+    "cycle of work; a step of its divider one subtraction",
     "a score of a softmax costs a neuron update, an addition to its total and a step of the masker, whether it spikes or not",
     "rows that multicast and crossbars read and write cost what the cores' output and input banks cost",
     "clock: every register bit of the generated Verilog by a law of the chip's parameters, at what a flip-flop of a 180 nm library "
@@ -154,12 +159,13 @@ def _logic_terms(chip: ChipParams) -> list[Term]:
     terms += [Term(component, counter, factors, (single("register_energy"),)) for component, counter, factors in written]
     if chip.residual_maximum:  # compares whatever is marked, in the cores alone
         terms.append(Term("neuron_units", "granules", ((chip.neurons, "comparisons of a granule"),), (adder,)))
-    return terms + softmax_terms(chip)
+    return terms + softmax_terms(chip) + normaliser_terms(chip)
 
 
 def _leakage_terms(chip: ChipParams) -> list[Term]:
     """Leakage of adders, accumulator registers and memories in a cycle (mW x ns)."""
-    optional = _masker_adders(chip) * BYTE + softmax_bits(chip)[0], _masker_bits(chip) + softmax_bits(chip)[1]
+    parts = (_masker_adders(chip) * BYTE, _masker_bits(chip)), softmax_bits(chip), normaliser_bits(chip)
+    optional = sum(adders for adders, _ in parts), sum(bits for _, bits in parts)
     adder_bits = _adder_count(chip) * chip.membrane_bits + chip.neurons * chip.columns + optional[0]
     register_bits = 2 * (chip.adders + chip.columns) * chip.membrane_bits + _transposer_bits(chip) + optional[1]
     cycle = 1000 / chip.clock_mhz, "ns of a cycle"
@@ -228,6 +234,7 @@ def area_terms(chip: ChipParams) -> tuple[Term, ...]:
         *_comparator_area(chip),
         *_masker_area(chip),
         *softmax_area(chip),
+        *normaliser_area(chip),
     )
 
 

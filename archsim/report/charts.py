@@ -26,6 +26,7 @@ CAUSE_COLOURS = {
     "gather": "#c9a3d6",
     "attention": "#c8443c",
     "experts": "#9c2f5a",
+    "normaliser": "#d98880",
     "other_cores": "#e5a29d",
     "decode": "#6b6b6b",
     "end": "#b8b8b8",

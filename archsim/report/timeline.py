@@ -8,7 +8,7 @@ from typing import Any
 from archsim.contracts import sequencer
 from archsim.results import COUNTERS, RunResult
 
-WAITED_FOR = ("nothing", "dma", "multicast", "attention", "another core", "experts")
+WAITED_FOR = ("nothing", "dma", "multicast", "attention", "another core", "experts", "normaliser")
 """Names of ``waited_for``, by number."""
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts import dma as contract
+from archsim.contracts import normaliser
 from archsim.contracts.attention_softmax import SoftmaxParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
@@ -103,6 +104,17 @@ def _store(dram, address, bus, row_bytes, rows):
     return cycle + 1
 
 
+def _table(
+    fields: Mapping[str, int], chip: ChipParams, memories: Memories
+) -> tuple[NDArray[np.generic] | None, Layout]:
+    """The table that a LOAD fills, if it is one, [rows, entries], and the bits of a row."""
+    if fields["memory"] != contract.TABLE:
+        return None, row_layout(chip, fields["memory"])
+    if fields["bank"] == normaliser.TABLE_BANK:
+        return memories.normaliser.table[:, None], Layout.of("entry", [Field("data", chip.membrane_bits, True)])
+    return memories.attention.table, SoftmaxParams(chip).row
+
+
 def load(
     fields: Mapping[str, int], chip: ChipParams, memories: Memories, latencies: Sequence[int] | None = None
 ) -> int:
@@ -120,13 +132,12 @@ def load(
     cycles = _load(memories.dram, fields["dram_address"], bus, burst, chip.dram_outstanding, waits, rows)
     if fields["memory"] == contract.PROGRAM:  # the stepped sequencer decodes its program before it runs
         return cycles
-    table = fields["memory"] == contract.TABLE
-    layout = SoftmaxParams(chip).row if table else row_layout(chip, fields["memory"])
+    table, layout = _table(fields, chip, memories)
     for index, data in enumerate(rows[:, : fields["row_bytes"]]):
         word = int.from_bytes(data.tobytes(), "little") & ((1 << layout.width) - 1)
         values = list(layout.unpack(word).values())
-        if table:
-            memories.attention.table[fields["row"] + index * (1 + fields["row_skip"])] = values
+        if table is not None:
+            table[fields["row"] + index * (1 + fields["row_skip"])] = values
             continue
         for core in range(chip.cores):
             if fields["cores"] >> core & 1:

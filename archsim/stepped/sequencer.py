@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from archsim.contracts import sequencer as contract
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
-from archsim.stepped import attention, core, dma, experts, multicast
+from archsim.stepped import attention, core, dma, experts, multicast, normaliser
 from archsim.stepped.bits import checked
 from archsim.units.sram import Memories
 
@@ -110,6 +110,8 @@ def _execute(members: list[int], heads: list[dict[str, int]], program: Program, 
         return experts.topk(fields, chip, memories)
     if opcode in (contract.DISPATCH, contract.COLLECT):
         return experts.route(fields, chip, memories)
+    if opcode in (contract.NORMALISE, contract.WEIGH):
+        return normaliser.run(fields, chip, memories)
     if opcode == contract.SYNAPSE:
         return core.synapse(heads, chip, [memories.cores[member - contract.CORE0] for member in members])
     if opcode == contract.PLANES:
@@ -126,7 +128,7 @@ def _gang(engine: int, fields: dict[str, int]) -> int:
 def _decode(program: Program) -> list[list[dict[str, int]]]:
     """Every engine's instructions, up to and with HALT."""
     queues = []
-    for engine in range(contract.CORE0 + program.chip.cores):
+    for engine in range(contract.engines(program.chip)[-1] + 1):
         rows = program.queues.get(engine, np.zeros((0, contract.INSTRUCTION_BYTES), np.uint8))
         queue = []
         for row in rows:

@@ -1,6 +1,6 @@
 """Vector unit, cycle by cycle: a row register, its serial work, a result register, a valid/ready port on each side."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,6 +121,22 @@ def finish(regs, marks, bias, sums, y, sizes):
 
 
 @checked
+def edge(regs, marks, row, operands, sums, y, table, sizes):
+    """Clock edge of a cycle, its ports apart: of the total, and of the row that is held (x, constant, bias)."""
+    x, constant, bias = row
+    if regs[ADD]:
+        base = 0 if regs[FRESH] else regs[TOTAL]
+        regs[TOTAL] = _saturated(base + np.sum(y), sizes[2])
+        regs[ADD] = 0
+    if regs[PHASE] == WORK and working(regs):
+        work(regs, marks, x, operands, sums, sizes)
+    elif regs[PHASE] == WORK and regs[OFFERED] == 0:
+        finish(regs, marks, bias, sums, y, sizes)
+    if regs[PHASE] == DECODE:
+        decode(regs, marks, x, constant, operands, sums, table, sizes)
+
+
+@checked
 def _run(wide, marks, table, gaps, ready, sizes, regs):
     (x, constant, bias), (rows, elements) = wide, wide[0].shape
     operands, sums, y = np.zeros(elements, np.int64), np.zeros(elements, np.int64), np.zeros(elements, np.int64)
@@ -133,16 +149,8 @@ def _run(wide, marks, table, gaps, ready, sizes, regs):
             results[taken], transferred[taken] = y, cycle
             taken += 1
             regs[OFFERED] = 0
-        if regs[ADD]:
-            base = 0 if regs[FRESH] else regs[TOTAL]
-            regs[TOTAL] = _saturated(base + np.sum(y), sizes[2])
-            regs[ADD] = 0
-        if regs[PHASE] == WORK and working(regs):
-            work(regs, marks[row - 1], x[row - 1], operands, sums, sizes)
-        elif regs[PHASE] == WORK and regs[OFFERED] == 0:
-            finish(regs, marks[row - 1], bias[row - 1], sums, y, sizes)
-        if regs[PHASE] == DECODE:
-            decode(regs, marks[row - 1], x[row - 1], constant[row - 1], operands, sums, table, sizes)
+        held = row - 1
+        edge(regs, marks[held], (x[held], constant[held], bias[held]), operands, sums, y, table, sizes)
         if row < rows and cycle >= offered_from and regs[PHASE] == FREE:
             regs[PHASE] = DECODE
             accepted[row] = cycle
@@ -151,6 +159,37 @@ def _run(wide, marks, table, gaps, ready, sizes, regs):
                 offered_from = cycle + 1 + gaps[row]
         cycle += 1
     return accepted, results, transferred
+
+
+class Unit:
+    """A vector unit after its reset, whose results are always taken; a part of the normaliser.
+
+    Attributes:
+        sizes: bits of membranes, operands and totals, and of the table's rows.
+    """
+
+    def __init__(self, params: VectorParams, table: NDArray[np.int32]) -> None:
+        self.sizes = params.membrane_bits, params.operand_bits, params.sum_bits, params.table_bits
+        self._table, self._regs = table.astype(np.int64), np.zeros(12, np.int64)
+        self._marks = np.zeros(len(MARKS), np.int64)
+        self._x, self._constant, self._bias, self._operands, self._sums, self._y = np.zeros((6, params.elements), np.int64)
+
+    def step(self, offered: Callable[[], Mapping[str, Any]] | None) -> tuple[bool, NDArray[np.int64] | None]:
+        """A cycle; ``offered`` gives x [P], the constant of all elements and the marks of the row that is offered.
+
+        Returns whether the row is accepted, and the result that is taken.
+        """
+        regs, result = self._regs, None
+        if regs[OFFERED]:
+            result, regs[OFFERED] = self._y.copy(), 0
+        row = self._x, self._constant, self._bias
+        edge(regs, self._marks, row, self._operands, self._sums, self._y, self._table, self.sizes)
+        if offered is None or regs[PHASE] != FREE:
+            return False, result
+        values = offered()
+        self._x[:], self._constant[:], self._marks[:] = values["x"], values["constant"], [values[name] for name in MARKS]
+        regs[PHASE] = DECODE
+        return True, result
 
 
 def run(

@@ -10,6 +10,7 @@ from archsim.contracts import dma as contract
 from archsim.contracts.attention_softmax import ENTRY_BITS
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import SHIFT_BITS
+from archsim.contracts.normaliser import TABLE_BANK as EXPONENTIALS
 from archsim.contracts.sequencer import LOAD, STORE
 from archsim.jit import entry, kernel, lowest_bit
 from archsim.results import COUNT, COUNTERS
@@ -143,9 +144,11 @@ def load_table(f, stride, dram, table):
 
 @kernel
 def move_in(f, cores, sizes, stack):
-    """The rows of a LOAD into the memories of the cores of a mask, or into the attention unit's table."""
+    """The rows of a LOAD into the memories of the cores of a mask, or into the table of the attention unit or the normaliser."""
     stride, bits = -(-f.row_bytes // sizes.bus_bytes) * sizes.bus_bytes, sizes.membrane_bits
-    if f.memory == contract.TABLE:
+    if f.memory == contract.TABLE and f.bank == EXPONENTIALS:
+        load_integers(f, stride, bits, stack.dram, stack.exponentials.reshape(-1, 1))
+    elif f.memory == contract.TABLE:
         load_table(f, stride, stack.dram, stack.table)
     for core in range(stack.weight.shape[0]):
         if not cores >> core & 1:
@@ -209,8 +212,9 @@ def account(
     if fields["memory"] == contract.PROGRAM:
         counts[COUNT.loaded_program_rows] = rows
     else:
-        copies = 1 if fields["memory"] == contract.TABLE else fields["cores"].bit_count()
-        counts[getattr(COUNT, LOADED[fields["memory"]])] = rows * copies
+        table = fields["memory"] == contract.TABLE
+        name = "loaded_exponential_rows" if table and fields["bank"] == EXPONENTIALS else LOADED[fields["memory"]]
+        counts[getattr(COUNT, name)] = rows * (1 if table else fields["cores"].bit_count())
     burst_beats = chip.dram_burst_bytes // chip.dram_bus_bytes
     waits = latencies or [chip.dram_latency_cycles]
     return contract.load_cycles(beats, burst_beats, chip.dram_outstanding, waits), counts

@@ -108,6 +108,22 @@ class ExpertsMemory:
         return cls(*tables, np.zeros(router.MAX_EXPERTS, np.int64))
 
 
+@dataclass
+class NormaliserMemory:
+    """The memory of the normaliser.
+
+    Attributes:
+        table: int32 [2^normaliser_table_bits]: the entries, of which every element of its vector unit has a copy.
+    """
+
+    table: NDArray[np.int32]
+
+    @classmethod
+    def empty(cls, chip: ChipParams) -> "NormaliserMemory":
+        """Memory of the normaliser of ``chip``, all 0; without entries if it has none."""
+        return cls(np.zeros((1 << chip.normaliser_table_bits) * (chip.normaliser_operand_bits > 0), np.int32))
+
+
 class Stack(NamedTuple):
     """The arrays of all memories as kernels take them: those of CoreMemory with a first axis of cores, then the others."""
 
@@ -124,12 +140,13 @@ class Stack(NamedTuple):
     cleared: NDArray[np.uint64]
     scores: NDArray[np.int32]
     table: NDArray[np.uint8]
+    exponentials: NDArray[np.int32]
     dram: NDArray[np.uint8]
 
 
 @dataclass
 class Memories:
-    """Every memory of a chip: the cores', the attention unit's, DRAM (uint8 [bytes]), the expert engine's."""
+    """Every memory of a chip: the cores', the attention unit's, the normaliser's, DRAM (uint8 [bytes]), the expert engine's."""
 
     stack: Stack
     experts: ExpertsMemory
@@ -139,7 +156,8 @@ class Memories:
         """Memories of ``chip``, all 0, with a copy of ``dram``."""
         cores = (np.zeros((chip.cores, *array.shape), array.dtype) for array in vars(CoreMemory.empty(chip)).values())
         attention = vars(AttentionMemory.empty(chip)).values()
-        return cls(Stack(*cores, *attention, _copied(dram)), ExpertsMemory.empty(chip))
+        table = NormaliserMemory.empty(chip).table
+        return cls(Stack(*cores, *attention, table, _copied(dram)), ExpertsMemory.empty(chip))
 
     @property
     def cores(self) -> list[CoreMemory]:
@@ -158,6 +176,11 @@ class Memories:
     def attention(self) -> AttentionMemory:
         """The attention unit's memories; views."""
         return AttentionMemory(*self.stack[7:13])
+
+    @property
+    def normaliser(self) -> NormaliserMemory:
+        """The normaliser's memory; a view."""
+        return NormaliserMemory(self.stack.exponentials)
 
     @property
     def dram(self) -> NDArray[np.uint8]:

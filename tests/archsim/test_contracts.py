@@ -253,6 +253,10 @@ INSTRUCTIONS = {
     "TRANSPOSE": f"{COPY} turned:7",
     "MASK": f"{COPY} seed:32 keep:9",
     "ATTEND_SOFTMAX": f"{ATTEND} channel:7 score_threshold:24s score_shift:4 seed:32 keep:9 fraction:4 table_base:20",
+    "NORMALISE": "core:5 base:20 tokens:16 token_rows:16 steps:8 step_rows:16 words:7 word_rows:16 blocks:7 last_blocks:7 "
+    "elements:16 center_shift:6 square_shift:6 reciprocal_shift:6 scale_shift:6 digits:5",
+    "WEIGH": "core:5 score_base:20 score_token:16 tokens:16 blocks:5 experts:5 offset:24 table_shift:6 reciprocal_shift:6 base:20 "
+    "token_rows:16 rows:10 scale_shift:6 digits:5",
 }
 
 
@@ -272,6 +276,18 @@ def test_a_program_row_holds_the_longest_instruction():
     assert sequencer.INSTRUCTION_BYTES == 72
 
 
+def test_what_has_to_do_with_the_normaliser_lies_in_the_last_bits_of_a_row():
+    """Post, wait and opcode from bit 573 on, above the longest instruction; without them a row is what its layout packs."""
+    assert text(Layout.of("extension", sequencer.EXTENDED)) == "extended_post:1 extended_wait:1 extended_opcode:1"
+    plain = int.from_bytes(sequencer.encode(sequencer.COPY, {"outer": 5}, 0b101, 1 << 35), "little")
+    assert plain == sequencer.layout(sequencer.COPY).pack({"opcode": sequencer.COPY, "wait": 5, "post": 1 << 35, "outer": 5})
+    top = 1 << 36
+    for opcode, wait, post, high in ((3, top, 0, 2), (3, 0, top, 1), (3, top, top, 3), (17, 0, top, 5), (16, 0, 0, 4)):
+        row = sequencer.encode(opcode, {}, wait | 2, post | 4)
+        assert int.from_bytes(row, "little") == high << 573 | opcode & 15 | 2 << 4 | 4 << 40
+        assert sequencer.decode(row) == sequencer.layout(opcode).unpack(0) | {"opcode": opcode, "wait": wait | 2, "post": post | 4}
+
+
 @pytest.mark.parametrize("opcode", [-1, len(INSTRUCTIONS)])
 def test_no_other_opcode(opcode):
     with pytest.raises(ArchsimError, match=f"opcode must be in 0..{len(INSTRUCTIONS) - 1}, given {opcode}"):
@@ -280,9 +296,9 @@ def test_no_other_opcode(opcode):
 
 def test_numbers_that_programs_hold():
     numbers = (sequencer.DMA, sequencer.MULTICAST, sequencer.ATTENTION, sequencer.EXPERTS, sequencer.CORE0)
-    assert numbers == (0, 1, 2, 3, 4) and sequencer.MAX_ENGINES == 4 + 32
-    assert [sequencer.engine_name(engine) for engine in (0, 1, 2, 3, 4, 35)] == [
-        "dma", "multicast", "attention", "experts", "core 0", "core 31",
+    assert numbers == (0, 1, 2, 3, 4) and sequencer.NORMALISER == 4 + 32 and sequencer.MAX_ENGINES == 4 + 32 + 1
+    assert [sequencer.engine_name(engine) for engine in (0, 1, 2, 3, 4, 35, 36)] == [
+        "dma", "multicast", "attention", "experts", "core 0", "core 31", "normaliser",
     ]  # fmt: skip
     assert sequencer.SEMAPHORE_BITS == 8
     numbers = (dma.WEIGHT, dma.PARAM, dma.SPIKE_IN, dma.RESIDUAL, dma.PSUM, dma.REDUCE, dma.SPIKE_OUT)

@@ -110,6 +110,35 @@ def test_softmax_by_hand(chip):
     assert with_table == pytest.approx(3 * bank("read", 64 * 64 * 2, 16).value + bank("write", 64 * 64 * 2, 16).value)
 
 
+def test_normaliser_by_hand(chip):
+    # Membranes of 24 bits, factors of 16: products of 48 bits (total 47, one more), a divider of 47 + 2. A row of P: two
+    # additions of 24 bits, one of 16, registers of 2 x 24; a digit: an addition of 48 bits, stored; a step: a subtraction, and
+    # registers of 47 + 23 bits.
+    norm = chip.replace(normaliser_operand_bits=16, normaliser_table_bits=6)
+
+    def adders(bits):
+        return by_width("adder_energy", bits).value
+
+    row = 2 * adders(24) + adders(16) + 2 * 24 * 0.0090
+    wanted = {
+        "vector_rows": chip.neurons * row, "vector_additions": chip.neurons * (adders(48) + 48 * 0.0090),
+        "vector_steps": adders(49) + (47 + 23) * 0.0090, "compared_rows": chip.neurons * adders(24),
+        "exponential_reads": chip.neurons * adders(24),
+    }  # fmt: skip
+    for counter, energy in wanted.items():
+        assert energy_pj(norm, {counter: 1}, 0)["normaliser_logic"] == pytest.approx(energy), counter
+    tables = energy_pj(norm, {"exponential_reads": 3, "loaded_exponential_rows": 1}, 0)["normaliser_memory"]
+    assert tables == pytest.approx(chip.neurons * (3 * bank("read", 64 * 3, 24).value + bank("write", 64 * 3, 24).value))
+
+
+def test_a_normaliser_takes_area_only_where_it_is(chip):
+    logic, norm = ("normaliser_memory", "normaliser_logic"), chip.replace(normaliser_operand_bits=16)
+    assert not set(logic) & set(area_mm2(chip))
+    assert all(area_mm2(norm)[name] > 0 for name in logic)
+    for leaking in ("logic_leakage", "memory_leakage"):
+        assert energy_pj(norm, {}, 1)[leaking] > energy_pj(chip, {}, 1)[leaking]
+
+
 def test_a_softmax_takes_area_only_where_it_is(chip):
     softmax = ("softmax_memory", "softmax_logic")
     assert not set(softmax) & set(area_mm2(chip))

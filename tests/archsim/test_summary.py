@@ -30,6 +30,7 @@ EXPECTED = {
     "gather": (8 + 10) * 16,
     "attention": 48 * 16,
     "experts": 0,
+    "normaliser": 0,
     "other_cores": 0,
     "decode": (3 + 1 + 3 + 3 + 1 + 1 + 3 + 3 + 1) * 16,
     "end": (9 + 126) * 16,

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 
-from archsim.contracts import dma, sequencer
+from archsim.contracts import dma, normaliser, sequencer
 
 Bank = tuple[str, int, str, int]
-"""A bank: ("core", core, memory, number), ("attention", 0, memory, number), ("experts", core, table, 0), or ("queue",
-engine, "program", half)."""
+"""A bank: ("core", core, memory, number), ("attention", 0, memory, number), ("experts", core, table, 0),
+("normaliser", 0, "table", 0), or ("queue", engine, "program", half)."""
 
 
 TABLE: Bank = ("attention", 0, "table", 0)
 """The entries of ATTEND_SOFTMAX."""
+
+EXPONENTIALS: Bank = ("normaliser", 0, "table", 0)
+"""The entries of WEIGH."""
 
 
 def core_banks(mask: int, memory: str, number: int = 0) -> list[Bank]:
@@ -30,7 +33,7 @@ def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
         if fields["memory"] == dma.PROGRAM:
             return [("queue", fields["cores"], "program", fields["bank"])]
         if opcode == sequencer.LOAD and fields["memory"] == dma.TABLE:
-            return [TABLE]
+            return [EXPONENTIALS if fields["bank"] == normaliser.TABLE_BANK else TABLE]
         double = fields["memory"] in dma.BANKED
         return core_banks(fields["cores"], dma.MEMORIES[fields["memory"]], fields["bank"] if double else 0)
     if opcode in sequencer.COPIES:
@@ -41,6 +44,9 @@ def banks(engine: int, fields: Mapping[str, int]) -> list[Bank]:
         return []
     if opcode in (sequencer.TOPK, sequencer.DISPATCH, sequencer.COLLECT):
         return _experts_banks(fields)
+    if opcode in (sequencer.NORMALISE, sequencer.WEIGH):
+        own = core_banks(1 << fields["core"], "residual")
+        return own if opcode == sequencer.NORMALISE else [*own, *core_banks(1 << fields["core"], "psum"), EXPONENTIALS]
     return _attend_banks(fields)
 
 
