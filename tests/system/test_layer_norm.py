@@ -5,9 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from archsim import simulate
 from archsim.config import load_chip
 from archsim.contracts import dma, sequencer
-from archsim.kernel import decode
+from archsim.kernel import Simulation, decode
+from archsim.tensors import Capture
+from archsim.units.sram import Memories
 from mapping.ir import IF_HALF, IMAGE, Classifier
 from mapping.nodes import LAYER, Norm, Sum
 from mapping.quantise import Precision, quantise
@@ -86,6 +89,25 @@ def test_a_stream_in_dram_comes_and_goes_once():
     rows = {op: sum(head["rows"] for head in moved if head["opcode"] == op) for op in (sequencer.LOAD, sequencer.STORE)}
     logits = sum(place["rows"] for place in whole.program.notes["logits"]["words"])
     assert rows == {sequencer.LOAD: 2 * 36 * 7 * 3 * 4, sequencer.STORE: 2 * 36 * 7 * 3 * 4 + logits}
+
+
+@pytest.mark.slow
+def test_the_published_shape():
+    """49 tokens of 768 channels in 128 steps, SYNTHETIC spikes: the figures of decision 0041. Ten classes' weights take 9 bits."""
+    chip, net = load_chip("adders_512").replace(normaliser_operand_bits=16, spike_in_rows=3200), normed(768, 7, 128)
+    network = quantise(net.network(), Precision(chip.weight_bits, 8, 9, chip.membrane_bits))
+    program = schedule(network, chip)
+    whole, memories = SimpleNamespace(network=network, program=program), Memories.empty(chip, program.dram)
+    pixels = net.rng.uniform(-2, 2, (3, 7, 7))
+    simulate.write_image(whole, memories.dram, pixels)
+    capture = Capture(chip, program.notes, None, True)
+    records = Simulation(chip, decode(program), memories, capture).run()
+    check = simulate.compare(whole, pixels, capture, simulate.read_logits(program, memories.dram))
+    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    norms = records[records["opcode"] == sequencer.NORMALISE]
+    layer = records[records["layer"] == norms["layer"][0]]
+    assert (norms["end"] - norms["start"]).sum() == 7_760_279
+    assert layer["end"].max() - layer["start"].min() == 9_043_532
 
 
 def test_tokens_without_deviation_become_zeros():
