@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from archsim.contracts import sequencer
 from archsim.contracts.attention_softmax import ENTRY_BITS
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.common.ownership import Bank
+from archsim.contracts.common.ownership import EXPONENTIALS, Bank
 from archsim.contracts.experts import ENTRY, RouteTables
 from archsim.contracts.neuron import param_layout
 from archsim.units.sram import Memories
@@ -30,6 +30,7 @@ _QUEUES = {
     sequencer.MULTICAST: "multicast_queue",
     sequencer.ATTENTION: "attention.sequencer",
     sequencer.EXPERTS: "experts.sequencer",
+    sequencer.NORMALISER: "normaliser.sequencer",
 }
 _ATTENTION = {
     "spikes": "bank{}", "out": "writer.bank{}", "counts": "counts.counts", "cleared": "counts.cleared", "v": "neuron.v",
@@ -46,6 +47,8 @@ def path(bank: Bank) -> str:
         return f"system.chip.core{number}.{_CORE[memory].format(index)}"
     if unit == "experts":
         return f"system.chip.experts.unit.{memory}{number}"
+    if unit == "normaliser":
+        return f"system.chip.normaliser.unit.unit.{memory}_{index}"
     return f"system.chip.attention.unit.{(_ATTENTION | _SOFTMAX)[memory].format(index)}"
 
 
@@ -59,11 +62,17 @@ def chip_banks(chip: ChipParams) -> list[Bank]:
     found += [("queue", engine, "program", 0) for engine in sequencer.engines(chip)]
     if chip.crossbar_depth:
         found += [("experts", core, table, 0) for core in range(chip.cores) for table in ("routes", "replies")]
+    found += copies(chip) if chip.normaliser_operand_bits else []
     return found + [
         ("attention", 0, memory, index)
         for memory in (*_ATTENTION, *(_SOFTMAX if chip.softmax_tokens else ()))
         for index in range(attention.get(memory, 1))
     ]
+
+
+def copies(chip: ChipParams) -> list[Bank]:
+    """The copies of the normaliser's table, one an element."""
+    return [(*EXPONENTIALS[:3], index) for index in range(chip.neurons)]
 
 
 def held(bank: Bank) -> bool:
@@ -74,6 +83,8 @@ def held(bank: Bank) -> bool:
 def array_of(memories: Memories, bank: Bank) -> NDArray[Any]:
     """The array in which the simulator holds a bank."""
     unit, number, memory, index = bank
+    if unit == "normaliser":
+        return memories.normaliser.table[:, None]
     if unit == "experts":
         table: NDArray[Any] = getattr(memories.experts, memory)
         return table[number]
@@ -96,7 +107,8 @@ def rows(chip: ChipParams, memories: Memories, bank: Bank) -> tuple[NDArray[np.i
         return array.reshape(len(array), -1).astype(np.int64), np.array(widths)
     width = {
         "weight": chip.weight_bits, "counts": chip.count_bits, "residual": chip.membrane_bits, "psum": chip.membrane_bits,
-        "reduce": chip.membrane_bits, "scores": chip.membrane_bits, "table": ENTRY_BITS,
+        "reduce": chip.membrane_bits, "scores": chip.membrane_bits,
+        "table": chip.membrane_bits if bank[0] == "normaliser" else ENTRY_BITS,
     }.get(memory, chip.columns)  # fmt: skip
     values = array.view(np.int64) if array.dtype == np.uint64 else array.astype(np.int64)
     return values, np.full(array.shape[1], width)

@@ -15,7 +15,7 @@ from cosim.banks import CLEARED, COUNTS, held
 from cosim.expected import Expected, Place, Plan, logits
 from cosim.machine import Found
 
-OWNERS = {"core": "cores", "attention": "attention unit", "experts": "expert engine"}
+OWNERS = {"core": "cores", "attention": "attention unit", "experts": "expert engine", "normaliser": "normaliser"}
 """What a bank belongs to, in words."""
 
 
@@ -87,8 +87,8 @@ def _times(result: Comparison, plan: Plan, expected: Expected, found: Found) -> 
             cycle = int(ours[number]) if seen < 0 else min(int(ours[number]), seen)
             was = f"in cycle {seen}" if seen >= 0 else "never"
             result.diverges(cycle, plan.places[number], f"{kind[:-7]}: expected in cycle {ours[number]}, found {was}")
-    for engine, (begun, ended) in enumerate(found.issued.tolist()):
-        held = int(plan.first[engine + 1] - plan.first[engine])
+    for place, (begun, ended) in enumerate(found.issued.tolist()):
+        engine, held = sequencer.engine_at(place, plan.chip), int(plan.first[place + 1] - plan.first[place])
         result.count("instructions of a queue", 1, int((begun, ended) != (held, held)))
         if begun > held:
             result.diverges(
@@ -147,14 +147,14 @@ def _values(
 
 def _accesses(result: Comparison, cycle: int, expected: Expected, found: Found) -> None:
     for (unit, number, memory), way, ours, theirs in _counted_accesses(expected, found):
-        kind = f"accesses of {unit if unit in ('attention', 'experts') else f'{unit}s'}: {memory}"
+        kind = f"accesses of {unit if unit in ('attention', 'experts', 'normaliser') else f'{unit}s'}: {memory}"
         result.count(kind, 1, int(ours != theirs))
         if ours != theirs:
             where = (
                 sequencer.engine_name(number)
                 if unit == "queue"
                 else unit
-                if unit == "attention"
+                if unit in ("attention", "normaliser")
                 else f"{unit} {number}"
             )
             result.diverges(cycle, None, f"{where}: {way} of {memory}: expected {ours}, found {theirs}")

@@ -9,32 +9,36 @@ from numpy.typing import NDArray
 
 from archsim.contracts import dma, sequencer
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.common.ownership import TABLE, Bank, banks
+from archsim.contracts.common.ownership import EXPONENTIALS, TABLE, Bank, banks
 from archsim.contracts.common.program import Program
 from archsim.contracts.experts import ROUTE_FIELDS
+from archsim.contracts.normaliser import TABLE_BANK
 from archsim.kernel import Simulation
 from archsim.simulate import read_logits
 from archsim.tensors import Capture
 from archsim.units.dma import LOADED, STORED
 from archsim.units.experts import END, Route, chosen
 from archsim.units.sram import Memories
-from cosim.banks import CLEARED, COUNTS, held, pack, rows
+from cosim.banks import CLEARED, COUNTS, copies, held, pack, rows
 
 Place = tuple[int, int]
 """An instruction: engine and index in its queue."""
 
 Access = tuple[str, int, str]
 """What accesses are counted of, all banks together: ("core", core, memory), ("attention", 0, memory), ("experts", core, table),
-("queue", engine, "program")."""
+("normaliser", 0, "table"), ("queue", engine, "program")."""
 
 
-def owned(engine: int, fields: dict[str, int]) -> list[Bank]:
+def owned(engine: int, fields: dict[str, int], chip: ChipParams) -> list[Bank]:
     """The banks whose contents are compared at the end of an instruction: its own, and with the count memory its marks.
+
+    Of the normaliser's table these are all copies.
 
     The contents of a program memory show in what its engine does.
     """
     found = [bank for bank in dict.fromkeys(banks(engine, fields)) if bank[0] != "queue"]
-    return [bank for entry in found for bank in ((entry, CLEARED) if entry == COUNTS else (entry,))]
+    more = {COUNTS: [COUNTS, CLEARED], EXPONENTIALS: copies(chip)}
+    return [bank for entry in found for bank in more.get(entry, [entry])]
 
 
 class Plan:
@@ -43,25 +47,26 @@ class Plan:
     Attributes:
         chip: the chip.
         queues: the decoded instructions.
-        engines: number of engines, those that the chip does not have included.
+        engines: number of engines, those that the chip does not have included (``sequencer.slots``).
         places: engine and index of each instruction, engine by engine.
-        first: number of each engine's first instruction, int64 [engines + 1].
+        first: number of each engine's first instruction, in the order of their slots, int64 [engines + 1].
         banks: the banks of each instruction; behind the count memory the marks of its cleared rows.
         at: for each instruction the offset of its contents, int64 [instructions + 1].
     """
 
     def __init__(self, chip: ChipParams, queues: dict[int, list[dict[str, int]]], bank_bytes: dict[Bank, int]) -> None:
-        self.chip, self.queues, self.engines = chip, queues, sequencer.CORE0 + chip.cores
-        lengths = [len(queues.get(engine, ())) for engine in range(self.engines)]
-        self.places = [(engine, index) for engine, length in enumerate(lengths) for index in range(length)]
+        self.chip, self.queues, self.engines = chip, queues, sequencer.slots(chip)
+        engines = [sequencer.engine_at(place, chip) for place in range(self.engines)]
+        lengths = [len(queues.get(engine, ())) for engine in engines]
+        self.places = [(engine, index) for engine, length in zip(engines, lengths, strict=True) for index in range(length)]
         self.first = np.cumsum([0, *lengths])
-        self.banks = [owned(engine, queues[engine][index]) for engine, index in self.places]
+        self.banks = [owned(engine, queues[engine][index], chip) for engine, index in self.places]
         self.at = np.cumsum([0, *(sum(bank_bytes[bank] for bank in entry) for entry in self.banks)])
         self.bytes = bank_bytes
 
     def number(self, place: Place) -> int:
         """Number of an instruction."""
-        return int(self.first[place[0]]) + place[1]
+        return int(self.first[sequencer.slot(place[0], self.chip)]) + place[1]
 
     def contents(self, number: int) -> list[tuple[Bank, slice]]:
         """The banks of an instruction and their places in the buffer."""
@@ -122,7 +127,7 @@ def simulate(
         times[plan.number((int(record["engine"]), int(record["index"])))] = record["start"], record["end"]
     return Expected(
         int(records["end"].max()), times, content, memories.dram, int(records["dram_bytes"].sum()),
-        accesses(plan.queues, records, routed), logits(program, memories.dram),
+        accesses(chip, plan.queues, records, routed), logits(program, memories.dram),
     )  # fmt: skip
 
 
@@ -153,7 +158,10 @@ ATTENTION_WRITES = {
 
 
 def accesses(
-    queues: dict[int, list[dict[str, int]]], records: NDArray[np.void], routed: Sequence[tuple[Access, int, int]] = ()
+    chip: ChipParams,
+    queues: dict[int, list[dict[str, int]]],
+    records: NDArray[np.void],
+    routed: Sequence[tuple[Access, int, int]] = (),
 ) -> dict[Access, list[int]]:
     """Reads and writes of every memory by the simulator's counters; of a program memory every row up to HALT is read once.
 
@@ -173,8 +181,10 @@ def accesses(
                 for memory, counter in table.items():
                     total[*unit, memory][way] += int(record[counter])
             moved = _gated(fields) if fields["opcode"] == sequencer.ATTEND_GATE else []
+        elif engine == sequencer.NORMALISER:
+            moved = _normalised(fields, record, chip)
         else:
-            moved = _moved(fields, record)
+            moved = _moved(fields, record, chip.neurons)
         for access, way, count in moved:
             total[access][way] += count
     return dict(total)
@@ -191,8 +201,20 @@ def _gated(fields: dict[str, int]) -> list[tuple[Access, int, int]]:
     return [(spikes, 0, -rows), (out, 0, rows), (out, 1, rows - rows * fields["blocks"] * fields["lanes"])]
 
 
-def _moved(fields: dict[str, int], record: np.void) -> list[tuple[Access, int, int]]:
-    """Accesses of a LOAD, a STORE or of the multicast: (memory, 0 for reads or 1 for writes, count)."""
+def _normalised(fields: dict[str, int], record: np.void, chip: ChipParams) -> list[tuple[Access, int, int]]:
+    """Accesses of the normaliser: of one core's banks, and of every copy of its table."""
+    found: list[tuple[Access, int, int]] = [
+        (("core", fields["core"], memory), way, int(record[f"{memory}_{kind}"]))
+        for memory in ("residual", "psum") for way, kind in enumerate(("reads", "writes"))
+    ]  # fmt: skip
+    return [*found, (EXPONENTIALS[:3], 0, int(record["exponential_reads"]) * chip.neurons)]
+
+
+def _moved(fields: dict[str, int], record: np.void, tables: int) -> list[tuple[Access, int, int]]:
+    """Accesses of a LOAD, a STORE or of the multicast: (memory, 0 for reads or 1 for writes, count).
+
+    ``tables``: copies of the normaliser's table.
+    """
     cores = [core for core in range(32) if fields["cores"] >> core & 1]
     if fields["opcode"] in sequencer.COPIES:
         source, copied = fields["source"], int(record["copied_rows"])
@@ -206,9 +228,11 @@ def _moved(fields: dict[str, int], record: np.void) -> list[tuple[Access, int, i
     memory, load = fields["memory"], fields["opcode"] == sequencer.LOAD
     if memory == dma.PROGRAM:
         return [(("queue", fields["cores"], "program"), 1, int(record["loaded_program_rows"]))]
-    count = int(record[(LOADED if load else STORED)[memory]])
     if load and memory == dma.TABLE:
-        return [(TABLE[:3], 1, count)]
+        if fields["bank"] == TABLE_BANK:
+            return [(EXPONENTIALS[:3], 1, int(record["loaded_exponential_rows"]) * tables)]
+        return [(TABLE[:3], 1, int(record["loaded_table_rows"]))]
+    count = int(record[(LOADED if load else STORED)[memory]])
     return [(("core", core, dma.MEMORIES[memory]), int(load), count // len(cores)) for core in cores]
 
 

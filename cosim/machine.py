@@ -16,6 +16,7 @@ import rtl
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.ownership import Bank
 from archsim.contracts.common.program import Program
+from archsim.contracts.sequencer import slot
 from cosim import observer, recorder
 from cosim.banks import chip_banks, path
 from cosim.expected import Access, Plan
@@ -214,7 +215,7 @@ class Machine:
         """Inputs that write every program memory, a row a cycle."""
         layout = program_layout(self.chip)
         words = [
-            layout.pack({"engine": engine, "row": row, "data": int.from_bytes(entry.tobytes(), "little")})
+            layout.pack({"engine": slot(engine, self.chip), "row": row, "data": int.from_bytes(entry.tobytes(), "little")})
             for engine, queue in program.queues.items() for row, entry in enumerate(queue[: self.chip.queue_rows])
         ]  # fmt: skip
         size = -(-layout.width // 64) * 8

@@ -141,7 +141,7 @@ def _state(mapped: Workload, memories: Memories, places: list[Place], heads: lis
     layer = network.layers[note["layer"]]
     arrays = {}
     for place, head in zip(places, heads, strict=True):
-        for bank in owned(place[0], head):
+        for bank in owned(place[0], head, chip):
             if held(bank):
                 array = array_of(memories, bank)
                 drawn = bank[2] in DRAWN

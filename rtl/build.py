@@ -31,8 +31,9 @@ from archsim.contracts.experts import ExpertsParams
 from archsim.contracts.masker import MaskerParams
 from archsim.contracts.multicast import masker_of
 from archsim.contracts.neuron import NeuronParams
+from archsim.contracts.normaliser import NormaliserParams
 from archsim.contracts.router import RouterParams
-from archsim.contracts.sequencer import CORE0
+from archsim.contracts.sequencer import queue_sizes
 from archsim.contracts.spike_fetch import SpikeFetchParams
 from archsim.contracts.spike_writer import SpikeWriterParams
 from archsim.contracts.sram import SramParams
@@ -130,9 +131,7 @@ UNITS = {
         lambda params: (params, NeuronParams(params.neurons, params.blocks, 4, 1, 1, 1, 1).o),  # any other size
         lambda chip: CoreParams(chip).writer,
     ),
-    "sequencer": Unit(
-        ChipParams, "rtl.units.sequencer:Sequencer", _CHIP, lambda chip: (chip.queue_rows, CORE0 + chip.cores)
-    ),
+    "sequencer": Unit(ChipParams, "rtl.units.sequencer:Sequencer", _CHIP, queue_sizes),
     "core": Unit(ChipParams, "rtl.units.core:Core", _CHIP),
     "attention": Unit(ChipParams, "rtl.units.attention:AttentionEngine", _CHIP),
     "dma": Unit(ChipParams, "rtl.units.dma:Dma", _CHIP),
@@ -143,18 +142,19 @@ UNITS = {
         of=lambda chip: masker_of(chip) if chip.masker else None),
     "vector": Unit(
         VectorParams, "rtl.units.vector:VectorUnit",
-        {"elements": 4, "membrane_bits": 20, "operand_bits": 12, "sum_bits": 32, "table_bits": 8}, of=lambda chip: None,
+        {"elements": 4, "membrane_bits": 20, "operand_bits": 12, "sum_bits": 32, "table_bits": 8},
+        of=lambda chip: NormaliserParams(chip).unit if chip.normaliser_operand_bits else None,
     ),
     "crossbar": Unit(CrossbarParams, "rtl.units.crossbar:Crossbar", {"ports": 4, "depth": 4, "data_bits": 64},
         of=lambda chip: ExpertsParams(chip).reply if chip.crossbar_depth else None),
-    "router": Unit(
-        RouterParams, "rtl.units.router:Router", {"neurons": 4, "score_bits": 20, "experts": 16, "slot_bits": 12},
-        of=lambda chip: ExpertsParams(chip).router if chip.crossbar_depth else None,
-    ),
+    "router": Unit(RouterParams, "rtl.units.router:Router", {"neurons": 4, "score_bits": 20, "experts": 16, "slot_bits": 12},
+        of=lambda chip: ExpertsParams(chip).router if chip.crossbar_depth else None),
     "experts": Unit(
         ChipParams, "rtl.units.experts:ExpertsEngine", _CHIP | {"crossbar_depth": 4},
         of=lambda chip: chip if chip.crossbar_depth else None,
     ),
+    "normaliser": Unit(ChipParams, "rtl.units.normaliser:NormaliserEngine", _CHIP | {"normaliser_operand_bits": 16},
+        of=lambda chip: chip if chip.normaliser_operand_bits else None),
 }  # fmt: skip
 """The units by the names of their contracts."""
 

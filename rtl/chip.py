@@ -11,7 +11,21 @@ from amaranth.lib.wiring import Component, Out, connect, flipped
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.dma import BANKED, LOADED, MEMORIES, PROGRAM, PSUM, RESIDUAL, STORED, TABLE
-from archsim.contracts.sequencer import ATTENTION, CORE0, DMA, EXPERTS, HEADER, MULTICAST, STORE, engines
+from archsim.contracts.normaliser import TABLE_BANK
+from archsim.contracts.sequencer import (
+    ATTENTION,
+    CORE0,
+    DMA,
+    EXPERTS,
+    HEADER,
+    MULTICAST,
+    NORMALISER,
+    STORE,
+    engines,
+    queue_sizes,
+    slot,
+    slots,
+)
 from rtl.payload import elements, load_port, shape
 from rtl.units.attention import AttentionEngine
 from rtl.units.core import Core
@@ -19,6 +33,7 @@ from rtl.units.core_gangs import Gangs
 from rtl.units.dma import TRANSFER, Dma
 from rtl.units.experts import ExpertsEngine
 from rtl.units.multicast import Multicast, decode
+from rtl.units.normaliser import NormaliserEngine
 from rtl.units.sequencer import Sequencer, program_bank
 
 PORTS = {"spike_in": "spikes", "spike_out": "out"}
@@ -28,31 +43,35 @@ ROUTED = {PSUM: "write_psum"}
 SENT = {RESIDUAL: "read_residual", PSUM: "read_psum"}
 """Ports of the expert engine that write a memory of a core of one bank, and that read one."""
 
+NORMALISED = {RESIDUAL: "write_residual", PSUM: "write_psum"}
+"""Ports of the normaliser that write one; it reads those that the expert engine reads."""
+
 
 def program_layout(chip: ChipParams) -> Layout:
-    """A row of a program memory: the engine's number, the row, the instruction."""
+    """A row of a program memory: the engine's place (``sequencer.slot``), the row, the instruction."""
     bank = program_bank(chip.queue_rows)
-    engine = Field("engine", (CORE0 + chip.cores - 1).bit_length())
+    engine = Field("engine", (slots(chip) - 1).bit_length())
     return Layout.of("program_write", [engine, Field("row", bank.address_bits), Field("data", bank.row_bits)])
 
 
 class Chip(Component):
-    """A chip: DMA, multicast, attention unit, expert engine if it has one, cores.
+    """A chip: DMA, multicast, attention unit, expert engine and normaliser if it has them, cores.
 
     Ports:
 
     * ``program``: a row for the program memory of an engine (always ready; before the reset ends).
     * ``request``, ``beat``, ``send``: the DRAM port of :class:`~rtl.units.dma.Dma`.
-    * ``start``, ``done`` (a bit an engine): an instruction starts (ends) in this cycle; for observers.
+    * ``start``, ``done`` (a bit an engine, ``sequencer.slot``): an instruction starts (ends) in this cycle; for observers.
     * ``halted``: every queue has ended.
     """
 
     def __init__(self, chip: ChipParams):
-        self.chip, self.engines = chip, CORE0 + chip.cores
+        self.chip, self.engines = chip, slots(chip)
         self.dma, self.multicast, self.attention = Dma(chip), Multicast(chip), AttentionEngine(chip)
         self.cores, self.gangs = [Core(chip) for _ in range(chip.cores)], Gangs(chip)
         self.experts = ExpertsEngine(chip) if EXPERTS in engines(chip) else None
-        self.queues = {engine: Sequencer(chip.queue_rows, self.engines) for engine in (DMA, MULTICAST)}
+        self.normaliser = NormaliserEngine(chip) if NORMALISER in engines(chip) else None
+        self.queues = {engine: Sequencer(*queue_sizes(chip)) for engine in (DMA, MULTICAST)}
         super().__init__({
             "program": load_port(program_layout(chip)),
             **{name: self.dma.signature.members[name] for name in ("request", "beat", "send")},
@@ -66,6 +85,8 @@ class Chip(Component):
         m.submodules.gangs = self.gangs
         if self.experts:
             m.submodules.experts = self.experts
+        if self.normaliser:
+            m.submodules.normaliser = self.normaliser
         for engine, name in ((DMA, "dma_queue"), (MULTICAST, "multicast_queue")):
             m.submodules[name] = self.queues[engine]
         for number, core in enumerate(self.cores):
@@ -82,18 +103,19 @@ class Chip(Component):
         """Programs, semaphores, and what observers see."""
         units = {ATTENTION: self.attention} | {CORE0 + number: core for number, core in enumerate(self.cores)}
         units |= {EXPERTS: self.experts} if self.experts else {}
+        units |= {NORMALISER: self.normaliser} if self.normaliser else {}
         queues, units = self.queues | units, units | {DMA: self.dma, MULTICAST: self.multicast}
         load, write = self.program.payload, self.dma.write
         refill = write.payload
         for engine, queue in queues.items():
-            refilled = Signal(name=f"refilled{engine}")
+            refilled, place = Signal(name=f"refilled{engine}"), slot(engine, self.chip)
             m.d.comb += [
                 refilled.eq(write.valid & (refill.memory == PROGRAM) & (refill.cores == engine)),
-                queue.program.valid.eq((self.program.valid & (load.engine == engine)) | refilled),
+                queue.program.valid.eq((self.program.valid & (load.engine == place)) | refilled),
                 queue.program.payload.row.eq(Mux(refilled, refill.row + Mux(refill.bank, self.chip.queue_rows // 2, 0), load.row)),
                 queue.program.payload.data.eq(Mux(refilled, refill.data, load.data)),
-                *(queue.posted[producer].eq(other.post[engine]) for producer, other in queues.items()),
-                self.start[engine].eq(queue.start), self.done[engine].eq(units[engine].done),
+                *(queue.posted[slot(producer, self.chip)].eq(other.post[place]) for producer, other in queues.items()),
+                self.start[place].eq(queue.start), self.done[place].eq(units[engine].done),
             ]  # fmt: skip
         m.d.comb += self.halted.eq(Cat(queue.halted for queue in queues.values()).all())
 
@@ -116,7 +138,7 @@ class Chip(Component):
         m.d.comb += [multicast.start.eq(queue.start), queue.done.eq(multicast.done)]
 
     def _write(self, m):
-        """Rows of DMA, of the multicast and of the expert engine to the banks."""
+        """Rows of DMA, of the multicast, of the expert engine and of the normaliser to the banks."""
         transfer, copy = self.dma.write, self.multicast.write
         words = Cat(elements(copy.payload, self.multicast.layout, "data"))
         for number, core in enumerate(self.cores):
@@ -126,8 +148,7 @@ class Chip(Component):
                 values = {"row": source.row, "data": source.data}
                 if memory in BANKED:
                     values["bank"] = source.bank
-                if self.experts and memory in ROUTED:
-                    routed = getattr(self.experts, ROUTED[memory])[number]
+                for routed in self._of(number, memory, ROUTED, NORMALISED):
                     values = {
                         name: Mux(routed.valid, Cat(routed.payload[name]), value) for name, value in values.items()
                     }
@@ -148,15 +169,27 @@ class Chip(Component):
             port.valid.eq(copy.valid & (copy.payload.cores == 0)), port.payload.bank.eq(copy.payload.bank),
             port.payload.row.eq(copy.payload.row), Cat(port.payload.data).eq(words),
         ]  # fmt: skip
+        self._write_tables(m, transfer)
+
+    def _write_tables(self, m, transfer):
+        """Entries of DMA to the tables; ``bank`` tells them apart where there is a normaliser."""
+        source = transfer.payload
+        filled = transfer.valid & (source.memory == TABLE)
+        ports = []
+        if self.normaliser:
+            ports.append((self.normaliser.write_table, filled & (source.bank == TABLE_BANK)))
         if self.chip.softmax_tokens:
-            port, source = self.attention.write_table, transfer.payload
-            m.d.comb += [
-                port.valid.eq(transfer.valid & (source.memory == TABLE)), port.payload.row.eq(source.row),
-                port.payload.data.eq(source.data),
-            ]  # fmt: skip
+            ports.append((self.attention.write_table, filled & (source.bank != TABLE_BANK) if self.normaliser else filled))
+        for port, valid in ports:
+            m.d.comb += [port.valid.eq(valid), port.payload.row.eq(source.row), port.payload.data.eq(source.data)]
+
+    def _of(self, core, memory, routed, normalised):
+        """Ports of the expert engine and of the normaliser, if there are any, to a memory of a core."""
+        engines = (self.experts, routed), (self.normaliser, normalised)
+        return [getattr(engine, names[memory])[core] for engine, names in engines if engine and memory in names]
 
     def _read(self, m):
-        """Rows for STORE, the multicast and the expert engine; an answer is that of the bank asked in the cycle before."""
+        """Rows for all that read banks of others; an answer is that of the bank asked in the cycle before."""
         store, copy, rows, words = self.dma.read, self.multicast.read, [], []
         for number, core in enumerate(self.cores):
             copied = copy.en & (copy.source == CORE0 + number)
@@ -164,8 +197,7 @@ class Chip(Component):
                 port = core_port(core, "read", memory)
                 asked = stored = store.en & store.cores[number] & (store.memory == memory)
                 values = {"row": store.row} | ({"bank": store.bank} if memory in BANKED else {})
-                if self.experts and memory in SENT:
-                    sent = getattr(self.experts, SENT[memory])[number]
+                for sent in self._of(number, memory, SENT, SENT):
                     values = {name: Mux(sent.en, getattr(sent, name), value) for name, value in values.items()}
                     asked |= sent.en
                     m.d.comb += sent.data.eq(port.data)

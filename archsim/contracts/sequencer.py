@@ -106,6 +106,26 @@ def engines(chip: ChipParams) -> list[int]:
     return [*shared, *range(CORE0, CORE0 + chip.cores), *last]
 
 
+def slots(chip: ChipParams) -> int:
+    """Bits of what has one for each engine in hardware (semaphores, starts, ends): up to the last core, then the normaliser's."""
+    return CORE0 + chip.cores + (chip.normaliser_operand_bits > 0)
+
+
+def queue_sizes(chip: ChipParams) -> tuple[int, int, bool]:
+    """Sizes of each queue of a chip in hardware: program rows, slots, whether its rows have an extension."""
+    return chip.queue_rows, slots(chip), chip.normaliser_operand_bits > 0
+
+
+def slot(engine: int, chip: ChipParams) -> int:
+    """Place of an engine's bit there."""
+    return CORE0 + chip.cores if engine == NORMALISER else engine
+
+
+def engine_at(place: int, chip: ChipParams) -> int:
+    """The engine whose bit has that place."""
+    return NORMALISER if place == CORE0 + chip.cores else place
+
+
 def is_core(engine: int) -> bool:
     """Whether an engine is a core."""
     return CORE0 <= engine < NORMALISER

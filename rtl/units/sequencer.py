@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
 from archsim.contracts.common.layout import Layout
-from archsim.contracts.sequencer import HALT, HEADER, INSTRUCTION_BYTES, SEMAPHORE_BITS
+from archsim.contracts.sequencer import EXTENDED, HALT, HEADER, INSTRUCTION_BYTES, SEMAPHORE_BITS
 from archsim.contracts.sram import SramParams
 from rtl.payload import load_port, shape
 from rtl.units.neuron import row_write_layout
@@ -13,7 +13,7 @@ from rtl.units.sram import Sram
 INSTRUCTION_BITS = 8 * INSTRUCTION_BYTES
 """Bits of a program row."""
 
-_HEADER = Layout.of("header", HEADER)
+_HEADER, _EXTENSION = Layout.of("header", HEADER), Layout.of("extension", EXTENDED)
 
 
 def program_bank(rows: int) -> SramParams:
@@ -26,7 +26,7 @@ class Sequencer(Component):
 
     Cycle 0 is the first one without reset. The program memory's output register holds the instruction.
 
-    Ports (``engines`` is the number of engines of the chip):
+    Ports (``engines`` is the number of engines of the chip; of those that are ``extended`` the last is the normaliser):
 
     * ``program``: a row for the program memory (always ready; before the reset ends).
     * ``posted`` (engines): producer e posts to this engine in this cycle; ``post`` (engines): this engine posts to e.
@@ -36,8 +36,8 @@ class Sequencer(Component):
     * ``halted``: the queue has ended.
     """
 
-    def __init__(self, rows: int, engines: int):
-        self.bank, self.engines = program_bank(rows), engines
+    def __init__(self, rows: int, engines: int, extended: bool = False):
+        self.bank, self.engines, self.extended = program_bank(rows), engines, extended
         super().__init__({
             "program": load_port(row_write_layout(self.bank)),
             "posted": In(engines), "post": Out(engines), "instruction": Out(INSTRUCTION_BITS),
@@ -50,7 +50,8 @@ class Sequencer(Component):
         m.submodules.memory = memory = Sram(self.bank)
         header = Signal(shape(_HEADER))
         counter = Signal(self.bank.address_bits)
-        visible = self._semaphores(m, header.wait)
+        opcode, wait, post = self._header(m, header, memory.read.data)
+        visible = self._semaphores(m, wait)
         m.d.comb += [
             memory.write.en.eq(self.program.valid), memory.write.addr.eq(self.program.payload.row),
             memory.write.data.eq(self.program.payload.data), memory.read.addr.eq(counter),
@@ -61,11 +62,11 @@ class Sequencer(Component):
                 m.d.comb += memory.read.en.eq(1)
                 m.next = "DECODE"
             with m.State("DECODE"):  # cycle 1: the instruction stands
-                m.d.comb += self.setup.eq(header.opcode != HALT)
+                m.d.comb += self.setup.eq(opcode != HALT)
                 m.next = "CHECK"
             with m.State("CHECK"):  # cycle 2
                 m.next = "WAIT"
-                with m.If(header.opcode == HALT):
+                with m.If(opcode == HALT):
                     m.next = "HALTED"
             with m.State("WAIT"):  # cycle DECODE = 3 and later
                 m.d.comb += [self.ready.eq(visible), self.start.eq(visible & self.go)]
@@ -75,11 +76,22 @@ class Sequencer(Component):
             with m.State("RUN"):
                 m.d.comb += memory.read.en.eq(self.done)
                 with m.If(self.done):
-                    m.d.comb += self.post.eq(header.post)
+                    m.d.comb += self.post.eq(post)
                     m.next = "DECODE"
             with m.State("HALTED"):
                 m.d.comb += self.halted.eq(1)
         return m
+
+    def _header(self, m, header, row):
+        """Opcode, engines to wait for and to post to, with the extension of the row if there is one."""
+        if not self.extended:
+            return header.opcode, header.wait, header.post
+        extension, last = Signal(shape(_EXTENSION)), self.engines - 1
+        m.d.comb += extension.eq(row[-_EXTENSION.width :])
+        return (
+            Cat(header.opcode, extension.extended_opcode), Cat(header.wait[:last], extension.extended_wait),
+            Cat(header.post[:last], extension.extended_post),
+        )  # fmt: skip
 
     def _semaphores(self, m, wait):
         """A counter per producer; returns whether every one that is waited for is above 0."""

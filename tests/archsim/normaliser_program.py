@@ -6,10 +6,12 @@ from archsim.contracts import dma
 from archsim.contracts.common.program import Program
 from archsim.contracts.normaliser import TABLE_BANK
 from archsim.contracts.sequencer import (
+    ATTENTION,
     CORE0,
     DMA,
     EXPERTS,
     LOAD,
+    MULTICAST,
     NORMALISE,
     NORMALISER,
     PLANES,
@@ -70,6 +72,8 @@ def normaliser_program(seed: int, **wait: int) -> Program:
             store | {"memory": dma.RESIDUAL, "rows": 48, "dram_address": KEPT, "wait": 1 << NORMALISER},
             store | {"memory": dma.PSUM, "rows": 24, "dram_address": KEPT + 600},
         ],
+        MULTICAST: [],
+        ATTENTION: [],
         EXPERTS: [SCORES | {"opcode": TOPK, "wait": 1 << NORMALISER, "post": 1 << NORMALISER}],
         CORE0: [{"opcode": PLANES, "blocks": 1, "planes": 3, "wait": 1 << NORMALISER, "post": 1 << NORMALISER}],
         CORE0 + 1: [],

@@ -1,0 +1,47 @@
+"""Do simulator and Verilog of a whole chip with a normaliser agree, and is a wrong entry of its table located?"""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from archsim.contracts.sequencer import DMA
+from cosim.compare import compare
+from cosim.expected import simulate
+from cosim.machine import Machine
+from cosim.run import Bench, random_latencies
+from tests.archsim.normaliser_program import CHIP, TABLE, normaliser_program
+
+BUILD = Path(__file__).parents[2] / "build" / "cosim"
+
+
+pytestmark = pytest.mark.slow
+"""They share a chip that takes its time to be built."""
+
+
+@cache
+def machine():
+    """The chip's Verilog."""
+    return Machine(CHIP, len(normaliser_program(1).dram), BUILD, large=True)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_simulator_and_verilog_agree(seed):
+    program = normaliser_program(seed)
+    bench = Bench(program, BUILD, machine=machine())
+    for latencies in (None, random_latencies(CHIP, seed)):
+        comparison = bench.run(program.dram, latencies)
+        assert comparison.first is None and comparison.equal
+        assert comparison.compared["accesses of normaliser: table"] == 2
+        assert comparison.compared["table rows of the normaliser"] == 2 * 4 * 16  # after LOAD and WEIGH, four copies
+
+
+def test_a_wrong_entry_is_located():
+    program, machines = normaliser_program(1), machine()
+    bench = Bench(program, BUILD, machine=machines)
+    widths, wrong = machines.row_bytes(), program.dram.copy()
+    wrong[TABLE + 4] ^= 1
+    expected = simulate(program, bench.plan, program.dram, widths, None)
+    found = machines.run(bench.plan, program, wrong, None, 2 * expected.cycles)
+    first = compare(program, bench.plan, widths, expected, found).first
+    assert first.place == (DMA, 2) and "normaliser 0 table[0]: row 1" in first.what
