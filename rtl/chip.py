@@ -22,7 +22,6 @@ from archsim.contracts.sequencer import (
     NORMALISER,
     STORE,
     engines,
-    queue_sizes,
     slot,
     slots,
 )
@@ -71,7 +70,7 @@ class Chip(Component):
         self.cores, self.gangs = [Core(chip) for _ in range(chip.cores)], Gangs(chip)
         self.experts = ExpertsEngine(chip) if EXPERTS in engines(chip) else None
         self.normaliser = NormaliserEngine(chip) if NORMALISER in engines(chip) else None
-        self.queues = {engine: Sequencer(*queue_sizes(chip)) for engine in (DMA, MULTICAST)}
+        self.queues = {engine: Sequencer.of(chip) for engine in (DMA, MULTICAST)}
         super().__init__({
             "program": load_port(program_layout(chip)),
             **{name: self.dma.signature.members[name] for name in ("request", "beat", "send")},

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PRESET = "small_t4"
 """Preset of the widths on the pages: small, and with more than one lane."""
 
-EXAMPLES = {"attention_softmax": {"softmax_tokens": 16}}
+EXAMPLES = {"attention_softmax": {"softmax_tokens": 16}, "normaliser": {"normaliser_operand_bits": 16}}
 """Parameters that a chip gets for the page of what it does not have; beside them CROSSBAR_DEPTH."""
 
 CROSSBAR_DEPTH = 4

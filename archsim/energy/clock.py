@@ -9,9 +9,10 @@ from archsim.contracts.attention_softmax import ENTRY_BITS, QUOTIENT_BITS, Softm
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.core import CoreParams
 from archsim.contracts.multicast import masker_of, transposer_of
-from archsim.contracts.sequencer import CORE0
+from archsim.contracts.sequencer import slots
 from archsim.contracts.sram import WRAPPED_BITS, SramParams
 from archsim.energy.coefficients import single
+from archsim.energy.normaliser import vector_unit
 from archsim.energy.term import ATTENTION, CYCLES, Term
 
 BUSY = "busy."
@@ -33,7 +34,7 @@ def registers_by_unit(chip: ChipParams) -> dict[str, dict[str, int]]:
     """
     row, bits = chip.lanes * chip.columns, chip.membrane_bits
     core, attention = CoreParams(chip), AttentionParams(chip)
-    sequencer = 13 + 8 * (CORE0 + chip.cores)  # a semaphore for each producer
+    sequencer = 13 + 8 * slots(chip)  # a semaphore for each producer
     neurons = 317 + chip.neurons * (5 * bits + 1)
     counting = _softmax(chip) + 1095 + 47 * chip.columns + 2 * (row - chip.columns) + 2 * chip.columns * (chip.columns + bits)
     found = {
@@ -47,6 +48,7 @@ def registers_by_unit(chip: ChipParams) -> dict[str, dict[str, int]]:
         "multicast": {"multicast": 156 + row + _way(chip)},
     }  # fmt: skip
     found |= {"experts": {"experts": ROUTED * chip.cores**2}} if chip.crossbar_depth else {}
+    found |= {"normaliser": {"normaliser": 252 + bits + _vector(chip)}} if chip.normaliser_operand_bits else {}
     return {engine: {"sequencer": sequencer} | units for engine, units in found.items()}
 
 
@@ -70,6 +72,13 @@ def _softmax(chip: ChipParams) -> int:
     addends = columns * (ENTRY_BITS + max(0, ENTRY_BITS - count))
     quotients = chip.neurons * (sizes.total_bits + min(QUOTIENT_BITS, chip.membrane_bits - 1))
     return stages + addends + 3 * sizes.total_bits + 24 + quotients + _small(sizes.scores, sizes.table)
+
+
+def _vector(chip: ChipParams) -> int:
+    """Register bits of the normaliser's vector unit: of each element its row, digits, product, result; total, divider, control."""
+    unit, bits = vector_unit(chip), chip.membrane_bits
+    element = 3 * (unit.operand_bits + bits) + unit.product_bits + _small(unit.table)
+    return unit.elements * element + 2 * (unit.sum_bits + unit.operand_bits) + bits + 39
 
 
 def _row_bits(core: CoreParams) -> list[int]:

@@ -28,6 +28,7 @@ NODE = 45
 LOGIC = {
     "synapse_adders": "synapse_array", "accumulator_registers": "synapse_array", "attention_adders": "attention",
     "transposer": "multicast", "masker": "multicast", "softmax_logic": "attention", "neuron_units": "neuron",
+    "normaliser_logic": "normaliser",
 }  # fmt: skip
 """Components of the energy model that are logic which switches, and the unit where they are; of the attention unit, see `_unit`."""
 

@@ -18,12 +18,13 @@ UNITS = {
     "spike_writer": r"core\d+\.writer(\..*)?",
     "planes": r"core\d+\.planes(\..*)?",
     "core": r"core\d+",
-    "sequencer": r"((core\d+|attention|experts)\.sequencer|(dma|multicast)_queue)(\..*)?",
+    "sequencer": r"((core\d+|attention|experts|normaliser)\.sequencer|(dma|multicast)_queue)(\..*)?",
     ATTENTION_NEURON: r"attention\.unit\.neuron(\..*)?",
     "attention": r"attention(\.unit(\..*)?)?",
     "dma": r"dma(\..*)?",
     "multicast": r"multicast(\..*)?",
     "experts": r"experts(\.unit(\..*)?)?",
+    "normaliser": r"normaliser(\.unit(\..*)?)?",
     CHIP: r"(gangs(\..*)?)?",
 }
 """Units in the order of the report, and the paths of their modules within the chip. ``planes``: bit planes of sums, in a core."""

@@ -32,6 +32,7 @@ SMALL: dict[str, dict[str, int]] = {
     **dict.fromkeys(("attention", "core"), _CHIP),
     "attention+softmax": _CHIP | {"softmax_tokens": 4, "membrane_bits": 11},
     "experts": _CHIP | {"crossbar_depth": 2},
+    "normaliser": _CHIP | {"normaliser_operand_bits": 4, "normaliser_table_bits": 2},
     "vector": {"elements": 1, "membrane_bits": 4, "operand_bits": 3, "sum_bits": 6, "table_bits": 2},
 }
 """Parameters of the units for these proofs where not the default ones: small enough to be fast.

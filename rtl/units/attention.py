@@ -14,15 +14,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.event_encoder import ADD
 from archsim.contracts.multicast import Q0, Q1, K, V
-from archsim.contracts.sequencer import (
-    ATTEND_GATE,
-    ATTEND_KV,
-    ATTEND_Q,
-    ATTEND_SCORES,
-    ATTEND_SOFTMAX,
-    HEADER,
-    queue_sizes,
-)
+from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND_SCORES, ATTEND_SOFTMAX, HEADER
 from archsim.contracts.spike_fetch import FIFO_DEPTH
 from rtl.fifo import Fifo
 from rtl.payload import elements, forward, forwarded, load_port, shape
@@ -280,7 +272,7 @@ class AttentionEngine(Component):
     """
 
     def __init__(self, chip: ChipParams, unit: type[Attention] = Attention):
-        self.chip, self.sequencer = chip, Sequencer(*queue_sizes(chip))
+        self.chip, self.sequencer = chip, Sequencer.of(chip)
         self.unit = unit(chip)
         names = ("program", "posted", "post", "ready", "go", "halted", "start")
         memories = ["write_spikes", "write_out", "read_out", "write_counts", "read_counts", "done"]

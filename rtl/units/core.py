@@ -12,7 +12,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Layout
 from archsim.contracts.core import PLANES_FIELDS, SYNAPSE_FIELDS, CoreParams
 from archsim.contracts.neuron import NeuronParams
-from archsim.contracts.sequencer import HEADER, PLANES, SYNAPSE, queue_sizes
+from archsim.contracts.sequencer import HEADER, PLANES, SYNAPSE
 from rtl.payload import forward, forwarded, shape
 from rtl.units import neuron as neuron_unit
 from rtl.units import spike_writer
@@ -118,7 +118,7 @@ class Core(Component):
     def __init__(self, chip: ChipParams):
         self.chip = chip
         sizes = CoreParams(chip)
-        self.sequencer = Sequencer(*queue_sizes(chip))
+        self.sequencer = Sequencer.of(chip)
         self.fetch = SpikeFetch(sizes.fetch)
         self.encoder = EventEncoder(sizes.encoder)
         self.array = SynapseArray(sizes.array)

@@ -7,7 +7,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.core import CoreParams
 from archsim.contracts.experts import ROUTE_FIELDS, TOPK_FIELDS, ExpertsParams
-from archsim.contracts.sequencer import COLLECT, DISPATCH, HEADER, queue_sizes
+from archsim.contracts.sequencer import COLLECT, DISPATCH, HEADER
 from archsim.contracts.sequencer import TOPK as TOPK_OPCODE
 from rtl.payload import elements, forward, forwarded, load_port, shape
 from rtl.units.crossbar import Crossbar
@@ -191,7 +191,7 @@ class ExpertsEngine(Component):
     """
 
     def __init__(self, chip: ChipParams):
-        self.sequencer = Sequencer(*queue_sizes(chip))
+        self.sequencer = Sequencer.of(chip)
         self.unit = Experts(chip)
         queue = ("program", "posted", "post", "ready", "go", "halted", "start")
         self.ports: dict[str, tuple[Component, str]] = {name: (self.sequencer, name) for name in queue}

@@ -20,7 +20,7 @@ from archsim.contracts.normaliser import (
     WEIGH_FIELDS,
     NormaliserParams,
 )
-from archsim.contracts.sequencer import EXTENDED, HEADER, WEIGH, queue_sizes
+from archsim.contracts.sequencer import EXTENDED, HEADER, WEIGH
 from rtl.payload import elements, forward, forwarded, load_port, shape
 from rtl.units.neuron import read_port, row_write_layout, saturated
 from rtl.units.normaliser_walk import PhaseWalker, TokenWalker
@@ -229,7 +229,7 @@ class NormaliserEngine(Component):
     """
 
     def __init__(self, chip: ChipParams):
-        self.sequencer, self.unit = Sequencer(*queue_sizes(chip)), Normaliser(chip)
+        self.sequencer, self.unit = Sequencer.of(chip), Normaliser(chip)
         queue = ("program", "posted", "post", "ready", "go", "halted", "start")
         self.ports: dict[str, tuple[Component, str]] = {name: (self.sequencer, name) for name in queue}
         self.ports |= {name: (self.unit, name) for name in ("done", "write_table", *bank_ports(chip))}

@@ -3,8 +3,9 @@
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
+from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.layout import Layout
-from archsim.contracts.sequencer import EXTENDED, HALT, HEADER, INSTRUCTION_BYTES, SEMAPHORE_BITS
+from archsim.contracts.sequencer import EXTENDED, HALT, HEADER, INSTRUCTION_BYTES, SEMAPHORE_BITS, queue_sizes
 from archsim.contracts.sram import SramParams
 from rtl.payload import load_port, shape
 from rtl.units.neuron import row_write_layout
@@ -43,6 +44,11 @@ class Sequencer(Component):
             "posted": In(engines), "post": Out(engines), "instruction": Out(INSTRUCTION_BITS),
             "setup": Out(1), "ready": Out(1), "go": In(1, init=1), "start": Out(1), "done": In(1), "halted": Out(1),
         })  # fmt: skip
+
+    @classmethod
+    def of(cls, chip: ChipParams) -> "Sequencer":
+        """A queue of a chip."""
+        return cls(*queue_sizes(chip))
 
     def elaborate(self, platform):
         """Program memory, semaphores and the state machine of DECODE cycles from end to start."""

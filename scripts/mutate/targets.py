@@ -58,6 +58,7 @@ _STEPS: dict[str, tuple[Stage, ...]] = {
     "attention": (_stepped("attention"),),
     "dma": (_stepped("dma", "not copy"),),
     "multicast": (_stepped("dma", "copy"), _stepped("multicast")),
+    "normaliser": (_stepped("normaliser", "not random"), _stepped("normaliser", "random")),
     "crossbar": (_rtl("crossbar", "by_hand or in_turn or behind_it or equals_stepped or refused"),),
 }
 """Tests of the models, by unit."""
@@ -92,6 +93,10 @@ _VERILOG: dict[str, tuple[Stage, ...]] = {
     "multicast": (
         _rtl("multicast", "(random_copies or random_instructions) and odd"), _rtl("multicast", "random_copies and (least or word)"),
         _rtl("multicast", "random_instructions and (least or word or transposer or masker)"),
+    ),
+    "normaliser": (
+        _rtl("normaliser", "random_programs and least"), _rtl("normaliser", "random_programs and (usual or odd)"),
+        _rtl("normaliser", "random_programs and wide"),
     ),
     "crossbar": (_crossbar(3, 1, 16), _crossbar(2, 2, 8), _crossbar(5, 3, 8)),
     # So few transactions of the widest set record no stall.

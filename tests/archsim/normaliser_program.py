@@ -19,6 +19,8 @@ from archsim.contracts.sequencer import (
     TOPK,
     WEIGH,
 )
+from mapping.data import DramImage
+from mapping.emit import Emitter
 from tests.archsim.normaliser_programs import chip_of, filled
 from tests.rtl.slice_programs import queue_of
 
@@ -44,8 +46,29 @@ SCORES = {
 }  # fmt: skip
 """Fields of the instructions: tokens of 2 x 2 (position x step), three rows each, side by side; then three tokens of 7 experts."""
 
+LONG = 150
+"""Instructions of the long program; a program memory holds 64."""
+
+LAYERS = [{"name": "norm", "kind": "norm", "macs": 0, "operand": "membranes"}]
+"""Notes of the one layer."""
+
 RESIDUAL, PSUM, TABLE, SOFTMAX, KEPT = 0, 600, 900, 1000, 1100
 """Bytes of DRAM at which the rows of the banks, the tables and what is stored begin."""
+
+
+def long_program(seed: int) -> Program:
+    """More instructions of the normaliser than its program memory holds: DMA brings parts of them; the emitter orders all."""
+    chip, rng = CHIP, np.random.default_rng(seed)
+    emitter = Emitter(chip, DramImage(chip))
+    rows = rng.integers(0, 256, (8, ROW_BYTES), np.uint8)
+    load = {"memory": dma.RESIDUAL, "cores": 1, "bank": 0, "row": 0, "rows": 8, "row_bytes": ROW_BYTES, "row_skip": 0}
+    emitter.emit([DMA], LOAD, load | {"dram_address": emitter.dram.add(rows)}, [{"layer": 0}])
+    one = NORM | {"core": 0, "tokens": 1, "steps": 1, "words": 1, "last_blocks": 2, "elements": 8}
+    for number in range(LONG):
+        fields = one | {"base": number % 7, "scale_shift": 12 + number % 3}
+        emitter.emit([NORMALISER], NORMALISE, fields, [{"layer": 0}])
+    notes = {"layers": LAYERS, "instructions": emitter.notes(), "tensors": {}, "recordings": {}}
+    return Program(chip, emitter.rows(), emitter.dram.content(), notes)
 
 
 def normaliser_program(seed: int, **wait: int) -> Program:
@@ -86,9 +109,8 @@ def normaliser_program(seed: int, **wait: int) -> Program:
     notes = {str(engine): [{"layer": 0} for _ in queue] for engine, queue in queues.items()}
     rows = {"layer": 0, "position": 0, "word": 0, "words": 1, "tensor": "planes", "positions": 1}
     notes[str(CORE0)] = [rows]
-    layers = [{"name": "norm", "kind": "norm", "macs": 0, "operand": "membranes"}]
     tensors = {"planes": {"positions": 1, "slices": 3, "words": 1}}
     return Program(
         chip, {engine: queue_of(queue) for engine, queue in queues.items()}, dram,
-        {"layers": layers, "instructions": notes, "tensors": tensors, "recordings": {}},
+        {"layers": LAYERS, "instructions": notes, "tensors": tensors, "recordings": {}},
     )  # fmt: skip

@@ -113,6 +113,7 @@ def test_presets_hold_the_digits_network(name):
 def test_what_a_chip_file_may_leave_out_is_the_same_for_files_and_parameters():
     given = {field.name: field.default for field in fields(ChipParams) if field.default is not MISSING}
     assert given.keys() >= {"pool_steps", "pool_rows", "crossbar_depth", "route_rows", "transposer", "masker", "softmax_tokens"}
+    assert given["normaliser_operand_bits"] == 0
     assert given == {name: ChipConfig.model_fields[name].default for name in given}
     assert given["crossbar_depth"] == given["transposer"] == given["masker"] == given["softmax_tokens"] == 0  # nothing of it
 
@@ -166,6 +167,9 @@ def test_duplicate_keys_are_refused_with_both_places(tmp_path):
         ("residual_kib: 12", "residual_kib: 0.01", "residual_kib", "residual_rows must be an integer in 2.."),
         ("membrane_bits: 24", "membrane_bits: 8 ", "membrane_bits",
          "must be more than weight_bits, given 8 and 8"),
+        ("queue_rows:", "normaliser_operand_bits: 1\nqueue_rows:", "queue_rows",
+         "normaliser_operand_bits: normaliser: vector unit: operand_bits must be in 2..24 for membranes of 24 bits, given 1"),
+        ("queue_rows:", "normaliser_operand_bits: 25\nqueue_rows:", "queue_rows", "required an integer in 0..24, given 25"),
     ],
 )  # fmt: skip
 def test_relations_are_reported_at_their_key(tmp_path, old, new, key, text):

@@ -14,9 +14,11 @@ from archsim.contracts.normaliser import TABLE_BANK, NormaliserParams
 from archsim.contracts.sequencer import CORE0, DMA, LOAD, NORMALISE, NORMALISER, WEIGH, layout
 from archsim.kernel import Simulation, decode
 from archsim.ownership import check_intervals, prove
-from archsim.results import COUNT, NOT_WAITING, WAIT_DMA, WAIT_EXPERTS, WAIT_NORMALISER, ImageRun
+from archsim.report.timeline import timeline
+from archsim.results import COUNT, NOT_WAITING, WAIT_DMA, WAIT_EXPERTS, WAIT_NORMALISER, ImageRun, RunResult
 from archsim.stepped import normaliser as stepped
 from archsim.stepped import sequencer as stepped_sequencer
+from archsim.summary import summarise
 from archsim.tensors import Capture
 from archsim.units import normaliser as fast
 from archsim.units.sram import Memories
@@ -105,6 +107,20 @@ def test_normalise_is_a_layer_norm():
     fast.run(fields(NORMALISE, NORM | values), chip, memories)
     found = memories.cores[0].residual[:4] / (2 ** (34 - 22 + 23 / 2) / 8)
     assert np.abs(found - (x - x.mean()) / x.std()).max() < 1e-3
+
+
+def test_a_token_of_the_published_norm():
+    """768 channels in rows of 16, random membranes of deviation 300, factors of 16 bits: 1,607 cycles, and right to 3e-4."""
+    chip, rng = chip_of("normaliser_published", 1, 64, 16, 24, 16, 8), np.random.default_rng(0)
+    memories = Memories.empty(chip, np.zeros(1, np.uint8))
+    x = np.round(rng.normal(0, 300, (48, 16)))
+    memories.cores[0].residual[:48] = x
+    shifts = {"center_shift": 5, "square_shift": 8, "reciprocal_shift": 28, "scale_shift": 12}
+    values = {"words": 12, "word_rows": 4, "blocks": 4, "last_blocks": 4, "elements": 768} | shifts
+    cycles, _ = fast.run(fields(NORMALISE, NORM | values), chip, memories)
+    found = memories.cores[0].residual[:48] / (2 ** (28 - 12 + 8 / 2) / 768**0.5)
+    assert np.abs(found - (x - x.mean()) / x.std()).max() < 3e-4
+    assert cycles == 1607
 
 
 WEIGHT = {
@@ -267,6 +283,13 @@ def test_the_engine_owns_the_banks_that_it_touches(wait, reason):
         prove(program.chip, decode(by_hand.normaliser_program(1, **wait)), len(program.dram))
 
 
+def same_times(records, found):
+    """Start and end of every instruction."""
+    for engine, times in found.instructions.items():
+        own = records[records["engine"] == engine]
+        assert np.array_equal(times, np.stack([own["start"], own["end"]], axis=1)), engine
+
+
 def test_weigh_waits_for_its_table():
     weigh = fields(WEIGH, WEIGHT)
     with pytest.raises(ArchsimError, match=r"normaliser instruction 0 \(WEIGH\) touches normaliser 0 table\[0\], which dma"):
@@ -284,10 +307,7 @@ def test_a_whole_program(seed):
     model, plain = deepcopy(law), filled(chip, np.random.default_rng(seed))
     records = Simulation(chip, heads, law, Capture(chip, program.notes)).run()
     check_intervals(chip, heads, records)
-    timeline = stepped_sequencer.run(program, model)
-    for engine, times in timeline.instructions.items():
-        own = records[records["engine"] == engine]
-        assert np.array_equal(times, np.stack([own["start"], own["end"]], axis=1)), engine
+    same_times(records, stepped_sequencer.run(program, model))
     same(law, model)
     expected(Step(NORMALISE, by_hand.NORM), chip, plain)
     expected(Step(WEIGH, by_hand.WEIGHT), chip, plain)
@@ -302,6 +322,37 @@ def test_a_whole_program(seed):
     # Every adder slot of the run has a cause.
     accounts = account(chip, ImageRun(int(records["end"].max()), np.zeros(1, np.int64), records), 1)
     assert accounts.slots.sum() == chip.adders * records["end"].max()
+
+
+def test_a_program_longer_than_its_memory():
+    """Parts of the normaliser's queue come by LOADs, which wait for it and for which it waits; stepped as by the law."""
+    program = by_hand.long_program(1)
+    chip, heads = program.chip, decode(program)
+    prove(chip, heads, len(program.dram))
+    parts = [head for head in heads[DMA] if head["memory"] == dma.PROGRAM]
+    assert len(heads[NORMALISER]) == by_hand.LONG > 2 * chip.queue_rows and {head["cores"] for head in parts} == {NORMALISER}
+    law = Memories.empty(chip, program.dram)
+    model = deepcopy(law)
+    records = Simulation(chip, heads, law, Capture(chip, program.notes)).run()
+    same_times(records, stepped_sequencer.run(program, model))
+    same(law, model)
+    assert law.cores[0].residual[:8].any()
+
+
+def test_a_report_of_a_run():
+    """Its energy, its share of the cycles, and what waited for it; the parts add up, or the summary raises."""
+    program = by_hand.normaliser_program(1)
+    chip, memories = program.chip, Memories.empty(program.chip, program.dram)
+    records = Simulation(chip, decode(program), memories, Capture(chip, program.notes)).run()
+    image = ImageRun(int(records["end"].max()), np.zeros(1, np.int64), records)
+    result = RunResult("norm", "execute", program, [image], None, None, None, None)
+    summary, own = summarise(result), records[records["engine"] == NORMALISER]
+    assert summary["energy_uj"]["normaliser_logic"] > 0 and summary["energy_uj"]["normaliser_memory"] > 0
+    busy = (own["end"] - own["start"]).sum() / image.cycles
+    assert {"engine": "normaliser", "busy_share": busy} in summary["engines"]
+    assert summary["adder_slots_all_images"]["causes"]["normaliser"]["slots"] > 0
+    names = {event["name"] for event in timeline(result)["traceEvents"]}
+    assert {"NORMALISE norm", "WEIGH norm"} <= names
 
 
 def test_the_law_of_a_phase():

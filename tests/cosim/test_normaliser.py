@@ -10,7 +10,7 @@ from cosim.compare import compare
 from cosim.expected import simulate
 from cosim.machine import Machine
 from cosim.run import Bench, random_latencies
-from tests.archsim.normaliser_program import CHIP, TABLE, normaliser_program
+from tests.archsim.normaliser_program import CHIP, LONG, TABLE, long_program, normaliser_program
 
 BUILD = Path(__file__).parents[2] / "build" / "cosim"
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 @cache
 def machine():
     """The chip's Verilog."""
-    return Machine(CHIP, len(normaliser_program(1).dram), BUILD, large=True)
+    return Machine(CHIP, max(len(made.dram) for made in (normaliser_program(1), long_program(1))), BUILD, large=True)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -34,6 +34,13 @@ def test_simulator_and_verilog_agree(seed):
         assert comparison.first is None and comparison.equal
         assert comparison.compared["accesses of normaliser: table"] == 2
         assert comparison.compared["table rows of the normaliser"] == 2 * 4 * 16  # after LOAD and WEIGH, four copies
+
+
+def test_a_queue_that_is_refilled():
+    program = long_program(1)
+    comparison = Bench(program, BUILD, machine=machine()).run(program.dram, None)
+    assert comparison.first is None and comparison.equal
+    assert comparison.compared["residual rows of the cores"] == 48 * (LONG + 1)
 
 
 def test_a_wrong_entry_is_located():

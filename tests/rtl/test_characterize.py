@@ -402,7 +402,7 @@ def test_the_worst_law_is_named():
     error, _, where = laws.energy("transposer", rows(bend=0.25)).worst
     assert f"* Worst energy: {error:.1%} (bound 10%), transposer, {where}; 0 of 1 laws hold.\n" in text
     assert "* Worst area: 0.0% (bound 10%), transposer, word_bits 24; 1 of 1 laws hold.\n" in text
-    assert "* Units without a grid: attention, core, experts, sequencer, sram.\n" in text
+    assert "* Units without a grid: attention, core, experts, normaliser, sequencer, sram.\n" in text
 
 
 RESULTS = sorted((gates.Path(__file__).parents[2] / "reports" / "characterisation").glob("*.jsonl"))

@@ -11,6 +11,7 @@ from archsim.energy.clock import registers
 from rtl.chip import Chip
 from rtl.units.attention import AttentionEngine
 from rtl.units.multicast import Multicast
+from rtl.units.normaliser import NormaliserEngine
 
 FLIP_FLOPS = ("$dff", "$dffe", "$sdff", "$sdffe", "$adff")
 
@@ -73,6 +74,13 @@ def test_the_law_holds_for_a_softmax(sizes):
     plain = chip.replace(softmax_tokens=0)
     more = registers(chip)["attention"] - registers(plain)["attention"]
     assert more == counted(AttentionEngine(chip))[""] - counted(AttentionEngine(plain))[""]
+
+
+@pytest.mark.parametrize("sizes", [{}, {"membrane_bits": 13, "neurons": 8}, {"normaliser_table_bits": 3, "cores": 3}])
+def test_the_law_holds_for_a_normaliser(sizes):
+    chip = load_chip("small").replace(**{"normaliser_operand_bits": 11} | sizes)
+    assert registers(chip)["normaliser"] == pytest.approx(counted(NormaliserEngine(chip))[""], abs=1)  # rows of the program memory
+    assert registers(chip)["attention"] == registers(chip.replace(normaliser_operand_bits=0))["attention"] + 8  # its semaphore
 
 
 @pytest.mark.parametrize("preset", COUNTED)

@@ -74,6 +74,7 @@ UNITS: dict[str, Unit | Stream] = {
     "dma": Unit("tests.rtl.mass.movers:dma", INSTRUCTIONS),
     "multicast": Unit("tests.rtl.mass.movers:multicast", INSTRUCTIONS),
     "experts": Unit("tests.rtl.mass.experts:run", INSTRUCTIONS),
+    "normaliser": Unit("tests.rtl.mass.normaliser:run", INSTRUCTIONS),
     "sequencer": Unit("tests.rtl.mass.queues:sequencers", INSTRUCTIONS),
 }
 """Units by the names of their contracts (and parts of units by those of their modules)."""
