@@ -30,14 +30,17 @@ GROUPS = {
     "attention": ("attention_adders", "transposer", "count_memory", "softmax_logic", "softmax_memory"),
     "weight reads": ("weight_memory", "parameter_memory"),
     "membranes and partial sums": ("residual_memory", "psum_memory", "reduction_memory", "membrane_memory"),
-    "neurons": ("neuron_units",),
+    "neurons": ("neuron_units", "normaliser_logic"),
     "spike maps": ("spike_memory", "pool_memory", "masker"),
-    "programs and tables": ("program_memory", "route_memory"),
+    "programs and tables": ("program_memory", "route_memory", "normaliser_memory"),
     "clock": ("clock",),
     "leakage": ("logic_leakage", "memory_leakage"),
     "DRAM": ("dram",),
 }
-"""Components of the chip's energy by what a formula may count; additions are those of all layers, bit planes included."""
+"""Components of the chip's energy by what a formula may count; additions are those of all layers, bit planes included.
+
+A normaliser works on membranes, as neurons do.
+"""
 
 MULTIPLIED = "image and classifier, multiplied"
 
