@@ -1,22 +1,27 @@
 """Does a layer norm before the classifier run: equal to the reference, cycle by cycle, stream in the banks or in DRAM?"""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from archsim import simulate
-from archsim.config import load_chip
+from archsim.config import load_chip, load_workload
 from archsim.contracts import dma, sequencer
 from archsim.kernel import Simulation, decode
 from archsim.tensors import Capture
 from archsim.units.sram import Memories
+from archsim.workload import Workload
 from mapping.ir import IF_HALF, IMAGE, Classifier
 from mapping.nodes import LAYER, Norm, Sum
 from mapping.quantise import Precision, quantise
 from mapping.schedule import schedule
 from tests.system.test_operators import ROOMY, Net, run
 from tests.system.test_stepped import same
+from tests.system.test_trace import replays
+
+WORKLOAD = Path(__file__).parents[2] / "workloads" / "masked_spiking_transformer.yaml"
 
 
 def normed(channels=32, size=6, steps=4):
@@ -77,6 +82,15 @@ def mapped(case):
 @pytest.mark.parametrize("case", ["one lane", "lanes, a word that is not full", "some steps of a position"])
 def test_fast_equals_stepped_for_every_instruction(case):
     same(mapped(case), 0)
+
+
+@pytest.mark.parametrize("case", ["one lane", "maps and stream in DRAM"])
+def test_replayed_spikes_take_the_same_cycles(case):
+    """The stream is computed from them, since its values set the time of the norm."""
+    whole = mapped(case)
+    whole = Workload(load_workload(WORKLOAD), whole.network, whole.program, whole.trained)
+    pixels = whole.trained.normalised()[0]
+    replays(whole, pixels, 0, *simulate.run_image(whole, pixels, 0))
 
 
 def test_a_stream_in_dram_comes_and_goes_once():
