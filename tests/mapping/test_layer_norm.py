@@ -221,6 +221,12 @@ def test_a_chip_without_a_normaliser_is_refused(make_network):
         schedule(quantise(small(make_network), Precision()), load_chip("small"))
 
 
+def test_a_chip_of_other_operands_is_refused(make_network):
+    network = quantise(small(make_network), Precision(operand_bits=12))
+    with pytest.raises(ArchsimError, match="normaliser_operand_bits 12, given 'small_normaliser' with 16; .*_bits: 12'"):
+        schedule(network, CHIP)
+
+
 def test_a_chip_whose_rows_it_does_not_fill_is_refused(make_network):
     with pytest.raises(ArchsimError, match="layer 'norm': a layer norm over 18 channels, .* holds 4 in a row; required whole"):
         schedule(quantise(small(make_network, channels=18), Precision()), CHIP)

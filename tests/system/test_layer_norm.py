@@ -12,8 +12,9 @@ from archsim.contracts import dma, sequencer
 from archsim.kernel import Simulation, decode
 from archsim.tensors import Capture
 from archsim.units.sram import Memories
-from archsim.workload import Workload
+from archsim.workload import Workload, read
 from mapping.ir import IF_HALF, IMAGE, Classifier
+from mapping.layer_norm import IntLayerNorm
 from mapping.nodes import LAYER, Norm, Sum
 from mapping.quantise import Precision, quantise
 from mapping.schedule import schedule
@@ -38,6 +39,7 @@ def normed(channels=32, size=6, steps=4):
 
 CASES = {
     "one lane": ("small_normaliser", {}, {}),
+    "cores of unlike shares, two words": ("small_normaliser", {"size": 5}, {}),
     "lanes, a word that is not full": ("small_t4", {"channels": 40, "steps": 6}, {}),
     "less than a word": ("small_t4", {"channels": 12}, {}),
     "64 columns, two words": ("adders_512", {"channels": 80}, {}),
@@ -91,6 +93,14 @@ def test_replayed_spikes_take_the_same_cycles(case):
     whole = Workload(load_workload(WORKLOAD), whole.network, whole.program, whole.trained)
     pixels = whole.trained.normalised()[0]
     replays(whole, pixels, 0, *simulate.run_image(whole, pixels, 0))
+
+
+def test_a_workload_is_quantised_for_the_operands_of_its_chip():
+    """Those of the usual width where the chip has no normaliser, which is refused afterwards, by name."""
+    for bits, required in ((12, 12), (0, 16)):
+        chip = load_chip("small_normaliser").replace(normaliser_operand_bits=bits)
+        network = read(WORKLOAD, load_workload(WORKLOAD), chip, "execute").network
+        assert [layer.operand_bits for layer in network.layers if isinstance(layer, IntLayerNorm)] == [required]
 
 
 def test_a_stream_in_dram_comes_and_goes_once():
