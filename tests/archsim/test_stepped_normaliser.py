@@ -219,10 +219,11 @@ def test_impossible_instructions_are_refused(opcode, changes, reason):
 
 
 def test_more_channels_than_a_factor_can_stand_for():
-    chip = CHIP.replace(normaliser_operand_bits=3)
-    proven(chip, NORMALISE, ONE | {"words": 1, "last_blocks": 1, "elements": 2})
-    with pytest.raises(ArchsimError, match=r"elements of NORMALISE must be at most 3 .*normaliser_operand_bits 3\), given 6"):
-        proven(chip, NORMALISE, ONE)
+    chip = CHIP.replace(neurons=1, normaliser_operand_bits=3)
+    row = ONE | {"words": 1, "blocks": 4}
+    proven(chip, NORMALISE, row | {"last_blocks": 3, "elements": 3})
+    with pytest.raises(ArchsimError, match=r"elements of NORMALISE must be at most 3 .*normaliser_operand_bits 3\), given 4"):
+        proven(chip, NORMALISE, row | {"last_blocks": 4, "elements": 4})
 
 
 @pytest.mark.parametrize("opcode", [NORMALISE, WEIGH])
