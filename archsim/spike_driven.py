@@ -178,7 +178,7 @@ def _norm(layer: Norm, source: Operand) -> tuple[str, str, str]:
     if layer.kind == BATCH:
         reason = "a batch norm on the residual path: a multiplication of each value"
         return NOT, reason, "core, folded into the weights of who reads the stream"
-    return NOT, "a layer norm: a division and a square root for each token", "vector unit or host"
+    return NOT, "a layer norm: a division and a square root for each token", "normaliser"
 
 
 def _of(operand: Operand) -> str:

@@ -109,9 +109,7 @@ def _operand(
     """Bit planes of the classifier's operand and of its parts, from the recorded mean."""
     source = next(x for x in network.layers if isinstance(x, IntSynapse | IntSum) and x.name == layer.source)
     count = source.shape.positions * network.timesteps
-    total = np.floor(
-        recording.values("head.input", source.shape.channels)[image] * count * 2.0**layer.exponent
-    ).astype(np.int64)
+    total = layer.sums(recording.values("head.input", source.shape.channels)[image], count)
     half = 1 << (layer.planes - 1)
     words = {layer.spikes: _planes(chip, np.clip(total >> layer.right_shift, -half, half - 1)[None], layer.planes)}
     if shape := notes["tensors"].get(collected(layer)):

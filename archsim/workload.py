@@ -43,7 +43,7 @@ from mapping.networks.weights import Synthetic as RandomWeights
 from mapping.operators import require_mapped
 from mapping.pad import padded
 from mapping.product import FirstProduct
-from mapping.quantise import IntNetwork, Precision, quantise
+from mapping.quantise import OPERAND_BITS, IntNetwork, Precision, quantise
 from mapping.schedule import require_room
 from mapping.skeleton import skeleton
 from mapping.window_attention import on_chip
@@ -149,7 +149,10 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str)
 
     In mode ``execute`` a published size with firing rates is calibrated, so that its random weights fire at them.
     """
-    precision = Precision(chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits)
+    precision = Precision(
+        chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits,
+        chip.normaliser_operand_bits or OPERAND_BITS,
+    )  # fmt: skip
     if config.network.size is not None:
         size = published_size(place, config)
         shapes = size.network(Shapes())

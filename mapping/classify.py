@@ -10,7 +10,7 @@ from mapping.integer_nodes import IntSum
 from mapping.partition import words
 from mapping.place import Region, collected, require
 from mapping.quantise import IntPlanes, IntSynapse
-from mapping.reduction import reduced, sums_at_once
+from mapping.reduction import apart, reduced, sums_at_once
 from mapping.tile import Piece, unit_layer, whole_map
 from mapping.unit_sums import UnitSums
 
@@ -24,15 +24,15 @@ class ClassifierScheduler:
     def planes(self, layer: IntPlanes, sums: Callable[[IntSynapse | IntSum, range], None]) -> None:
         """Bit planes of the reduction for the classifier; the parts of several gangs are added up in core 0 first.
 
-        ``sums``: makes some words' sums, where not all have room at a time.
+        ``sums``: makes some words' sums, where not all have room at a time or the stream was normed first.
         """
         source, at_once = reduced(self.context, layer), sums_at_once(self.context, layer)
-        count = words(self.context.chip, source)
+        count, later = words(self.context.chip, source), apart(self.context, source.name)
         for first in range(0, count, at_once):
             group = range(first, min(first + at_once, count))
-            if at_once < count:
+            if later:
                 sums(source, group)
-            self._planes(layer, source, group, at_once < count)
+            self._planes(layer, source, group, later)
 
     def _planes(self, layer: IntPlanes, source: IntSynapse | IntSum, group: range, apart: bool) -> None:
         """Bit planes of some words; ``apart``: their sums lie from row 0 of the reduction banks on, else in rows of their own."""

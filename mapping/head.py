@@ -9,6 +9,7 @@ from archsim.contracts.common.errors import ArchsimError
 from mapping.bounds import Bounds
 from mapping.integer_nodes import IntSum, IntTokenNeuron
 from mapping.ir import LIF, Classifier, Map, Network
+from mapping.layer_norm import quantise_layer_norm
 from mapping.quantise import IntLayer, IntPlanes, IntSynapse, Precision
 from mapping.scales import LEAST_WEIGHT, integers
 
@@ -20,6 +21,8 @@ def quantise_head(
     layer: Classifier, network: Network, source: IntLayer, exponent: int, precision: Precision, bounds: Bounds
 ) -> list[IntLayer]:
     """The layer whose results are reduced, what makes the classifier's operand of them, and the classifier."""
+    if layer.norm is not None:
+        return _normalised(layer, network, source, precision, bounds)
     if not isinstance(source, IntSynapse | IntSum) or not source.reduce:
         raise ArchsimError(f"layer '{layer.name}': the classifier must follow the layer whose results are reduced")
     if layer.neuron is None:
@@ -45,6 +48,27 @@ def quantise_head(
     return [replace(source, reduce=False, kind=neuron.NONE), fires, classifier]
 
 
+def _normalised(
+    layer: Classifier, network: Network, source: IntLayer, precision: Precision, bounds: Bounds
+) -> list[IntLayer]:
+    """The layer that opens a stream, its layer norm, bit planes of the sums, and the classifier with gains and offsets in it."""
+    if not isinstance(source, IntSynapse) or not source.opens or source.spikes or layer.norm is None:
+        raise ArchsimError(f"layer '{layer.name}': a layer norm before the classifier must follow the layer that opens its stream")
+    count = source.shape.positions * network.timesteps
+    low, high = bounds.streams[source.stream or ""]
+    norm, greatest = quantise_layer_norm(
+        source.name, source.shape, low, high, count, precision.operand_bits, precision.membrane_bits
+    )
+    sums = np.array([-greatest * count, greatest * count])
+    for name in (norm.name, source.name):  # the parts of a reduction have the bits of the layer that is reduced
+        bounds.require(name, "sum of normed values", sums)
+    (gain, offset), weight = layer.norm, layer.weight
+    folded = replace(layer, weight=weight * gain, bias=layer.bias + weight @ offset)
+    planes, classifier = _classifier(folded, network, source.shape, norm.exponent, precision, floors=count)
+    bounds.synapse(classifier, 1)
+    return [source, norm, replace(planes, norm=layer.norm), classifier]
+
+
 def _spike_classifier(layer: Classifier, steps: int, source: str, precision: Precision) -> IntSynapse:
     """The classifier on spikes, summed over the time steps; one scale for all classes."""
     factor = ((1 << (precision.weight_bits - 1)) - 1) / max(np.abs(layer.weight).max(), LEAST_WEIGHT)
@@ -55,11 +79,13 @@ def _spike_classifier(layer: Classifier, steps: int, source: str, precision: Pre
 
 
 def _classifier(
-    layer: Classifier, network: Network, source: Map, exponent: int, precision: Precision, most: int | None = None
+    layer: Classifier, network: Network, source: Map, exponent: float, precision: Precision, most: int | None = None,
+    floors: int = 0,
 ) -> tuple[IntPlanes, IntSynapse]:
     """Bit planes of the reduction, and the classifier on them; one scale for all classes, so that they compare.
 
     ``most``: greatest value that the reduction can have, if that is known and the recorded one does not bound it.
+    ``floors``: addends of the reduction that lost half a unit each, on average.
     """
     top = (1 << (precision.weight_bits - 1)) - 1
     count = source.positions * network.timesteps
@@ -73,8 +99,8 @@ def _classifier(
         f"{layer.name}.planes", layer.source, f"{layer.name}.input", precision.head_bits, right_shift, exponent
     )
     # Floor loses half a unit of each operand on average; the bias gives it back.
-    weight = np.rint(layer.weight * factor)
-    bias = integers(layer.bias * factor * operand + 0.5 * weight.sum(1) * (right_shift > 0))
+    weight, lost = np.rint(layer.weight * factor), 0.5 * (right_shift > 0) + 0.5 * floors / 2.0**right_shift
+    bias = integers(layer.bias * factor * operand + lost * weight.sum(1))
     zeros = np.zeros(channels, np.int64)
     return planes, IntSynapse(
         layer.name, planes.spikes, weight.astype(np.int8)[:, :, None, None], bias, zeros, zeros, neuron.NONE,

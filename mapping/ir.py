@@ -149,6 +149,7 @@ class Classifier:
         neuron: ``LIF`` when the mean over tokens fires in each step, and the linear layer reads those spikes; else None.
         threshold: of the neuron.
         spikes: map of one position that the neuron writes, or None.
+        norm: float64 [2, channels], gains and offsets of a layer norm of each token in each step, before the mean; or None.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Classifier:
     neuron: str | None = None
     threshold: float = 1.0
     spikes: str | None = None
+    norm: NDArray[np.float64] | None = None
 
 
 Layer = Synapse | Chain | Sum | Concat | Transpose | Norm | Attention | WindowAttention | Experts | Classifier
@@ -187,7 +189,7 @@ class Network:
         timesteps: T.
         image: shape of the image.
         image_limit: greatest magnitude of a normalised pixel.
-        head_limit: greatest magnitude of the classifier's operand seen in recorded runs (float).
+        head_limit: greatest magnitude of the classifier's operand seen in recorded runs (float); of a layer norm without its gains.
         layers: in an order in which every map is written before it is read.
         joined: by name, the layers that :mod:`mapping.lower` made of several.
     """

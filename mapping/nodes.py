@@ -47,8 +47,8 @@ class Norm:
     """A norm that folds into no weight, as the map ``name``, and the neuron behind it.
 
     Attributes:
-        kind: ``BATCH`` or ``LAYER``.
-        scale, offset: float64 [channels].
+        kind: ``BATCH`` or ``LAYER``: of each token in each step, over its channels.
+        scale, offset: float64 [channels]; of a layer norm, behind it.
         neuron, threshold, spikes: as in :class:`Synapse`.
         reduce: as in :class:`Synapse`.
     """

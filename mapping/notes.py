@@ -6,6 +6,7 @@ from mapping.context import Context
 from mapping.expert_steps import ExpertSteps
 from mapping.experts import IntExperts, IntGate
 from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
+from mapping.layer_norm import IntLayerNorm
 from mapping.partition import words
 from mapping.place import collected
 from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
@@ -80,7 +81,10 @@ def recordings(context: Context) -> dict[str, dict[str, int]]:
     network, chip, steps = context.network, context.chip, context.network.timesteps
     result: dict[str, dict[str, int]] = {}
     for layer in network.layers:
-        if isinstance(layer, IntAttention | IntWindowAttention | IntTokenNeuron):
+        if isinstance(layer, IntLayerNorm):
+            count = -(-layer.shape.channels // chip.columns)
+            result[layer.name] = {"positions": layer.shape.positions, "words": count, "steps": steps}
+        elif isinstance(layer, IntAttention | IntWindowAttention | IntTokenNeuron):
             whole = network.maps[layer.spikes]
             count = -(-whole.channels // chip.columns)
             positions = 1 if isinstance(layer, IntAttention) and layer.gates else whole.positions
@@ -122,6 +126,8 @@ def layer(network: IntNetwork, entry: IntLayer) -> dict[str, Any]:
         kind = "concat" if isinstance(entry, IntConcat) else "sum"
     elif isinstance(entry, IntTranspose):
         kind = "transpose"
+    elif isinstance(entry, IntLayerNorm):
+        kind, operand = "layer norm", "membranes"
     elif isinstance(entry, IntTokenNeuron):
         kind, operand = "neuron", "planes"
     else:

@@ -6,9 +6,9 @@ from dataclasses import replace
 from archsim.contracts.common.errors import ArchsimError
 from mapping.ir import CHANNELS, Chain, Classifier, Layer, Network, Synapse, sources
 from mapping.lower import does_more, lower
-from mapping.nodes import LAYER, Concat, Experts, Norm, Sum, Transpose, WindowAttention
+from mapping.nodes import Concat, Experts, Norm, Sum, Transpose, WindowAttention
 from mapping.operands import INTEGERS, REAL, SPIKES, Operand, operands
-from mapping.spike_heights import LAYER_NORM, has_heights, lowered
+from mapping.spike_heights import LAYER_NORM, has_heights, is_mapped, lowered
 
 NODES = {
     Chain: "a chain of convolutions without a neuron between them; merge it into one",
@@ -34,13 +34,13 @@ def refusals(network: Network) -> dict[str, str | None]:
     if not has_heights(network):
         diagonal = {layer.name for layer in lower(network).layers if isinstance(layer, Synapse) and layer.diagonal}
         return {layer.name: None if layer.name in diagonal else refusal(layer, maps) for layer in network.layers}
-    return {layer.name: _lowered_refusal(layer) for layer in network.layers}
+    return {layer.name: _lowered_refusal(network, layer) for layer in network.layers}
 
 
-def _lowered_refusal(layer: Layer) -> str | None:
+def _lowered_refusal(network: Network, layer: Layer) -> str | None:
     if isinstance(layer, Synapse):
         return _synapse(replace(layer, neuron=None), Operand(SPIKES))
-    return LAYER_NORM if isinstance(layer, Norm) and layer.kind == LAYER else None
+    return LAYER_NORM if isinstance(layer, Norm) and not is_mapped(network, layer) else None
 
 
 def refusal(layer: Layer, maps: Mapping[str, Operand]) -> str | None:

@@ -29,6 +29,7 @@ from mapping.ir import (
     halved,
     output_shape,
 )
+from mapping.layer_norm import IntLayerNorm, without_gains
 from mapping.lower import lower
 from mapping.nodes import Concat, Experts, Sum, Transpose, WindowAttention
 from mapping.operators import require_mapped
@@ -42,6 +43,8 @@ THRESHOLD_LIMIT = 1 << 15
 LEAST_EXPONENT = 4
 """Least exponent of a residual stream: a threshold of 1 is 16 units. At 64 the digits network loses nothing; less is untried."""
 
+OPERAND_BITS = 16
+"""Bits of a normaliser's operands where a chip has none: a distance from the mean and a reciprocal keep that many."""
 
 TOKEN_CLASSES = 1
 """Copies of the weights of a layer with a norm by token (:mod:`mapping.token_norm`); more gained nothing on the digits network."""
@@ -49,12 +52,13 @@ TOKEN_CLASSES = 1
 
 @dataclass(frozen=True)
 class Precision:
-    """Bits of weights, of the image's planes and of the classifier's operand, and of membranes."""
+    """Bits of weights, of the image's planes and of the classifier's operand, of membranes, and of a normaliser's operands."""
 
     weight_bits: int = 8
     image_bits: int = 8
     head_bits: int = 11
     membrane_bits: int = 24
+    operand_bits: int = OPERAND_BITS
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,10 @@ class IntSynapse:
 class IntPlanes:
     """Bit planes of a layer's reduction: ``planes`` bits of ``sum >> right_shift``, saturated.
 
-    ``exponent``: the sum counts in units of ``2 ** -exponent``.
+    Attributes:
+        name, source, spikes, planes, right_shift: as above.
+        exponent: the sum counts in units of ``2 ** -exponent``.
+        norm: gains and offsets of the layer norm before it, as in :class:`mapping.ir.Classifier`; the sums are without them.
     """
 
     name: str
@@ -116,10 +123,19 @@ class IntPlanes:
     spikes: str
     planes: int
     right_shift: int
-    exponent: int
+    exponent: float
+    norm: NDArray[np.float64] | None = None
+
+    def sums(self, mean: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+        """The sums [channels] of ``count`` results whose mean, as the float network has it, is given."""
+        mean = mean if self.norm is None else without_gains(mean, self.norm)
+        sums: NDArray[np.int64] = np.floor(mean * count * 2.0**self.exponent).astype(np.int64)
+        return sums
 
 
-IntLayer = IntSynapse | IntAttention | IntWindowAttention | IntPlanes | IntSum | IntTranspose | IntTokenNeuron
+IntLayer = (
+    IntSynapse | IntAttention | IntWindowAttention | IntPlanes | IntSum | IntTranspose | IntTokenNeuron | IntLayerNorm
+)
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """Reductions: how many words of a layer's sums over positions are there at a time, and sums of a stream apart from its layer.
 
 A reduction bank, and the room for the parts that cores send to core 0, may hold only some words. The layer then leaves its stream
-alone, and its words are added up some at a time: a SYNAPSE without operand passes the stream through the neuron unit.
+alone, and its words are added up some at a time: a SYNAPSE without operand passes the stream through the neuron unit. So is a
+stream that is normed in between.
 """
 
 from mapping.context import Context
 from mapping.integer_nodes import IntSum
+from mapping.layer_norm import IntLayerNorm
 from mapping.partition import tiles, words
 from mapping.place import collected, require
-from mapping.quantise import IntLayer, IntPlanes, IntSynapse
+from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
 from mapping.spill import Spill
 from mapping.tile import unit_layer
 from mapping.unit_sums import EMPTY, NOTHING, UnitSums
@@ -33,8 +35,15 @@ def sums_at_once(context: Context, layer: IntPlanes) -> int:
     return min(chip.reduce_rows // chip.blocks, count if parts is None else parts.words)
 
 
+def normed(network: IntNetwork, source: str) -> IntLayerNorm | None:
+    """The layer norm of the stream that the layer ``source`` leaves, or None."""
+    return next((layer for layer in network.layers if isinstance(layer, IntLayerNorm) and layer.source == source), None)
+
+
 def apart(context: Context, source: str) -> bool:
-    """Whether the sums of the layer ``source`` are made some words at a time, when its planes are."""
+    """Whether the sums of the layer ``source`` are made when its planes are: some words at a time, or of a normed stream."""
+    if normed(context.network, source):
+        return True
     for layer in context.network.layers:
         if isinstance(layer, IntPlanes) and layer.source == source:
             return sums_at_once(context, layer) < words(context.chip, reduced(context, layer))
@@ -73,7 +82,12 @@ class StreamSums:
                 "residual_in": 1, "residual_in_base": base + (step or 0) * chip.blocks, "residual_position": self.position,
                 "reduce_base": row * chip.blocks, "reduce_first": int(a == first),
             }  # fmt: skip
-            self.units.emit(core, unit, b - a, EMPTY, NOTHING | several | fields, {})
+            self.units.emit(core, unit, b - a, EMPTY, NOTHING | several | fields, self._note(a, word, step))
+
+    def _note(self, position: int, word: int, step: int | None) -> dict[str, object]:
+        """What a run can record of the normed stream: the only place where it passes."""
+        norm = normed(self.context.network, self.source.name)
+        return {"recording": norm.name, "input_position": position, "word": word} if norm and step is None else {}
 
 
 def stream_sums(context: Context, spill: Spill, source: IntLayer, group: range) -> None:

@@ -11,6 +11,7 @@ from archsim.contracts import neuron
 from mapping.experts import IntExperts, IntGate
 from mapping.integer_nodes import IntAttention, IntConcat, IntSum, IntTokenNeuron, IntTranspose
 from mapping.ir import IMAGE, Map
+from mapping.layer_norm import IntLayerNorm
 from mapping.quantise import IntNetwork, IntPlanes, IntSynapse
 from mapping.token_norm import IntTokenSynapse
 from mapping.weigh import FRACTION
@@ -47,16 +48,17 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
     streams: dict[str, NDArray[np.int64]] = {}
     sums = np.zeros(0, np.int64)
     for layer in network.layers:
-        if isinstance(layer, IntAttention | IntWindowAttention):
-            _attend(layer, network, result)
+        if isinstance(layer, IntAttention | IntWindowAttention | IntTranspose):
+            _spikes(layer, network, result)
         elif isinstance(layer, IntPlanes):
             half = 2 ** (layer.planes - 1)
             result.operand = np.clip(sums // 2**layer.right_shift, -half, half - 1)
         elif isinstance(layer, IntSum):
             if layer.reduce:
                 sums = _operand(network, result, layer.name).sum(axis=(0, 1))
-        elif isinstance(layer, IntTranspose):
-            result.spikes[layer.name] = _turned(layer, network.maps[layer.source], result.spikes[layer.source])
+        elif isinstance(layer, IntLayerNorm):
+            result.inputs[layer.name] = layer.values(result.inputs[layer.source])
+            sums = result.inputs[layer.name].sum(axis=(0, 1))
         elif isinstance(layer, IntTokenNeuron):
             result.inputs[layer.name] = y = result.inputs[layer.source].sum(axis=1, keepdims=True)
             bits = network.precision.membrane_bits
@@ -86,10 +88,12 @@ def run(network: IntNetwork, image: NDArray[np.int64]) -> ReferenceRun:
     return result
 
 
-def _attend(layer: IntAttention | IntWindowAttention, network: IntNetwork, result: ReferenceRun) -> None:
-    """Attention over all tokens or within windows."""
+def _spikes(layer: IntAttention | IntWindowAttention | IntTranspose, network: IntNetwork, result: ReferenceRun) -> None:
+    """Spikes of spikes: attention over all tokens or within windows, and a map turned."""
     if isinstance(layer, IntAttention):
         _attention(layer, result)
+    elif isinstance(layer, IntTranspose):
+        result.spikes[layer.name] = _turned(layer, network.maps[layer.source], result.spikes[layer.source])
     else:
         _windows(layer, network, result)
 

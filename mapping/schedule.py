@@ -9,19 +9,20 @@ from archsim.contracts import sequencer
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.program import Program
-from mapping import notes, transpose
+from mapping import norm_schedule, notes, transpose
 from mapping.attend import AttentionScheduler
 from mapping.classify import ClassifierScheduler
 from mapping.context import NOWHERE, Context, Limits, Placement
 from mapping.experts import IntExperts, IntGate
 from mapping.integer_nodes import IntAttention, IntSum, IntTokenNeuron
+from mapping.layer_norm import IntLayerNorm
 from mapping.loads import Loads
 from mapping.maximum import MaximumScheduler
 from mapping.partition import chunks, of_word, tiles, words
 from mapping.place import require
 from mapping.product import FirstProduct
 from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
-from mapping.reduction import apart, stream_sums
+from mapping.reduction import apart, normed, stream_sums
 from mapping.route import ExpertsScheduler
 from mapping.spill import Spill
 from mapping.tile import SUMS_ONLY, Tile, is_pointwise, output_tile, source_fields, synapse_fields, whole_map
@@ -75,6 +76,7 @@ def require_room(network: IntNetwork, chip: ChipParams) -> None:
 def _context(network: IntNetwork, chip: ChipParams, limits: Limits, placement: Placement) -> Context:
     """Maps in the input banks if all have room there, else in DRAM."""
     transpose.require_transposer(network, chip)
+    norm_schedule.require_normaliser(network, chip)
     try:
         return Context(network, chip, limits, placement=placement)
     except ArchsimError as error:  # some map, or those that are alive at a time, have no room in the input banks
@@ -96,6 +98,7 @@ class Scheduler:
         self.loads, self.classifier, self.spill = Loads(context), ClassifierScheduler(context), Spill(context)
         self.attention, self.experts = AttentionScheduler(context, products), ExpertsScheduler(self)
         self.tokens, self.windows, self.maxima = TokenNormScheduler(self), WindowScheduler(context), MaximumScheduler(self)
+        self.norms = norm_schedule.NormScheduler(context, self.spill)
 
     def run(self) -> Program:
         """Emit every layer and assemble the program."""
@@ -128,14 +131,14 @@ class Scheduler:
             self.experts.experts(layer)
         elif isinstance(layer, IntTokenSynapse):
             self.tokens.synapse(layer)
-        elif isinstance(layer, IntSynapse) and layer.sums:
-            self.maxima.synapse(layer)
         elif isinstance(layer, IntSynapse):
-            self._synapse(layer)
+            (self.maxima.synapse if layer.sums else self._synapse)(layer)
         elif isinstance(layer, IntAttention):
             self.attention.finish(layer)
         elif isinstance(layer, IntWindowAttention):
             self.windows.attend(layer)
+        elif isinstance(layer, IntLayerNorm):
+            self.norms.normalise(layer)
         elif isinstance(layer, IntPlanes):
             self.classifier.planes(layer, self._reduce)
         elif isinstance(layer, IntTokenNeuron):
@@ -243,14 +246,13 @@ class Scheduler:
         notes = []
         for member, core in enumerate(cores):
             word = group * partition.gang + member
-            columns = context.carried(layer, word)
+            columns, base = context.carried(layer, word), self.loads.param_base.get((layer.name, word), 0) + row
             note: dict[str, Any] = {
                 "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
-                "positions": tile.end - tile.first, "words": 1, "recording": layer.name,
-                "input_position": tile.input_position, "core": core,
-                "fields": {"columns": columns, "param_base": self.loads.param_base.get((layer.name, word), 0) + row},
+                "positions": tile.end - tile.first, "words": 1, "recording": layer.name, "core": core,
+                "input_position": tile.input_position, "fields": {"columns": columns, "param_base": base},
             }  # fmt: skip
-            notes.append(note | ({"computed": True} if isinstance(layer, IntGate) else {}))
+            notes.append(note | ({"computed": True} if isinstance(layer, IntGate) or normed(self.network, layer.name) else {}))
         context.emitter.emit([sequencer.CORE0 + core for core in cores], sequencer.SYNAPSE, fields, notes)
 
     def finish(self, layer: IntSynapse, group: int, tile: Tile, fields: dict[str, int]) -> None:

@@ -8,7 +8,8 @@ where a spike is. Nothing is approximated:
   constant; an addition appends a map, a batch norm changes factors and constant;
 * a batch norm with a neuron behind it becomes a layer with diagonal weights on these maps side by side (:class:`Concat`);
 * a convolution on the stream becomes one on each of the maps, whose sums join a stream of membranes; the last one fires;
-* a batch norm that is reduced becomes a layer with diagonal weights that opens a stream.
+* a batch norm that is reduced becomes a layer with diagonal weights that opens a stream;
+* so does a stream before a layer norm and the classifier, which then has the norm.
 """
 
 from collections.abc import Iterator
@@ -18,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from archsim.contracts.common.errors import ArchsimError
-from mapping.ir import IF_HALF, IF_HALF_ONE, IMAGE, Layer, Network, Synapse
+from mapping.ir import IF_HALF, IF_HALF_ONE, IMAGE, Classifier, Layer, Network, Synapse, sources
 from mapping.nodes import BATCH, LAYER, Concat, Norm, Sum, WindowAttention
 
 Values = NDArray[np.float64]
 
-LAYER_NORM = "a layer norm, which divides by the deviation of each token"
+LAYER_NORM = "a layer norm elsewhere than right before the classifier; it divides by the deviation of each token"
 """Why it is refused."""
 
 
@@ -48,11 +49,12 @@ class Combination:
 class _Lowering:
     """What is known of the maps so far: of spike maps their height, of streams the maps that they are made of.
 
-    ``beside``: name of the map that has these side by side.
+    ``beside``: name of the map that has these side by side. ``norms``: layer norms that the classifier takes over.
     """
 
     streams: dict[str, Combination] = field(default_factory=dict)
     beside: dict[tuple[str, ...], str] = field(default_factory=dict)
+    norms: dict[str, Norm] = field(default_factory=dict)
 
     def layer(self, layer: Layer) -> Iterator[Layer]:
         """The layers in the place of one."""
@@ -66,6 +68,8 @@ class _Lowering:
             self.streams[layer.name] = total
         elif isinstance(layer, Norm):
             yield from self._norm(layer)
+        elif isinstance(layer, Classifier) and (norm := self.norms.get(layer.source)):
+            yield replace(layer, norm=np.stack((norm.scale, norm.offset)))
         elif isinstance(layer, WindowAttention):
             q, k, v = (self._height(name) for name in (layer.q, layer.k, layer.v))
             height = 1.0 if layer.unit else layer.threshold
@@ -108,7 +112,11 @@ class _Lowering:
             yield piece if number == last else replace(piece, neuron=None, spikes=None)
 
     def _norm(self, layer: Norm) -> Iterator[Layer]:
-        value = self.streams[layer.name] = self.streams[layer.source].scaled(layer.scale, layer.offset)
+        value = self.streams[layer.source]
+        if layer.kind == LAYER:
+            self.norms[layer.name] = layer
+        else:
+            value = self.streams[layer.name] = value.scaled(layer.scale, layer.offset)
         if not (layer.spikes or layer.reduce):
             return
         if value.maps not in self.beside:
@@ -118,8 +126,8 @@ class _Lowering:
         weight = np.concatenate([np.diag(factor) for factor in value.factors], 1)[:, :, None, None]
         yield Synapse(
             layer.name, self.beside[value.maps], weight, value.constant, stream=layer.name if layer.reduce else None,
-            opens=layer.reduce, neuron=_unit(layer), threshold=layer.threshold, spikes=layer.spikes, reduce=layer.reduce,
-            diagonal=True,
+            opens=layer.reduce, neuron=_unit(layer), threshold=layer.threshold, spikes=layer.spikes,
+            reduce=layer.kind == BATCH and layer.reduce, diagonal=True,
         )  # fmt: skip
         self._fires(layer.spikes, _height(layer), len(value.constant))
 
@@ -140,15 +148,22 @@ def has_heights(network: Network) -> bool:
     return windows or any(getattr(layer, "neuron", None) == IF_HALF for layer in network.layers)
 
 
+def is_mapped(network: Network, layer: Norm) -> bool:
+    """Whether a norm of such a network has a form that only adds weights, or is the layer norm that the classifier reads."""
+    readers = [other for other in network.layers if layer.name in (*sources(other), getattr(other, "source", None))]
+    alone = layer.reduce and not layer.spikes and all(isinstance(other, Classifier) for other in readers)
+    return layer.kind == BATCH or alone
+
+
 def lowered(network: Network) -> Network:
     """The same network with spikes of height 1; itself if they are.
 
-    Raises ArchsimError with the layer that has no such form: a layer norm, which divides by a root of squares of each token.
+    Raises ArchsimError with the layer that has no such form: a layer norm elsewhere than right before the classifier.
     """
     if not has_heights(network):
         return network
     for layer in network.layers:
-        if isinstance(layer, Norm) and layer.kind == LAYER:
+        if isinstance(layer, Norm) and not is_mapped(network, layer):
             raise ArchsimError(f"layer '{layer.name}': not mapped yet: {LAYER_NORM}; train with a {BATCH} in its place")
     lowering = _Lowering()
     layers = tuple(piece for layer in network.layers for piece in lowering.layer(layer))

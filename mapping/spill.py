@@ -44,6 +44,14 @@ class Spill:
         """STORE a word of positions ``first .. end - 1`` of a layer's stream, from ``row`` of a core's bank on."""
         self._rows(sequencer.STORE, layer, layer.stream, core, first, end, word, row)
 
+    def piece(
+        self, opcode: int, layer: IntSynapse, core: int, piece: tuple[int, int, int, int], word: int, row: int
+    ) -> None:
+        """LOAD or STORE positions (first, end) of the stream that a layer left, or some steps (first, end) of one, at ``row``."""
+        first, end, step, last = piece
+        part = (step * self.chip.blocks, (last - step) * self.chip.blocks)
+        self._rows(opcode, layer, layer.stream, core, first, end, word, row, part if end - first == 1 else None)
+
     def _transfer(self, opcode: int, layer: IntSynapse, stream: str | None, core: int, tile: Tile, word: int) -> None:
         row = self.context.spill_base(layer)
         for first, end in runs(tile, layer.shape.width):
@@ -51,14 +59,17 @@ class Spill:
             row += (end - first) * self.rows
 
     def _rows(
-        self, opcode: int, layer: IntSynapse, stream: str | None, core: int, first: int, end: int, word: int, row: int
+        self, opcode: int, layer: IntSynapse, stream: str | None, core: int, first: int, end: int, word: int, row: int,
+        part: tuple[int, int] | None = None,
     ) -> None:
+        """Rows of whole positions, or a ``part`` (first row, rows) of those of one."""
         place, positions, size = (stream or "", layer.shape), layer.shape.positions, sum_bytes(self.chip)
         if place not in self.places:  # a stream that is opened again may have another shape
             self.places[place] = self.context.dram.reserve(words(self.chip, layer) * positions * self.rows, size)
-        offset = (word * positions + first) * self.rows * self.context.dram.stride(size)
+        begin, count = part or (0, (end - first) * self.rows)
+        offset = ((word * positions + first) * self.rows + begin) * self.context.dram.stride(size)
         fields = {
             "dram_address": self.places[place] + offset, "memory": dma.RESIDUAL, "cores": 1 << core, "bank": 0, "row": row,
-            "rows": (end - first) * self.rows, "row_bytes": size,
+            "rows": count, "row_bytes": size,
         }  # fmt: skip
         self.context.emitter.emit([sequencer.DMA], opcode, fields, [{"layer": self.context.layer}])

@@ -14,7 +14,7 @@ from mapping.experts import IntGate
 from mapping.partition import Chunk, chunks, of_word, words
 from mapping.place import require
 from mapping.quantise import IntSynapse
-from mapping.reduction import apart
+from mapping.reduction import apart, normed
 from mapping.relay import Relay
 from mapping.schedule import Scheduler
 from mapping.stream import Streams
@@ -210,15 +210,15 @@ class StreamedLayers(Scheduler):
         note: dict[str, Any] = {
             "layer": context.layer, "tensor": layer.spikes if last else None, "position": tile.first, "word": word,
             "positions": tile.stored(stored_width(layer)), "words": 1, "columns": tile.columns, "pitch": stored_width(layer),
-            "recording": layer.name,
-            "input_position": tile.input_position, "input_columns": tile.columns and tile.width,
+            "recording": layer.name, "input_position": tile.input_position, "input_columns": tile.columns and tile.width,
             "input_pitch": layer.shape.width, "core": core,
             "fields": {"columns": columns, "param_base": base},
         }  # fmt: skip
         own = context.experts.get(layer.name)
         if own:  # its slots hold what the run decides
             del note["recording"]
-        note |= {"computed": True} if own or isinstance(layer, IntGate) else {}
+        computed = own or isinstance(layer, IntGate) or normed(self.network, layer.name)
+        note |= {"computed": True} if computed else {}
         for one in own.instructions(fields) if own else [fields]:
             context.emitter.emit([sequencer.CORE0 + core], sequencer.SYNAPSE, one, [note])
 

@@ -39,7 +39,10 @@ GROUPS = {
     "leakage": ("logic_leakage", "memory_leakage"),
     "DRAM": ("dram",),
 }
-"""Components of the chip's energy by what a formula may count; additions are those of all layers, bit planes included."""
+"""Components of the chip's energy by what a formula may count; additions are those of all layers, bit planes included.
+
+A normaliser works on membranes, as neurons do.
+"""
 
 MULTIPLIED = "image and classifier, multiplied"
 

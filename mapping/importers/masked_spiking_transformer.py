@@ -1,24 +1,29 @@
 """Masked Spiking Transformer: the network of an artefact whose tensors have the official checkpoint's names.
 
-Trained networks have a batch norm before the classifier, where the published code has a layer norm.
+Before the classifier stands a layer norm, as in the published code, or a batch norm.
 """
 
 from dataclasses import dataclass
+
+import numpy as np
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.importers.artefact import Artefact
 from mapping.importers.manifest import COUNT, MAPPING, NUMBER, POSITIVE, SHARE, TEXT, KeyPath, Rule, check
 from mapping.importers.trained import Trained, head_limit, image
 from mapping.ir import Network
+from mapping.layer_norm import without_gains
 from mapping.networks.masked_spiking_transformer import MaskedSpikingTransformer
-from mapping.nodes import BATCH
+from mapping.nodes import BATCH, LAYER
 
 _SIZES = ("image_size", "in_channels", "timesteps", "dim", "head_channels", "window", "patch", "mlp_ratio", "classes")
 _DEPTHS = Rule(
     "a list of at least one integer of at least 1",
     lambda value: isinstance(value, list) and bool(value) and all(map(COUNT.holds, value)),
 )
+_NORM = Rule(f"'{LAYER}' or '{BATCH}'", lambda value: value in (LAYER, BATCH))
 RULES: dict[KeyPath, Rule] = {
+    ("hyperparameters", "last_norm"): _NORM,
     ("batch_norm_eps",): POSITIVE, ("hyperparameters", "masked"): SHARE, ("hyperparameters", "depths"): _DEPTHS,
     **{("hyperparameters", name): COUNT for name in _SIZES},
     ("lif",): MAPPING, ("lif", "*", "kind"): TEXT, ("lif", "*", "reset"): TEXT, ("lif", "*", "threshold"): POSITIVE,
@@ -49,7 +54,11 @@ def read(artefact: Artefact) -> Network:
     depths = tuple(hyper["depths"])
     family = MaskedSpikingTransformer(
         str(artefact.manifest.get("name", artefact.path.name)), mlp_norms=True, depths=depths, image=image(artefact),
-        head=hyper["head_channels"], last_norm=BATCH, **sizes,
+        head=hyper["head_channels"], last_norm=hyper["last_norm"], **sizes,
     )  # fmt: skip
     channels = family.dim << len(depths) - 1
-    return family.network(_Trained(artefact), artefact.image_limit(), head_limit(artefact, channels))
+    limit = head_limit(artefact, channels)
+    if family.last_norm == LAYER:
+        norm = np.stack(_Trained(artefact).layer_norm("norm", channels))
+        limit = float(np.abs(without_gains(artefact.values("head.input", channels), norm)).max())
+    return family.network(_Trained(artefact), artefact.image_limit(), limit)

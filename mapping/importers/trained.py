@@ -82,6 +82,11 @@ class Trained:
         factor = gamma / np.sqrt(variance + self.artefact.manifest["batch_norm_eps"])
         return factor, beta - mean * factor
 
+    def layer_norm(self, name: str, channels: int) -> Kernel:
+        """Gain and offset of a layer norm."""
+        gain, offset = (self.artefact.tensor(f"{name}.{part}", (channels,)) for part in ("weight", "bias"))
+        return gain, offset
+
     def table(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """A tensor as it is."""
         return self.artefact.tensor(name, shape)

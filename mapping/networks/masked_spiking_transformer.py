@@ -70,7 +70,8 @@ class MaskedSpikingTransformer:
                 place, source, x = f"layers.{stage}.downsample", x, f"layers.{stage}.downsample.reduction_if"
                 yield self._firing(weights, f"{place}.reduction", source, _merging(weights, place, dim), x, stride=2)
                 side, dim = side // 2, 2 * dim
-        yield Norm("norm", x, self.last_norm, *weights.norm("norm", dim), reduce=True)
+        last = weights.layer_norm("norm", dim) if self.last_norm == LAYER else weights.norm("norm", dim)
+        yield Norm("norm", x, self.last_norm, *last, reduce=True)
         yield Classifier("head", "norm", *weights.linear("head", (self.classes, dim)))
 
     def _block(self, weights: Weights, place: str, x: str, dim: int, shift: int) -> Iterator[Layer]:

@@ -24,6 +24,9 @@ class Weights(Protocol):
     def norm(self, name: str, channels: int) -> Kernel:
         """Scale and offset [channels] of a norm that is not folded here."""
 
+    def layer_norm(self, name: str, channels: int) -> Kernel:
+        """Gain and offset [channels] of a layer norm."""
+
     def table(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Other learned numbers."""
 
@@ -69,6 +72,10 @@ class Shapes:
         self.parameters[name] = 2 * channels
         return _zeros(channels), _zeros(channels)
 
+    def layer_norm(self, name: str, channels: int) -> Kernel:
+        """Zeros; it has as many parameters."""
+        return self.norm(name, channels)
+
     def table(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Zeros."""
         self.parameters[name] = int(np.prod(shape))
@@ -111,6 +118,10 @@ class Synthetic:
     def norm(self, name: str, channels: int) -> Kernel:
         """It changes nothing."""
         return np.ones(channels), np.zeros(channels)
+
+    def layer_norm(self, name: str, channels: int) -> Kernel:
+        """Gains of 1, no offsets."""
+        return self.norm(name, channels)
 
     def table(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """Zeros."""

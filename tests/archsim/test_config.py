@@ -57,6 +57,7 @@ def line_of(key: str) -> int:
         ("small_t4", 128, 100),
         ("small_experts", 64, 100),
         ("small_complete", 32, 100),
+        ("small_normaliser", 32, 100),
         ("adders_128", 128, 500),
         ("adders_512", 512, 500),
         ("adders_512_experts", 512, 500),

@@ -1,4 +1,4 @@
-"""Does the small Masked Spiking Transformer run on the Verilog of a whole chip as on the simulator, masks and softmax included?"""
+"""Does the small Masked Spiking Transformer run on the Verilog of a whole chip: masks, softmax and layer norm included?"""
 
 from pathlib import Path
 
@@ -21,6 +21,7 @@ def test_a_digit():
     opcodes = [head["opcode"] for queue in result.bench.plan.queues.values() for head in queue]
     assert opcodes.count(sequencer.MASK) == 192
     assert opcodes.count(sequencer.ATTEND_SOFTMAX) == 24
+    assert opcodes.count(sequencer.NORMALISE) == 2
     assert comparison.compared["start cycles"] == len(result.bench.plan.places) > 1000
     assert comparison.compared["table rows of the attention unit"] > 0
     assert comparison.compared["logits"] == 10

@@ -4,7 +4,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mapping.ir import IF_HALF, IMAGE, Classifier, Synapse
-from mapping.nodes import Concat, Norm, Sum, WindowAttention
+from mapping.nodes import LAYER, Concat, Norm, Sum, WindowAttention
+
+EPSILON = 1e-5
+"""What a layer norm adds to a token's variance: the default of ``torch.nn.LayerNorm``."""
 
 
 class Floats:
@@ -24,12 +27,16 @@ class Floats:
             elif isinstance(layer, Concat):
                 self.maps[layer.name] = np.concatenate([self.maps[name] for name in layer.sources], -1)
             elif isinstance(layer, Norm):
-                self.maps[layer.name] = self.maps[layer.source] * layer.scale + layer.offset
+                x = self.maps[layer.source]
+                x = layer_norm(x) if layer.kind == LAYER else x
+                self.maps[layer.name] = x * layer.scale + layer.offset
                 self._fire(layer, self.maps[layer.name])
             elif isinstance(layer, WindowAttention):
                 self._attend(layer)
             elif isinstance(layer, Classifier):
-                self.logits = self.maps[layer.source].mean((1, 2, 3)) @ layer.weight.T + layer.bias
+                x = self.maps[layer.source]
+                x = x if layer.norm is None else layer_norm(x) * layer.norm[0] + layer.norm[1]
+                self.logits = x.mean((1, 2, 3)) @ layer.weight.T + layer.bias
 
     def _synapse(self, layer):
         windows = sliding_window_view(self.maps[layer.source], layer.weight.shape[2:], axis=(2, 3))
@@ -37,7 +44,7 @@ class Floats:
         y = np.einsum("ntyxcij,ocij->ntyxo", windows, layer.weight, optimize=True) + layer.bias
         if layer.stream:
             self.streams[layer.stream] = y = y if layer.opens else y + self.streams[layer.stream]
-        if layer.reduce:
+        if not layer.spikes:
             self.maps[layer.name] = y
         self._fire(layer, y)
 
@@ -78,6 +85,11 @@ class Floats:
         for wy, wx, ty, tx in np.ndindex(*count, size, size):
             y[:, :, (wy * size + ty + shift) % height, (wx * size + tx + shift) % width] = found[:, :, wy, wx, ty, tx]
         self.maps[layer.spikes] = fire(y, layer.threshold) * (1.0 if layer.unit else layer.threshold)
+
+
+def layer_norm(x):
+    """Over the channels, the last axis, as PyTorch does it."""
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + EPSILON)
 
 
 def fire(y, threshold):

@@ -4,13 +4,14 @@ import copy
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.importers import artefact
 from mapping.importers.masked_spiking_transformer import read
 from mapping.networks.masked_spiking_transformer import masked
-from mapping.nodes import BATCH, Norm, WindowAttention
+from mapping.nodes import BATCH, LAYER, Norm, WindowAttention
 
 FOLDER = Path(__file__).parents[2] / "workloads" / "artefacts" / "masked_spiking_transformer_digits"
 NEURON = "layers.0.blocks.0.attn.q_if"
@@ -35,8 +36,23 @@ def test_sizes_are_the_manifests(trained):
     ]  # fmt: skip
     assert {layer.keep for layer in attention} == {0.5}
     assert {layer.keep for layer in masked(network, 0.75).layers if isinstance(layer, WindowAttention)} == {0.25}
-    assert [layer.kind for layer in network.layers if isinstance(layer, Norm)] == [BATCH] * 9
+    assert [layer.kind for layer in network.layers if isinstance(layer, Norm)] == [BATCH] * 8 + [LAYER]
     assert network.timesteps == 16
+
+
+def test_a_batch_norm_before_the_classifier():
+    trained = artefact.load(FOLDER.with_name("masked_spiking_transformer_batch_norm_digits"))
+    network = read(trained)
+    assert [layer.kind for layer in network.layers if isinstance(layer, Norm)] == [BATCH] * 9
+    assert network.head_limit == np.abs(trained.values("head.input", 64)).max()
+
+
+def test_the_operand_of_a_layer_norm_is_without_its_gains(trained):
+    norm = next(layer for layer in read(trained).layers if isinstance(layer, Norm) and layer.kind == LAYER)
+    assert np.array_equal(norm.scale, trained.tensor("norm.weight", (64,)))
+    mean = (trained.values("head.input", 64) - norm.offset) / norm.scale
+    assert read(trained).head_limit == np.abs(mean).max()
+    assert abs(mean.mean()) < 1e-6  # of all channels of an image: the norm took it away
 
 
 @pytest.mark.parametrize(
@@ -57,6 +73,7 @@ def test_a_neuron_that_is_not_described_is_refused(trained):
     [
         ({"depths": []}, r"hyperparameters.depths: required a list of at least one integer of at least 1, given \[\]"),
         ({"masked": 1.5}, "hyperparameters.masked: required a number in 0..1, given 1.5"),
+        ({"last_norm": "none"}, "hyperparameters.last_norm: required 'layer norm' or 'batch norm', given 'none'"),
         ({"window": 3}, r"relative_position_bias_table': required shape \(25, 2\), given \(9, 2\)"),
     ],
 )

@@ -17,13 +17,16 @@ from mapping.operators import refusals, require_mapped
 from mapping.spike_heights import lowered
 from tests.mapping.heights import Floats
 
-FOLDER = Path(__file__).parents[2] / "workloads" / "artefacts" / "masked_spiking_transformer_digits"
+ARTEFACTS = Path(__file__).parents[2] / "workloads" / "artefacts"
 
 
-@pytest.fixture(scope="module")
-def network():
-    """The trained network, two stages with shifted windows, the factor of every third channel of its norms turned round."""
-    trained = read(artefact.load(FOLDER))
+@pytest.fixture(scope="module", params=["", "batch_norm_"])
+def network(request):
+    """The trained network, two stages with shifted windows, the factor of every third channel of its norms turned round.
+
+    Before the classifier stands a layer norm, or a batch norm.
+    """
+    trained = read(artefact.load(ARTEFACTS / f"masked_spiking_transformer_{request.param}digits"))
     layers = [
         replace(layer, scale=layer.scale * np.where(np.arange(len(layer.scale)) % 3, 1, -1)) if isinstance(layer, Norm) else layer
         for layer in trained.layers
@@ -58,7 +61,10 @@ def test_every_spike_and_the_logits(network, masks):
 
 
 def test_what_is_left(network):
-    """Synapses, maps side by side and attention of unit spikes: no norm, no sum. Each stage has one stream of its own."""
+    """Synapses, maps side by side and attention of unit spikes: no norm, no sum. Each stage has one stream of its own.
+
+    The norm before the classifier is the classifier's, or a layer.
+    """
     layers = lowered(network).layers
     assert not any(isinstance(layer, Norm | Sum) for layer in layers)
     assert all(layer.unit for layer in layers if isinstance(layer, WindowAttention))
@@ -79,12 +85,11 @@ def test_a_network_of_unit_spikes_is_itself(make_random):
     assert lowered(network) is network
 
 
-def test_a_layer_norm_is_refused_by_name():
+def test_no_layer_of_a_published_size_is_refused():
     network = PUBLISHED["cifar10-75"].network(Shapes())
-    with pytest.raises(ArchsimError, match="layer 'norm': not mapped yet: a layer norm, .*train with a batch norm in its place"):
-        require_mapped(network)
-    refused = {name: reason for name, reason in refusals(network).items() if reason}
-    assert refused == {"norm": "a layer norm, which divides by the deviation of each token"}
+    require_mapped(network)
+    assert set(refusals(network).values()) == {None}
+    assert lowered(network).layers[-1].norm.shape == (2, 768)
 
 
 def test_padding_on_a_stream_with_a_constant_is_refused(make_network):

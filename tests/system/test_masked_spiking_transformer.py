@@ -10,6 +10,7 @@ import pytest
 from archsim import simulate
 from archsim.config import load_chip, load_workload
 from archsim.contracts import sequencer
+from archsim.contracts.common.errors import ArchsimError
 from archsim.tensors import to_words
 from archsim.workload import Workload, trained_network
 from mapping.context import Limits
@@ -22,8 +23,8 @@ from tests.mapping.heights import Floats
 from tests.system.test_stepped import same
 from tests.system.test_trace import replays
 
-FILE = Path(__file__).parents[2] / "workloads" / "masked_spiking_transformer.yaml"
-CHIP = load_chip("small_complete")
+WORKLOADS = Path(__file__).parents[2] / "workloads"
+CHIP = load_chip("small_normaliser")
 WIDE = CHIP.replace(
     name="wide", columns=32, lanes=4, neurons=8, cores=3, attention_rows=512, spike_in_rows=1024, residual_rows=1024,
 )  # fmt: skip
@@ -31,14 +32,23 @@ WIDE = CHIP.replace(
 
 
 @cache
-def workload(share, chip=CHIP, steps=16, limits=None):
-    """The trained network with a share of its spikes masked, running for some steps."""
-    config = load_workload(FILE)
+def workload(share, chip=CHIP, steps=16, limits=None, name="masked_spiking_transformer"):
+    """The trained network of a workload with a share of its spikes masked, running for some steps."""
+    config = load_workload(WORKLOADS / f"{name}.yaml")
     trained = artefact.load(config.artefact)
     network = replace(masked(trained_network(config, trained), share), timesteps=steps)
     bits = config.operand_bits
     integers = on_chip(quantise(network, Precision(chip.weight_bits, bits.image, bits.head, chip.membrane_bits)), chip)
     return Workload(config, integers, schedule(integers, chip, limits), trained)
+
+
+def compared(whole):
+    """What was compared of an image; fails if anything differs."""
+    pixels = whole.images(1)[0]
+    single, capture = simulate.run_image(whole, pixels, 0, record=True)
+    result = simulate.compare(whole, pixels, capture, single.logits)
+    assert result.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    return result.compared
 
 
 @pytest.mark.parametrize(
@@ -50,13 +60,23 @@ def workload(share, chip=CHIP, steps=16, limits=None):
     ids=["unmasked", "masked", "small pieces", "wide words", "a table of two heads"],
 )  # fmt: skip
 def test_every_spike_membrane_and_logit_equals_the_reference(share, chip, limits):
-    whole = workload(share, chip, limits=limits)
-    pixels = whole.images(1)[0]
-    single, capture = simulate.run_image(whole, pixels, 0, record=True)
-    result = simulate.compare(whole, pixels, capture, single.logits)
-    assert result.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    result = compared(workload(share, chip, limits=limits))
     # 16 steps of 16 positions: patches, and two blocks of eight maps of 32 channels and one of 64. Then 4 positions, twice that.
-    assert result.compared["spikes"] == 16 * (16 * 32 + 2 * 16 * (8 * 32 + 64) + 4 * 64 + 2 * 4 * (8 * 64 + 128))
+    assert result["spikes"] == 16 * (16 * 32 + 2 * 16 * (8 * 32 + 64) + 4 * 64 + 2 * 4 * (8 * 64 + 128))
+
+
+def test_with_a_batch_norm_before_the_classifier_it_runs_without_a_normaliser():
+    """The layer norm has its results beside the stream: those of 16 steps of 4 tokens of 64 channels."""
+    chip = load_chip("small_complete")
+    others = compared(workload(0.5, chip, name="masked_spiking_transformer_batch_norm"))
+    mine = compared(workload(0.5))
+    assert others["spikes"] == mine["spikes"]
+    assert mine["membranes"] - others["membranes"] == 16 * 4 * 64
+
+
+def test_a_layer_norm_needs_a_normaliser():
+    with pytest.raises(ArchsimError, match="layer 'norm': a layer norm, .* given 'small_complete' with 0; use .* small_normaliser"):
+        workload(0.5, load_chip("small_complete"))
 
 
 def test_masks_take_the_place_of_copies():
@@ -110,9 +130,9 @@ def floats(whole, share):
     "share", [pytest.param(0.0, marks=pytest.mark.slow), 0.5, pytest.param(0.75, marks=pytest.mark.slow)]
 )
 def test_the_chip_is_as_accurate_as_the_float_network(share):
-    """On all 360 test images; the same masks in both, since other masks alone move an image or two."""
+    """No less, by half a point, on all 360 test images; the same masks in both, since other masks alone move an image or two."""
     whole = workload(share)
     logits = [simulate.run_image(whole, image, number)[0].logits for number, image in enumerate(whole.images(360))]
     right, as_float = (np.mean(np.argmax(x, 1) == whole.trained.labels) for x in (logits, floats(whole, share)))
     assert right >= 0.96
-    assert abs(right - as_float) <= 0.005
+    assert right >= as_float - 0.005

@@ -16,7 +16,7 @@ from archsim.tensors import Capture
 from archsim.units.sram import Memories
 from mapping.ir import GATE, IF_HALF_ONE, IMAGE, PRODUCT, Attention, Classifier, Map, Network, Synapse
 from mapping.nodes import Concat, Sum
-from mapping.quantise import Precision, quantise
+from mapping.quantise import OPERAND_BITS, Precision, quantise
 from mapping.schedule import schedule
 from tests.system.test_stepped import same
 
@@ -185,9 +185,12 @@ RUNS = {
 }  # fmt: skip
 
 
-def run(net, chip, **options):
-    """Map and simulate an image of noise; returns the comparison with the reference, the opcodes, and the capture."""
-    quantised = quantise(net.network(), Precision(chip.weight_bits, 8, 12, chip.membrane_bits), **options)
+def run(net, chip, bits=OPERAND_BITS, **options):
+    """Map and simulate an image of noise; returns the comparison with the reference, the opcodes, and the capture.
+
+    ``bits``: of a normaliser's operands.
+    """
+    quantised = quantise(net.network(), Precision(chip.weight_bits, 8, 12, chip.membrane_bits, bits), **options)
     program = schedule(quantised, chip)
     queues = decode(program)
     prove(chip, queues, len(program.dram))

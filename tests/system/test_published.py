@@ -84,7 +84,11 @@ def test_what_has_no_room_is_refused_before_weights_are_drawn(tmp_path, monkeypa
         simulate.load(path, load_chip("small").replace(**changes))
 
 
-def test_what_no_chip_runs_is_refused_once_by_layer_and_operator():
+def test_what_no_chip_runs_is_refused_once_by_layer_and_operator(monkeypatch):
+    def refuse(network):
+        raise ArchsimError("layer 'norm': not mapped yet: a layer norm")
+
+    monkeypatch.setattr(published, "require_mapped", refuse)
     arguments = argparse.Namespace(family="masked_spiking_transformer", size="imagenet", chip=None)
     ((family, size, chip, row),) = published.rows(arguments)
     assert (family, size, chip) == ("masked_spiking_transformer", "imagenet", "every chip")

@@ -15,13 +15,13 @@ from mapping.nodes import WindowAttention
 from tests.mapping.heights import Floats
 
 ARTEFACTS = Path(__file__).resolve().parents[2] / "workloads" / "artefacts"
-FOLDER = ARTEFACTS / "masked_spiking_transformer_digits"
 IMAGES = 4
 
 
-@pytest.fixture(scope="module")
-def trained():
-    return artefact.load(FOLDER)
+@pytest.fixture(scope="module", params=["", "batch_norm_"])
+def trained(request):
+    """With a layer norm before the classifier, and with a batch norm."""
+    return artefact.load(ARTEFACTS / f"masked_spiking_transformer_{request.param}digits")
 
 
 def trained_masks(network, share):
@@ -41,11 +41,12 @@ def trained_masks(network, share):
 
 
 def test_files_are_the_ones_hashed_and_small(trained):
-    assert sorted([*trained.manifest["sha256"], "manifest.json"]) == sorted(path.name for path in FOLDER.iterdir())
+    folder = trained.path
+    assert sorted([*trained.manifest["sha256"], "manifest.json"]) == sorted(path.name for path in folder.iterdir())
     for file, digest in trained.manifest["sha256"].items():
-        assert hashlib.sha256((FOLDER / file).read_bytes()).hexdigest() == digest, file
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < 1_000_000
-    assert (FOLDER / "test.npz").read_bytes() == (ARTEFACTS / "spikingformer_digits" / "test.npz").read_bytes()
+        assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest, file
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
+    assert (folder / "test.npz").read_bytes() == (ARTEFACTS / "spikingformer_digits" / "test.npz").read_bytes()
 
 
 def test_the_float_network_is_accurate(trained):

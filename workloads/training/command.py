@@ -26,14 +26,14 @@ class Config(Protocol):
 
 
 def describe(
-    family: str, paper: str, config: Config, model: nn.Module, training: TrainConfig, own: Mapping[str, Any], variant: str
+    family: str, script: str, paper: str, config: Config, model: nn.Module, training: TrainConfig, own: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The network's part of the manifest; all batch norms of ``model`` must have one epsilon."""
     (eps,) = {module.eps for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)}
     return {
-        "family": family, "name": f"{family}{variant}_digits", "paper": paper, "hyperparameters": config.as_dict(), **own,
+        "family": family, "name": f"{script}_digits", "paper": paper, "hyperparameters": config.as_dict(), **own,
         "batch_norm_eps": eps, "training": asdict(training),
-        "command": f"python -m workloads.training.{family}{variant} --epochs {training.epochs} --seed {training.seed}",
+        "command": f"python -m workloads.training.{script} --epochs {training.epochs} --seed {training.seed}",
     }  # fmt: skip
 
 
@@ -46,12 +46,12 @@ def run(
     own: Mapping[str, Any] | None = None,
     configure: Callable[..., TrainConfig] = TrainConfig,
     traced: int = TRACED_IMAGES,
-    variant: str = "",
+    script: str | None = None,
 ) -> None:
     """Parse the command line, train ``network(config)``, write it, and print its scores.
 
     A network's ``penalty()``, if it has one, is added to the loss.
-    ``family`` is that of the manifest, with ``variant`` behind it that of the script and of the artefact's folder; ``own`` what
+    ``family`` is that of the manifest, and of the script and the artefact's folder unless ``script`` names another; ``own`` what
     only this family's manifest has; ``epochs`` is the default of the option; ``configure`` is given epochs and seed; of ``traced``
     test images the spikes are kept.
     """
@@ -63,7 +63,7 @@ def run(
     training = configure(epochs=arguments.epochs, seed=arguments.seed)
     configure_determinism(training.seed)
     split, model = load_split(SPLIT_SEED), network(config)
-    about = describe(family, paper, config, model, training, own or {}, variant)
+    about = describe(family, script or family, paper, config, model, training, own or {})
     train(model, split.train, training, getattr(model, "penalty", None))
     manifest = write_artefact(arguments.out or ARTEFACTS / about["name"], model, split, traced, about)
     for part, score in manifest["accuracy"].items():

@@ -14,4 +14,4 @@ from workloads.training.models_spiking_moe import SpikingMoe, WeighedConfig
 from workloads.training.spiking_moe import DEFAULT_EPOCHS, PAPER, UNSCALED
 
 if __name__ == "__main__":
-    run("spiking_moe", PAPER, SpikingMoe, WeighedConfig(), DEFAULT_EPOCHS, UNSCALED, variant="_weighed")
+    run("spiking_moe", PAPER, SpikingMoe, WeighedConfig(), DEFAULT_EPOCHS, UNSCALED, script="spiking_moe_weighed")
