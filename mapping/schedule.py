@@ -17,7 +17,7 @@ from mapping.experts import IntExperts, IntGate
 from mapping.integer_nodes import IntAttention, IntSum, IntTokenNeuron
 from mapping.loads import Loads
 from mapping.maximum import MaximumScheduler
-from mapping.partition import chunks, of_word, tiles, words
+from mapping.partition import chunks, of_word, tiles, word_chunks, words
 from mapping.place import require
 from mapping.product import FirstProduct
 from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
@@ -32,9 +32,7 @@ from mapping.turned import held, unmixed
 from mapping.window_attention import IntWindowAttention
 from mapping.windows import WindowScheduler
 
-RESIDENT: dict[type, str] = {
-    IntExperts: "experts, whose tokens wait in the banks", IntWindowAttention: "attention within windows",
-}
+RESIDENT: dict[type, str] = {IntExperts: "experts, whose tokens wait in the banks"}
 """Layers that want every map in the input banks."""
 
 
@@ -105,7 +103,8 @@ class Scheduler:
         self._start()
         self._layers()
         queues, dram = context.emitter.rows(), context.dram.content()
-        digest = hashlib.sha256(b"".join(queues[engine].tobytes() for engine in sorted(queues)) + dram.tobytes())
+        digest = hashlib.sha256(b"".join(queues[engine].tobytes() for engine in sorted(queues)))
+        digest.update(dram)
         about = {
             "network": network.name, "timesteps": network.timesteps, "limits": vars(context.limits),
             "layers": [notes.layer(network, layer) for layer in network.layers], "tensors": notes.tensors(context),
@@ -216,7 +215,7 @@ class Scheduler:
     def _tile(self, layer: IntSynapse, group: int, index: int, tile: Tile) -> None:
         """One SYNAPSE of a chunk of the inputs on a gang, and the copies of its output."""
         context, chip = self.context, self.chip
-        parts = chunks(chip, narrow := of_word(chip, layer, group), context.chunk_rows)
+        parts, narrow = word_chunks(chip, layer, group, context.chunk_rows), of_word(chip, layer, group)
         last, resident = index == len(parts) - 1, (layer.name, 0) in self.loads.param_base
         piece = whole_map(layer, context.regions[layer.source], self.network.maps[layer.source])
         piece = replace(piece, word=-group) if layer.diagonal else piece  # alone in its gang: its group is its word
