@@ -60,6 +60,7 @@ def line_of(key: str) -> int:
         ("adders_128", 128, 500),
         ("adders_512", 512, 500),
         ("adders_512_half", 512, 500),
+        ("adders_512_masked", 512, 500),
         ("adders_512_maximum", 512, 500),
         ("adders_512_t4", 512, 500),
         ("adders_512_transposer", 512, 500),
@@ -72,7 +73,7 @@ def test_presets(name, adders, mhz):
 
 
 def test_every_preset_is_listed_and_every_value_is_commented():
-    assert len(chip_names()) == 11
+    assert len(chip_names()) == 12
     for name in chip_names():
         for line in files("archsim.presets").joinpath(f"{name}.yaml").read_text().splitlines():
             inside_dram = line.startswith("  ")

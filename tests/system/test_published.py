@@ -15,6 +15,9 @@ from archsim.workload import SIZES
 from cosim import sample
 from mapping.ir import Map
 from mapping.networks import spikformer, spiking_mlp, spikingformer
+from mapping.networks.weights import Shapes
+from mapping.nodes import BATCH
+from mapping.operators import require_mapped
 from scripts import bandwidth, compare, published
 
 STAGES = ("block0", "block1", "block2", "block3", "block4")
@@ -162,3 +165,13 @@ def test_comparison(tmp_path, monkeypatch, capsys):
     assert [line.split(": ")[1] for line in compare.verdicts(rows)[1:]] == [
         "which of the two takes less energy", "what Spikformer loses most to"
     ]  # fmt: skip
+
+
+def test_other_time_steps_and_a_batch_norm_as_the_last_norm(monkeypatch):
+    """What is refused as it is published is mapped with them."""
+    family = "masked_spiking_transformer"
+    monkeypatch.setitem(SIZES, family, dict(SIZES[family]))
+    published.vary(family, 4, True)
+    size = SIZES[family]["imagenet"]
+    require_mapped(size.network(Shapes()))
+    assert size.network(Shapes()).timesteps == 4 and SIZES[family]["cifar10"].last_norm == BATCH
