@@ -1,12 +1,13 @@
 """Map and run every published size on every preset: cycles, images a second, seconds taken and peak memory, or why it is refused.
 
-    python -m scripts.published [--chip CHIP] [--family FAMILY] [--size SIZE] [--rate RATE] [--map | --sample N]
+    python -m scripts.published [--chip CHIP] [--family FAMILY] [--size SIZE] [--rate RATE] [--map | --check | --sample N]
 
 Spikes are SYNTHETIC: drawn at published firing rates where they are published (Spikingformer-8-512 and -8-768), else all at one
 ASSUMED rate. Weights are random. Each size on each chip is a process of its own, so that the peak of memory is its own; one that
 needs more than the limit ends and says so. What no chip runs is refused once, by layer and operator. With ``--sample`` that many
-instructions of the program are compared with the Verilog, each alone, as ``archsim cosim --sample`` does (seed 1). Other networks
-than the published are those with ``--steps N`` and ``--batch-norm`` (Masked Spiking Transformer: a batch norm as the last norm).
+instructions of the program are compared with the Verilog, each alone, as ``archsim cosim --sample`` does (seed 1); with ``--check``
+nothing is drawn: what random weights fire on a random image is compared with the integer reference. Other networks than the
+published are those with ``--steps N`` and ``--batch-norm`` (Masked Spiking Transformer: a batch norm as the last norm).
 """
 
 import argparse
@@ -66,16 +67,19 @@ def workload(folder: Path, family: str, size: str, given: dict[str, float], more
     return path
 
 
-def measure(family: str, size: str, chip: str, rate: float, only_map: bool, sampled: int | None = None) -> dict[str, Any]:
+def measure(
+    family: str, size: str, chip: str, rate: float, only_map: bool, sampled: int | None = None, check: bool = False
+) -> dict[str, Any]:
     """What a size does on a chip, or ``refused``; times in seconds, memory in GB: of this process.
 
-    ``sampled``: instructions to compare with the Verilog, in place of a run.
+    ``sampled``: instructions to compare with the Verilog, in place of a run; ``check``: a run in mode execute is compared with the
+    integer reference.
     """
     given, source = rates(family, size, rate)
     row: dict[str, Any] = {"rates": source}
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        path = workload(Path(folder), family, size, given)
+        path = workload(Path(folder), family, size, {} if check else given, {"mode": "execute"} if check else None)
         try:
             if only_map:
                 mapped = simulate.load(path, chip)
@@ -85,6 +89,10 @@ def measure(family: str, size: str, chip: str, rate: float, only_map: bool, samp
 
                 comparison = sample(simulate.load(path, chip), sampled, SEED).comparison
                 row |= {key: sum(getattr(comparison, key).values()) for key in ("compared", "differing")}
+            elif check:
+                result = simulate.run(path, chip, check=True).check
+                assert result is not None  # it was asked for
+                row |= {"checked": sum(result.compared.values()), "differing": sum(result.differing.values())}
             else:
                 summary = summarise(simulate.run(path, chip))
                 row |= {key: summary[key] for key in ("cycles", "images_per_s", "utilization")}
@@ -121,6 +129,7 @@ def _in_a_process(family: str, size: str, chip: str, arguments: argparse.Namespa
     command = [sys.executable, "-m", "scripts.published", "--one", "--family", family, "--size", size, "--chip", chip]
     command += ["--rate", str(arguments.rate), "--limit", str(arguments.limit), *["--map"] * arguments.map]
     command += ["--sample", str(arguments.sample)] if arguments.sample else []
+    command += ["--check"] * arguments.check
     command += ["--steps", str(arguments.steps)] if arguments.steps else []
     command += ["--batch-norm"] * arguments.batch_norm
     try:
@@ -143,6 +152,8 @@ def text(family: str, size: str, chip: str, row: dict[str, Any]) -> str:
         return f"{start}{taken}maps: {row['instructions']:,} instructions"
     if "compared" in row:
         return f"{start}{taken}sampled: {row['compared']:,} values compared with the Verilog, {row['differing']:,} differ"
+    if "checked" in row:
+        return f"{start}{taken}checked: {row['checked']:,} values compared with the integer reference, {row['differing']:,} differ"
     figures = (
         f"{row['cycles']:>14,} {row['images_per_s']:>10,.3f} {row['utilization']:>6.1%} {row['energy_uj'] / 1000:>9.3f}"
     )
@@ -158,6 +169,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.1, help="rate 0..1 that is assumed where none is published")
     parser.add_argument("--map", action="store_true", help="only map, do not run")
     parser.add_argument("--sample", type=int, help="compare this many instructions with the Verilog, do not run")
+    parser.add_argument("--check", action="store_true", help="compare a run in mode execute with the integer reference")
     parser.add_argument("--steps", type=int, help="time steps in place of the published ones (with --family)")
     parser.add_argument("--batch-norm", action="store_true", help="a batch norm as the last norm (with --family)")
     parser.add_argument("--limit", type=float, default=8, help="GB of memory of a process")
@@ -169,7 +181,7 @@ def main() -> None:
     if arguments.one:
         resource.setrlimit(resource.RLIMIT_DATA, (int(arguments.limit * 1e9),) * 2)
         found = measure(
-            arguments.family, arguments.size, arguments.chip, arguments.rate, arguments.map, arguments.sample
+            arguments.family, arguments.size, arguments.chip, arguments.rate, arguments.map, arguments.sample, arguments.check
         )
         print(json.dumps(found))
         return

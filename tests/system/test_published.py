@@ -175,3 +175,11 @@ def test_other_time_steps_and_a_batch_norm_as_the_last_norm(monkeypatch):
     size = SIZES[family]["imagenet"]
     require_mapped(size.network(Shapes()))
     assert size.network(Shapes()).timesteps == 4 and SIZES[family]["cifar10"].last_norm == BATCH
+
+
+def test_a_size_whose_run_is_compared_with_the_reference():
+    """64 positions of 4 channels and so on: 4 steps of all maps and membranes, and ten logits."""
+    row = published.measure("spikformer", "tiny", "small", 0.1, False, check=True)
+    assert row["checked"] > 4 * 64 * 4 and row["differing"] == 0
+    line = published.text("spikformer", "tiny", "small", row)
+    assert line.endswith(f"checked: {row['checked']:,} values compared with the integer reference, 0 differ")
