@@ -215,8 +215,10 @@ def compare(mapped: Workload, pixels: NDArray[np.float64], capture: Capture, log
 
     written = {layer.spikes for layer in network.layers}  # a map that was turned on its way is stored nowhere else
     for layer in network.layers:
-        if isinstance(layer, IntWindowAttention):  # stored in the order of its windows
-            expected.spikes[layer.spikes] = expected.spikes[layer.spikes][:, layer.order]
+        if isinstance(layer, IntWindowAttention):
+            written.add(layer.by_window)
+            expected.spikes[layer.by_window] = expected.spikes[layer.spikes][:, layer.order]
+    written &= set(notes["tensors"])
     for name, spikes in expected.spikes.items():
         if name not in written:
             continue

@@ -26,6 +26,7 @@ from mapping import calibrate
 from mapping.ir import IMAGE
 from mapping.quantise import IntNetwork, IntSynapse
 from mapping.turned import mixed
+from mapping.window_attention import IntWindowAttention
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,14 @@ class Synthetic:
     def words(self, chip: ChipParams, notes: Mapping[str, Any], number: int) -> dict[str, NDArray[np.uint64]]:
         """Words of every map of image ``number``, for :class:`archsim.tensors.Capture`; the planes of integers are half full.
 
-        A map that is turned back is drawn as its readers find it; one of several maps of the definition has the rate of each.
+        A map that is turned back is drawn as its readers find it; one of several maps of the definition has the rate of each. What
+        is stored window by window is the same map in another order.
         Raises ArchsimError for a map without a rate.
         """
         words: dict[str, NDArray[np.uint64]] = {}
         back = {mix.layer.spikes: mix.back for layer in self.network.layers if (mix := mixed(self.network, layer))}
         numbers = {name: index for index, name in enumerate(notes["tensors"])}
+        windows = {layer.by_window: layer for layer in self.network.layers if isinstance(layer, IntWindowAttention)}
         for name, shape in notes["tensors"].items():
             if shape.get("computed"):
                 continue  # in the run: what it holds depends on the routes
@@ -78,8 +81,14 @@ class Synthetic:
                 size = turned.shape.positions, size[1], -(-channels // chip.columns), size[3]
                 spikes = from_words(chip, self._map(chip, drawn, size, steps, seed), steps, channels)
                 words[name] = to_words(chip, unturned(turned, self.network.maps[name], spikes))
-            else:
+            elif name not in windows:
                 words[name] = self._map(chip, name, size, shape["steps"], seed)
+        for name, layer in windows.items():
+            whole, shape = words.get(layer.spikes), notes["tensors"][name]
+            if whole is None:  # not stored by positions
+                seed = [self.seed, 1 + numbers[name], number]
+                whole = self._map(chip, layer.spikes, _size(chip, shape), shape["steps"], seed)
+            words[name] = whole[layer.order]
         return words
 
     def _map(

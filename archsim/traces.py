@@ -35,11 +35,9 @@ def trace_words(
             words |= _operand(chip, network, notes, layer, recording, image)
         elif name := layer.spikes or (layer.name if layer.name in notes["tensors"] else None):
             spikes = _written(network, recording, layer, name, image)
-            if isinstance(layer, IntWindowAttention):
-                spikes = spikes[:, layer.order]
             if isinstance(layer, IntSynapse) and layer.pool:
                 spikes = pooled(name, spikes, layer.shape)
-            shape = notes["tensors"][name]
+            shape = notes["tensors"][layer.by_window if isinstance(layer, IntWindowAttention) else name]
             required = (shape["steps"], shape["positions"], shape["channels"])
             if spikes.shape != required:
                 raise ArchsimError(
@@ -48,6 +46,9 @@ def trace_words(
                 )
             words[name] = np.zeros((shape["positions"], shape["slices"], shape["words"], chip.lanes), np.uint64)
             words[name][..., : shape["lanes"]] = to_words(chip.replace(lanes=shape["lanes"]), spikes)
+            if isinstance(layer, IntWindowAttention):
+                whole = words[name] if name in notes["tensors"] else words.pop(name)  # stored by positions or not
+                words[layer.by_window] = whole[layer.order]
         if isinstance(layer, IntTokenNeuron):  # how the sums split into parts was not recorded, and takes no time
             shape = notes["tensors"][collected(layer)]
             words[collected(layer)] = np.zeros(

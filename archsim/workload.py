@@ -162,7 +162,7 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str)
         rates = read_rates(config.rates_path, config.network.size) if config.rates_path else {}
         if mode == "execute" and rates:
             network = calibrated(network, Synthetic(network, rates, config.network.seed))
-        network = padded(network, chip.columns)
+        network = on_chip(padded(network, chip.columns), chip)
         clustering = recorded(config.spikes_like_path) if config.spikes_like_path else None
         return Sources(network, synthetic=Synthetic(network, rates, config.network.seed, clustering))
     trained, recording = _artefacts(place, config)

@@ -14,10 +14,15 @@ from mapping.quantise import IntSynapse
 
 @dataclass
 class DramImage:
-    """Bytes of DRAM, appended in order; every row starts on a beat."""
+    """Bytes of DRAM, appended in order; every row starts on a beat.
+
+    Attributes:
+        parts: what is known of the contents: address, and uint8 [bytes]; the rest is 0.
+        size: bytes in all.
+    """
 
     chip: ChipParams
-    parts: list[NDArray[np.uint8]] = field(default_factory=list)
+    parts: list[tuple[int, NDArray[np.uint8]]] = field(default_factory=list)
     size: int = 0
 
     def stride(self, row_bytes: int) -> int:
@@ -29,17 +34,22 @@ class DramImage:
         address = self.size
         padded = np.zeros((len(rows), self.stride(rows.shape[1])), np.uint8)
         padded[:, : rows.shape[1]] = rows
-        self.parts.append(padded.reshape(-1))
+        self.parts.append((address, padded.reshape(-1)))
         self.size += padded.size
         return address
 
     def reserve(self, rows: int, row_bytes: int) -> int:
         """Room for ``rows`` rows that the host or the chip writes; returns the address of the first."""
-        return self.add(np.zeros((rows, row_bytes), np.uint8))
+        address = self.size
+        self.size += rows * self.stride(row_bytes)
+        return address
 
     def content(self) -> NDArray[np.uint8]:
         """All bytes."""
-        return np.concatenate(self.parts) if self.parts else np.zeros(0, np.uint8)
+        result = np.zeros(self.size, np.uint8)  # pages that nothing is written to take no memory
+        for address, data in self.parts:
+            result[address : address + len(data)] = data
+        return result
 
 
 def sum_bytes(chip: ChipParams) -> int:

@@ -21,16 +21,37 @@ Clock = dict[int, int]
 """Instructions per engine that have surely ended."""
 
 
-@dataclass
+@dataclass(slots=True)
 class Instruction:
-    """An instruction with its semaphores and its note; ``known`` is the clock at its end."""
+    """An instruction with its semaphores and its note.
+
+    Attributes:
+        opcode: of the sequencer's.
+        word: its fields as the row of a program memory, without semaphores: a program has up to a million of them.
+        note: for ``Program.notes``; those that say no more than the layer are one object.
+        wait, post: masks of engines.
+        known: the clock at its end; empty once nobody can ask for it.
+        owned: banks that it is the last to have touched.
+    """
 
     opcode: int
-    fields: dict[str, int]
-    note: dict[str, Any]
-    known: Clock
+    word: int
+    note: Mapping[str, Any]
     wait: int = 0
     post: int = 0
+    known: Clock = field(default_factory=dict)
+    owned: int = 0
+
+    @property
+    def fields(self) -> dict[str, int]:
+        """Its fields."""
+        word = self.word.to_bytes(sequencer.INSTRUCTION_BYTES, "little")
+        return {name: value for name, value in sequencer.decode(word).items() if name not in ("opcode", "wait", "post")}
+
+    def row(self) -> bytes:
+        """Its row of a program memory."""
+        header = int.from_bytes(sequencer.encode(self.opcode, {}, self.wait, self.post), "little")
+        return (self.word | header).to_bytes(sequencer.INSTRUCTION_BYTES, "little")
 
 
 @dataclass
@@ -45,6 +66,7 @@ class Emitter:
     dram: DramImage
     queues: dict[int, list[Instruction]] = field(default_factory=dict)
     _owners: dict[Bank, tuple[int, int]] = field(default_factory=dict)
+    _layers: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     _parts: dict[int, list[NDArray[np.uint8]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,20 +83,39 @@ class Emitter:
         added = []
         merged: Clock = {}
         for engine, note in zip(engines, notes, strict=True):
-            instruction = Instruction(opcode, {**fields, **note.get("fields", {})}, dict(note), {})
-            instruction.note.pop("fields", None)
-            self._wait(engine, instruction)
+            own = {**fields, **note.get("fields", {})}
+            word = int.from_bytes(sequencer.encode(opcode, own), "little")
+            instruction, touched = Instruction(opcode, word, self._noted(note)), self._banks(engine, {"opcode": opcode, **own})
+            self._wait(engine, instruction, touched)
             for other, count in instruction.known.items():
                 merged[other] = max(count, merged.get(other, 0))
-            added.append((engine, instruction))
-        for engine, _ in added:
+            added.append((engine, instruction, touched))
+        for engine, *_ in added:
             merged[engine] = len(self.queues[engine]) + 1
-        for engine, instruction in added:
-            instruction.known = dict(merged)
-            index = len(self.queues[engine])
-            for bank in self._banks(engine, index, instruction):
-                self._owners[bank] = engine, index
-            self.queues[engine].append(instruction)
+        for engine, instruction, touched in added:
+            instruction.known = merged
+            self._take(engine, instruction, touched)
+
+    def _noted(self, note: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A note without fields of the instruction."""
+        rest = {name: value for name, value in note.items() if name != "fields"}
+        return self._layers.setdefault(rest["layer"], rest) if rest.keys() == {"layer"} else rest
+
+    def _take(self, engine: int, instruction: Instruction, touched: Sequence[Bank]) -> None:
+        """Append an instruction to its queue; its banks are its own, and of those before it nobody asks for what they knew."""
+        queue, place = self.queues[engine], (engine, len(self.queues[engine]))
+        for bank in touched:
+            if bank in self._owners:
+                owner, index = self._owners[bank]
+                last = self.queues[owner][index] if (owner, index) != place else instruction
+                last.owned -= 1
+                if not last.owned and index < len(self.queues[owner]) - 1:
+                    last.known = {}
+            self._owners[bank] = place
+            instruction.owned += 1
+        if queue and not queue[-1].owned:
+            queue[-1].known = {}
+        queue.append(instruction)
 
     def _refill(self, engine: int, note: Mapping[str, Any]) -> None:
         """Emit the LOAD of the next part of a queue when the queue has come near it; ``note`` of the instruction that comes."""
@@ -82,23 +123,24 @@ class Emitter:
         number = len(parts) + 2  # the first two parts are there from the start
         if not sequencer.is_refillable(self.chip.queue_rows) or len(self.queues[engine]) < number * half - half // 2:
             return
+        address = self.dram.add(np.zeros((half, sequencer.INSTRUCTION_BYTES), np.uint8))
         fields = {
-            "dram_address": self.dram.reserve(half, sequencer.INSTRUCTION_BYTES), "memory": dma.PROGRAM, "cores": engine,
+            "dram_address": address, "memory": dma.PROGRAM, "cores": engine,
             "bank": number % 2, "row": 0, "rows": half, "row_bytes": sequencer.INSTRUCTION_BYTES,
         }  # fmt: skip
-        parts.append(self.dram.parts[-1].reshape(half, -1))
+        parts.append(self.dram.parts[-1][1].reshape(half, -1))
         self.emit([sequencer.DMA], sequencer.LOAD, fields, [{"layer": note["layer"]}])
 
-    def _banks(self, engine: int, index: int, instruction: Instruction) -> list[Bank]:
-        owned = banks(engine, {"opcode": instruction.opcode, **instruction.fields})
-        return [*owned, fetched_half(engine, index, self.chip.queue_rows)]
+    def _banks(self, engine: int, head: Mapping[str, int]) -> list[Bank]:
+        """What the next instruction of an engine touches."""
+        return [*banks(engine, head), fetched_half(engine, len(self.queues[engine]), self.chip.queue_rows)]
 
-    def _wait(self, engine: int, instruction: Instruction) -> None:
+    def _wait(self, engine: int, instruction: Instruction, touched: Sequence[Bank]) -> None:
         """Set the semaphores that ``instruction`` waits for, and what it knows at its start."""
         queue = self.queues[engine]
         known = dict(queue[-1].known) if queue else {}
         needed: dict[int, int] = {}
-        for bank in self._banks(engine, len(queue), instruction):
+        for bank in touched:
             owner, index = self._owners.get(bank, (engine, -1))
             if owner != engine and index >= known.get(owner, 0):
                 needed[owner] = max(index, needed.get(owner, -1))
@@ -128,7 +170,7 @@ class Emitter:
                     f"{rows}, which is not refilled (even and {sequencer.LEAST_REFILLED} or more would be); use a chip with longer "
                     "queues or larger buffers"
                 )
-            words = [sequencer.encode(entry.opcode, entry.fields, entry.wait, entry.post) for entry in queue]
+            words = [entry.row() for entry in queue]
             words.append(sequencer.encode(sequencer.HALT, {}))
             data = np.frombuffer(b"".join(words), np.uint8)
             result[engine] = data.reshape(len(words), sequencer.INSTRUCTION_BYTES).copy()
@@ -137,6 +179,6 @@ class Emitter:
                 part[: len(later), : sequencer.INSTRUCTION_BYTES] = later
         return result
 
-    def notes(self) -> dict[str, list[dict[str, Any]]]:
+    def notes(self) -> dict[str, list[Mapping[str, Any]]]:
         """Notes per engine and instruction, for ``Program.notes``."""
         return {str(engine): [entry.note for entry in queue] for engine, queue in self.queues.items()}

@@ -274,11 +274,10 @@ def output_shape(layer: Synapse, source: Map) -> Map:
         if channels != length:
             raise ArchsimError(f"layer '{layer.name}': required weights that keep {length} {layer.axis}, given {channels}")
         return source
-    result = Map(
-        (source.height + 2 * layer.padding - height) // layer.stride + 1,
-        (source.width + 2 * layer.padding - width) // layer.stride + 1,
-        channels,
-    )
+    border = 2 * layer.padding
+    sizes = ((source.height, height), (source.width, width))
+    rows, columns = ((size + border - kernel) // layer.stride + 1 for size, kernel in sizes)
+    result = Map(rows, columns, channels)
     if min(result.height, result.width) < 1:
         raise ArchsimError(
             f"layer '{layer.name}': a kernel of {height} x {width} needs a map as large, but '{layer.source}' has "

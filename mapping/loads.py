@@ -12,7 +12,7 @@ from archsim.contracts.common.errors import ArchsimError
 from mapping.context import Context
 from mapping.data import image_rows, param_rows, weight_rows
 from mapping.ir import IMAGE
-from mapping.partition import chunks, of_word, words
+from mapping.partition import chunks, of_word, word_chunks, words
 from mapping.place import require
 from mapping.quantise import IntSynapse
 from mapping.token_norm import IntTokenSynapse, token_rows
@@ -81,8 +81,8 @@ class Loads:
             one = replace(layer, weight=layer.copies[copy]) if isinstance(layer, IntTokenSynapse) else layer
             rows = partial(weight_rows, chip, one, word, chunk)
             if layer.diagonal:
-                narrow = of_word(chip, layer, word)
-                rows = partial(weight_rows, chip, narrow, 0, chunks(chip, narrow, context.chunk_rows)[chunk_index])
+                chunk = word_chunks(chip, layer, word, context.chunk_rows)[chunk_index]
+                rows = partial(weight_rows, chip, of_word(chip, layer, word), 0, chunk)
             context.load(dma.WEIGHT, mask, context.weight_bank, 0, *self._rows((layer.name, word, chunk_index, copy), rows))
             if stream_params:
                 require(context.chip.blocks, context.chip.param_rows, layer.name, "param", context.chip)

@@ -41,7 +41,11 @@ def tensors(context: Context) -> dict[str, dict[str, int]]:
                 "planes": 0,
                 "lanes": lanes,
             }
-            result[name] = shape | {"channels": whole.channels, "steps": steps}
+            shape |= {"channels": whole.channels, "steps": steps}
+            if isinstance(layer, IntWindowAttention):
+                result[layer.by_window] = shape
+            if not isinstance(layer, IntWindowAttention) or context.streamed:  # else it goes to the cores as it comes
+                result[name] = shape
         if isinstance(layer, IntExperts):
             for (first, _), own in zip(layer.experts, layer.steps, strict=True):
                 runs = ExpertSteps(chip, steps, own)

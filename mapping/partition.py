@@ -137,6 +137,22 @@ def of_word(chip: ChipParams, layer: IntSynapse, word: int) -> IntSynapse:
     return replace(layer, weight=weight, diagonal=False)
 
 
+def word_chunks(chip: ChipParams, layer: IntSynapse, word: int, limit: int) -> list[Chunk]:
+    """Chunks of what computes one word of a layer; of a diagonal one those of the same maps for each word, whatever its size."""
+    parts = chunks(chip, layer, limit)
+    if not layer.diagonal:
+        return parts
+    size = of_word(chip, layer, word).weight.shape[1] // layer.beside  # channels of that word
+    spans = [(first, end - first) for first, end in (chunk_maps(chip, layer, part) for part in parts)]
+    return [Chunk(0, 1, first * size, count * size) for first, count in spans]
+
+
+def chunk_maps(chip: ChipParams, layer: IntSynapse, part: Chunk) -> tuple[int, int]:
+    """First of the maps side by side that a chunk of a diagonal layer reads, and the one behind the last."""
+    size = min(chip.columns, layer.weight.shape[1] // layer.beside)
+    return part.channel_first // size, -(-(part.channel_first + part.channels) // size)
+
+
 def _beside(chip: ChipParams, layer: IntSynapse, limit: int) -> list[Chunk]:
     """Chunks of a layer on maps side by side."""
     size = layer.weight.shape[1] // layer.beside

@@ -1,7 +1,8 @@
 """Relay: the attention unit's output on its way to DRAM, where a core's share of it fits no input bank.
 
 DMA does not reach the attention unit. A core gets its share of some words as ever, and a SYNAPSE with unit weights passes them
-on to its output bank, from which STORE takes them. Q, K and V of a layer that reads a sum of spike maps go the other way alike.
+on to its output bank, from which STORE takes them. Q, K and V of a layer that reads a sum of spike maps, or of one within windows
+(``mapping.stream_windows``), go the other way alike.
 So do pieces of maps whose axes are exchanged, on their way to the transposer and from it (``mapping.stream_axes``).
 """
 
@@ -15,9 +16,10 @@ from mapping.integer_nodes import IntAttention
 from mapping.ir import Map
 from mapping.partition import Chunk
 from mapping.place import require
-from mapping.quantise import IntSynapse
+from mapping.quantise import IntLayer, IntSynapse
 from mapping.tile import Piece, Tile, identity_layer, is_pointwise, output_tile, synapse_fields
 from mapping.turned import mixed, turned
+from mapping.window_attention import IntWindowAttention
 
 USUAL: Mapping[str, int] = {}
 """No field of a relay's SYNAPSE is another than usual."""
@@ -37,15 +39,16 @@ class Relay:
         self.weights: int | None = None
         self.bank = 0
         network = context.network
-        users = [
-            x.name for x in network.layers
-            if (isinstance(x, IntAttention) and self.relayed(x)) or mixed(network, x) or isinstance(x, IntExperts)
-        ]  # fmt: skip
+        users = [x.name for x in network.layers if self.relays(x) or mixed(network, x) or isinstance(x, IntExperts)]
         if users:
             require(base + self.chip.blocks, self.chip.param_rows, users[0], "param", self.chip)
             rows = param_rows(self.chip, identity_layer(self.chip, "relay", UNIT), 0)
             for bank in (0, 1):
                 context.load(dma.PARAM, (1 << self.chip.cores) - 1, bank, base, rows)
+
+    def relays(self, layer: IntLayer) -> bool:
+        """Whether a layer is one of attention whose spikes pass."""
+        return isinstance(layer, IntWindowAttention) or (isinstance(layer, IntAttention) and self.relayed(layer))
 
     def word_rows(self, layer: IntAttention) -> int:
         """Rows of a word of a core's share of the layer's output."""

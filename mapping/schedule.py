@@ -18,7 +18,7 @@ from mapping.integer_nodes import IntAttention, IntSum, IntTokenNeuron
 from mapping.layer_norm import IntLayerNorm
 from mapping.loads import Loads
 from mapping.maximum import MaximumScheduler
-from mapping.partition import chunks, of_word, tiles, words
+from mapping.partition import chunks, of_word, tiles, word_chunks, words
 from mapping.place import require
 from mapping.product import FirstProduct
 from mapping.quantise import IntLayer, IntNetwork, IntPlanes, IntSynapse
@@ -32,9 +32,6 @@ from mapping.tokens import TokenScheduler
 from mapping.turned import held, unmixed
 from mapping.window_attention import IntWindowAttention
 from mapping.windows import WindowScheduler
-
-RESIDENT: dict[type, str] = {IntWindowAttention: "attention within windows"}
-"""Layers that want every map in the input banks."""
 
 
 def schedule(
@@ -80,13 +77,11 @@ def _context(network: IntNetwork, chip: ChipParams, limits: Limits, placement: P
     try:
         return Context(network, chip, limits, placement=placement)
     except ArchsimError as error:  # some map, or those that are alive at a time, have no room in the input banks
-        other = unmixed(network)
-        for layer in network.layers:
-            turned = "a map with its axes exchanged, but of no layer over one axis of it alone" if layer is other else None
-            if stays := RESIDENT.get(type(layer), turned):
-                raise ArchsimError(
-                    f"{error}; maps do not pass through DRAM, since layer '{layer.name}' is {stays}"
-                ) from error
+        if other := unmixed(network):
+            raise ArchsimError(
+                f"{error}; maps do not pass through DRAM, since layer '{other.name}' is a map with its axes exchanged, but of no "
+                "layer over one axis of it alone"
+            ) from error
         return Context(network, chip, limits, streamed=True, placement=placement)
 
 
@@ -106,7 +101,8 @@ class Scheduler:
         self._start()
         self._layers()
         queues, dram = context.emitter.rows(), context.dram.content()
-        digest = hashlib.sha256(b"".join(queues[engine].tobytes() for engine in sorted(queues)) + dram.tobytes())
+        digest = hashlib.sha256(b"".join(queues[engine].tobytes() for engine in sorted(queues)))
+        digest.update(dram)
         about = {
             "network": network.name, "timesteps": network.timesteps, "limits": vars(context.limits),
             "layers": [notes.layer(network, layer) for layer in network.layers], "tensors": notes.tensors(context),
@@ -217,7 +213,7 @@ class Scheduler:
     def _tile(self, layer: IntSynapse, group: int, index: int, tile: Tile) -> None:
         """One SYNAPSE of a chunk of the inputs on a gang, and the copies of its output."""
         context, chip = self.context, self.chip
-        parts = chunks(chip, narrow := of_word(chip, layer, group), context.chunk_rows)
+        parts, narrow = word_chunks(chip, layer, group, context.chunk_rows), of_word(chip, layer, group)
         last, resident = index == len(parts) - 1, (layer.name, 0) in self.loads.param_base
         piece = whole_map(layer, context.regions[layer.source], self.network.maps[layer.source])
         piece = replace(piece, word=-group) if layer.diagonal else piece  # alone in its gang: its group is its word

@@ -1,6 +1,6 @@
 """Layers of a streamed network on the cores: round by round, word by word, with stores one step behind the loads."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import product
@@ -11,7 +11,7 @@ import numpy as np
 from archsim.contracts import dma, neuron, sequencer
 from archsim.contracts.neuron import param_layout
 from mapping.experts import IntGate
-from mapping.partition import Chunk, chunks, of_word, words
+from mapping.partition import Chunk, chunk_maps, chunks, of_word, word_chunks, words
 from mapping.place import require
 from mapping.quantise import IntSynapse
 from mapping.reduction import apart, normed
@@ -21,7 +21,7 @@ from mapping.stream import Streams
 from mapping.stream_tiles import Room, Round, rounds
 from mapping.stream_tokens import TokenLayers
 from mapping.streams import is_last
-from mapping.tile import Piece, Tile, stored_width, synapse_fields
+from mapping.tile import Piece, Tile, is_pointwise, stored_width, synapse_fields
 from mapping.token_norm import IntTokenSynapse
 
 Place = dict[str, int]
@@ -61,12 +61,11 @@ class StreamedLayers(Scheduler):
         parts, sums = self._parts(layers[0])
         steps, room = rounds(self.context, layers[0], parts, sums, self.opened)
         for tiles in steps:
-            for layer, word in product(layers, range(words(self.chip, layers[0]))):
+            for layer, group in product(layers, self._groups(layers[0], tiles, len(parts), room)):
                 self.context.layer = self._number(layer)
-                banks = self._compute(layer, tiles, word, parts, room)
-                if layer.spikes:
-                    for core, tile in tiles:
-                        self._store(layer.spikes, core, tile, word, banks[core])
+                for word, banks in self._compute(layer, tiles, group, parts, room):
+                    for core, tile in tiles if layer.spikes else ():
+                        self._store(layer.spikes or "", core, tile, word, banks[core])
         for layer in layers:
             self._open(layer)
 
@@ -89,40 +88,67 @@ class StreamedLayers(Scheduler):
         """Partial sums of a layer pass through the residual bank, which is larger, while no stream lies there."""
         return not self.resident_stream and not layer.stream and not layer.shift.any()
 
-    def _compute(self, layer: IntSynapse, tiles: Round, word: int, parts: list[Chunk], room: Room) -> dict[int, int]:
-        """One word of a round, chunk after chunk; returns the output bank of each core."""
-        context, columns = self.context, self.chip.columns
+    def _groups(self, layer: IntSynapse, tiles: Round, count: int, room: Room) -> list[range]:
+        """Words whose sums wait together for the next of ``count`` chunks, so that a chunk of the input is loaded once for all.
+
+        One at a time unless a pointwise layer's input comes in chunks.
+        """
+        total, at_once = words(self.chip, layer), 1
+        whole = room.words == -(-self.network.maps[layer.source].channels // self.chip.columns)
+        if count > 1 and not whole and is_pointwise(layer) and not layer.diagonal and not isinstance(layer, IntTokenSynapse):
+            at_once = max(1, room.sum_rows // (room.sums * max(tile.height * tile.width for _, tile in tiles)))
+        return [range(first, min(first + at_once, total)) for first in range(0, total, at_once)]
+
+    def _compute(
+        self, layer: IntSynapse, tiles: Round, group: range, parts: list[Chunk], room: Room
+    ) -> Iterator[tuple[int, dict[int, int]]]:
+        """Words of a round, chunk after chunk; each word with the output bank of each core as soon as it is there."""
         if layer.sums:
-            return self._maximum(layer, tiles, word, parts)
-        total = -(-self.network.maps[layer.source].channels // columns)
+            for word in group:
+                yield word, self._maximum(layer, tiles, word, parts)
+            return
+        total = -(-self.network.maps[layer.source].channels // self.chip.columns)
         order = list(range(len(parts)))
         if room.words < total:  # the input's words come one after another, each for all rows of the kernel
             order.sort(key=lambda number: parts[number].channel_first)
-        for index, number in enumerate(order):
-            part = parts[number]
-            first = part.channel_first // columns
-            span = (0, total) if room.words == total else (first, first + -(-part.channels // columns))
-            if not isinstance(layer, IntTokenSynapse):
-                self.weights(layer, word, number, index == len(parts) - 1)
-            pieces = self._pieces(layer, tiles, span)
-            spilled = index == len(parts) - 1 and context.spilled(layer)
-            kept = (not layer.reduce or apart(context, layer.name)) and not is_last(self.network, layer)
-            kept &= not self._reads_alone(layer)
-            for core, tile in tiles if spilled and not layer.opens else ():
-                self.spill.load(layer, core, tile, word)
-            if isinstance(layer, IntTokenSynapse):
-                self.token_layers.emit(layer, tiles, word, (index, len(parts)), (number, part), pieces)
-            else:
-                for core, tile in tiles:
-                    self.emit_tile(layer, core, tile, word, (index, len(parts)), part, pieces[core])
-            for core, tile in tiles if spilled and kept else ():
-                self.stores.append((layer.into or layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
-        return self._written(layer, tiles)
+        for (index, number), word in product(enumerate(order), group):
+            self._chunk(layer, tiles, (word, word - group.start), (index, number), parts, room)
+            if index == len(parts) - 1:
+                yield word, self._written(layer, tiles)
 
-    def _pieces(self, layer: IntSynapse, tiles: Round, span: tuple[int, int]) -> dict[int, Piece]:
-        """What each core's tile reads of some words; stores that were kept back are emitted behind the loads where they can be."""
+    def _chunk(
+        self, layer: IntSynapse, tiles: Round, of: tuple[int, int], place: tuple[int, int], parts: list[Chunk], room: Room
+    ) -> None:
+        """Chunk ``place[1]``, in order ``place[0]``, of word ``of[0]`` of a round, number ``of[1]`` of those whose sums wait."""
+        context, columns, (word, behind), (index, number) = self.context, self.chip.columns, of, place
+        part, total = parts[number], -(-self.network.maps[layer.source].channels // columns)
+        first = part.channel_first // columns
+        span, maps = (0, total) if room.words == total else (first, first + -(-part.channels // columns)), None
+        if layer.diagonal and (room.words, room.maps) != (total, len(self.network.addends(layer.source))):
+            span, maps = (word, word + 1), chunk_maps(self.chip, layer, part)
+        if not isinstance(layer, IntTokenSynapse):
+            self.weights(layer, word, number, index == len(parts) - 1)
+        pieces = self._pieces(layer, tiles, span, maps)
+        spilled = index == len(parts) - 1 and context.spilled(layer)
+        kept = (not layer.reduce or apart(context, layer.name)) and not is_last(self.network, layer)
+        kept &= not self._reads_alone(layer)
+        for core, tile in tiles if spilled and not layer.opens else ():
+            self.spill.load(layer, core, tile, word)
+        if isinstance(layer, IntTokenSynapse):
+            self.token_layers.emit(layer, tiles, word, (index, len(parts)), (number, part), pieces)
+        else:
+            for core, tile in tiles:
+                waiting = replace(tile, psum_first=behind * tile.height * tile.width)
+                self.emit_tile(layer, core, waiting, word, (index, len(parts)), part, pieces[core])
+        for core, tile in tiles if spilled and kept else ():
+            self.stores.append((layer.into or layer.stream or "", partial(self.spill.store, layer, core, tile, word)))
+
+    def _pieces(
+        self, layer: IntSynapse, tiles: Round, span: tuple[int, int], maps: tuple[int, int] | None = None
+    ) -> dict[int, Piece]:
+        """What each core's tile reads of some words and maps (None: all); kept back stores follow the loads where they can."""
         self.flush_of(self.network.addends(layer.source))
-        pieces = {core: self.streams.piece(layer, core, tile, span) for core, tile in tiles}
+        pieces = {core: self.streams.piece(layer, core, tile, span, maps) for core, tile in tiles}
         self.flush()
         return pieces
 
@@ -187,7 +213,8 @@ class StreamedLayers(Scheduler):
         last = index == count - 1
         resident, narrow = (layer.name, 0) in self.loads.param_base, of_word(self.chip, layer, word)
         if layer.diagonal:  # that word of each map alone
-            part, piece = chunks(self.chip, narrow, context.chunk_rows)[index], replace(piece, word=piece.word - word)
+            part = word_chunks(self.chip, layer, word, context.chunk_rows)[index]
+            piece = replace(piece, word=piece.word - word)
         fields = synapse_fields(self.chip, self.network, narrow, tile, part, piece)
         fields |= {
             "gang": 1 << core, "weight_bank": context.weight_bank, "psum_in": int(index > 0), "psum_out": int(not last),
@@ -199,9 +226,9 @@ class StreamedLayers(Scheduler):
         summed = count > 1 and self._sums_in_residual(layer)
         fields |= self._sums(index, last) if summed else {}
         fields["out_base"] += offset * fields["out_position"]
-        if summed or context.spilled(layer):  # the bank holds the tile alone
+        if summed or context.spilled(layer):  # the bank holds the sums that wait, or the tile alone
             for name in ("residual_in_base", "residual_out_base"):
-                fields[name] += offset * fields["residual_position"]
+                fields[name] += (tile.psum_first if summed else offset) * fields["residual_position"]
         if not last:
             fields |= {"spike_out": 0, "reduce": 0, "neuron": neuron.NONE, "pool": 0}
             fields |= {"residual_in": 0, "residual_out": 0} if fields["psum_out"] else {}

@@ -13,8 +13,10 @@ from mapping.stream_experts import StreamedExperts
 from mapping.stream_layers import StreamedLayers
 from mapping.stream_sums import count_streamed
 from mapping.stream_tiles import rounds
+from mapping.stream_windows import StreamedWindows
 from mapping.tile import Piece, Tile, runs
 from mapping.turned import mixed
+from mapping.window_attention import IntWindowAttention
 
 UNIT_WEIGHTS = "relay", 0, 0, 0
 """What the weight banks hold while the relay passes spikes on."""
@@ -25,7 +27,7 @@ class StreamScheduler(StreamedLayers):
 
     def _start(self) -> None:
         super()._start()
-        self.axes, self.experts = AxisLayers(self), StreamedExperts(self)
+        self.axes, self.experts, self.windowed = AxisLayers(self), StreamedExperts(self), StreamedWindows(self)
 
     def require_room(self) -> None:
         """Raise ArchsimError for the first layer of which not even one position, word or head has room."""
@@ -34,6 +36,8 @@ class StreamScheduler(StreamedLayers):
             self.context.layer = number
             if isinstance(layer, IntAttention):
                 self._words_at_once(layer)
+            elif isinstance(layer, IntWindowAttention):
+                self.windowed.require_room(layer)
             elif isinstance(layer, IntPlanes):
                 sums_at_once(self.context, layer)
             elif mix := mixed(self.network, layer):
@@ -48,24 +52,34 @@ class StreamScheduler(StreamedLayers):
 
     def _layers(self) -> None:
         network = self.network
-        attends = [layer for layer in network.layers if isinstance(layer, IntAttention)]
+        attends = [layer for layer in network.layers if isinstance(layer, IntAttention | IntWindowAttention)]
         fed = {name: layer.name for layer in attends for name in (layer.k, layer.v, layer.q)}
         waiting: dict[str, dict[str, IntSynapse]] = {layer.name: {} for layer in attends}
         for number, layer in enumerate(network.layers):
             self.context.layer = number
-            if isinstance(layer, IntAttention):
-                self._attention(layer, number, waiting[layer.name])
+            if isinstance(layer, IntAttention | IntWindowAttention):
+                operands = waiting[layer.name]
+                if isinstance(layer, IntAttention):
+                    self._attention(layer, number, operands)
+                else:
+                    self.layers(*(operands[name] for name in (layer.q, layer.k, layer.v)))
+                    self.context.layer = number
+                    self.windowed.attend(layer)
+                for emitted in (*operands.values(), layer):
+                    self.streams.emitted(emitted)
             elif isinstance(layer, IntSum):
                 self.flush()
                 if layer.reduce and not apart(self.context, layer.name):
                     self._count(layer, range(words(self.chip, layer)))
             elif mix := mixed(network, layer):
                 self.axes.mix(mix)
+                self.streams.emitted(layer)
             elif isinstance(layer, IntTranspose):
                 pass  # on the way of the layer that reads or writes its map
             elif isinstance(layer, IntExperts):
                 self.experts.experts(layer)
                 self._open(layer)
+                self.streams.emitted(layer)
             elif not isinstance(layer, IntSynapse) or layer.classifies:
                 self.flush()
                 self._layer(layer)
@@ -73,6 +87,7 @@ class StreamScheduler(StreamedLayers):
                 waiting[fed[layer.spikes]][layer.spikes] = layer
             else:
                 self.layers(layer)
+                self.streams.emitted(layer)
 
     def _count(self, layer: IntSum, group: range) -> None:
         planes = next(x for x in self.network.layers if isinstance(x, IntPlanes) and x.source == layer.name)
@@ -126,8 +141,8 @@ class StreamScheduler(StreamedLayers):
         parts, sums = self._parts(layer)
         found, room = rounds(self.context, layer, parts, sums, self.opened)
         for tiles in found:
-            for word in group:
-                banks = self._compute(layer, tiles, word, parts, room)
+            for number in group:
+                ((word, banks),) = self._compute(layer, tiles, range(number, number + 1), parts, room)
                 for core, tile in tiles:
                     self._give(layer, core, tile, word, banks[core], group, bank)
 

@@ -6,7 +6,7 @@ from itertools import product
 
 from archsim.contracts.common.errors import ArchsimError
 from mapping.context import Context
-from mapping.partition import Chunk, tiles
+from mapping.partition import Chunk, chunk_maps, tiles
 from mapping.place import require
 from mapping.quantise import IntSynapse
 from mapping.stream import read_by
@@ -28,7 +28,7 @@ class Room:
         sums: rows of a position's partial sums; 0 if the layer's inputs come all at once.
         sum_rows: rows for partial sums.
         residual: rows of a position's membranes if the residual stream lies in DRAM, else 0.
-        maps: spike maps that the input is the sum of.
+        maps: spike maps, of those that the input is the sum of or that lie side by side, that are there at a time.
         moves: tiles are chosen by an estimate of cycles, not by their additions alone.
     """
 
@@ -72,17 +72,16 @@ def rounds(
     """The tiles of a layer, round by round, and the room that they were cut to.
 
     All words of the input are there at once if a single position has room for them, else those of a chunk (but of maps side by
-    side). Once a residual stream
+    side); of a diagonal layer on several maps one word of those of a chunk, if a tile is larger then. Once a residual stream
     has ``opened`` tiles are chosen by an estimate of cycles, of what is there at a time too; before, by their additions.
     Raises ArchsimError, with what a single position needs, when not even one fits.
     """
     chip, steps = context.chip, context.network.timesteps
     count = -(-context.network.maps[layer.source].channels // chip.columns)
     slices = layer.planes or context.rows(layer.source)
-    most = max(-(-part.channels // chip.columns) for part in parts)
     estimated = opened or context.spilled(layer)
     best: tuple[float, list[Round], Room] | None = None
-    for held in dict.fromkeys((count, most if layer.beside == 1 and not layer.sums else count)):
+    for held, maps in _held(context, layer, parts, count):
         room = Room(
             held,
             slices,
@@ -90,15 +89,16 @@ def rounds(
             steps * chip.blocks if len(parts) > 1 or layer.sums else 0,
             sum_rows,
             steps * chip.blocks if context.spilled(layer) else 0,
-            len(context.network.addends(layer.source)),
+            maps,
             estimated or held < count,
         )
         found = list(_cut(context, layer, room, parts))
         if found:
             cost = cycles(context, layer, parts, Cut(found[0][0][1], len(found), held, count, slices))
+            cost = float(len(found)) if layer.beside > 1 and layer.diagonal else cost
             if best is None or cost < best[0]:
                 best = cost, found, room
-            if is_pointwise(layer) or not estimated:
+            if (is_pointwise(layer) or not estimated) and not (layer.beside > 1 and layer.diagonal):
                 break
     if best:
         return best[1:]
@@ -107,6 +107,17 @@ def rounds(
     raise ArchsimError(
         f"layer '{layer.name}': no division of its map fits the banks of chip '{chip.name}'; use a chip with larger banks"
     )
+
+
+def _held(context: Context, layer: IntSynapse, parts: list[Chunk], count: int) -> Iterator[tuple[int, int]]:
+    """Words of the input, and maps of it, that may be there at a time; ``count``: all words."""
+    maps = len(context.network.addends(layer.source))
+    yield count, maps
+    most = max(-(-part.channels // context.chip.columns) for part in parts)
+    if layer.beside > 1 and layer.diagonal:
+        yield 1, max(end - first for first, end in (chunk_maps(context.chip, layer, part) for part in parts))
+    elif layer.beside == 1 and not layer.sums and most < count:
+        yield most, maps
 
 
 def _single(layer: IntSynapse) -> Tile:

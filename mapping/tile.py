@@ -63,6 +63,7 @@ class Piece:
         region: where it lies; its ``positions`` are those of the rectangle, its ``words`` those of the piece.
         y, x, height, width: the rectangle in the map; in a column of positions for pointwise layers.
         word: first word of the map.
+        first_map: first that lies there of the maps that are added or side by side.
     """
 
     region: Region
@@ -71,6 +72,7 @@ class Piece:
     height: int
     width: int
     word: int = 0
+    first_map: int = 0
 
 
 def whole_map(layer: IntSynapse, region: Region, source: Map) -> Piece:
@@ -165,7 +167,7 @@ def synapse_fields(
     in_y = tile.y * layer.stride - layer.padding + chunk.kernel_first - piece.y
     in_x = tile.x * layer.stride - layer.padding - piece.x
     origin = region.base + in_y * y_stride + in_x * x_stride + channel // chip.columns - piece.word
-    origin += number * region.spacing
+    origin += (number - piece.first_map) * region.spacing
     height, width = piece.height, piece.width
     fields = {
         "in_bank": region.bank, "in_origin": origin % (1 << ADDRESS_BITS), "in_y": in_y, "in_x": in_x,

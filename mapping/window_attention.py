@@ -77,6 +77,11 @@ class IntWindowAttention:
         """Tokens of a window."""
         return self.window**2
 
+    @property
+    def by_window(self) -> str:
+        """Name of the map ``spikes`` as the attention unit stores it, window by window."""
+        return f"{self.spikes} by window"
+
     @cached_property
     def order(self) -> NDArray[np.int64]:
         """Positions int64 [positions] of the tokens, window by window."""

@@ -6,6 +6,7 @@ class have no room, follow each other, so that each is loaded once.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,23 @@ from mapping.window_attention import FRACTION, SCORES, IntWindowAttention, K, Q
 
 BANKS = {Q: multicast.Q0, K: multicast.K, None: multicast.V}
 """Bank of the attention unit of each operand, by its number of seeds; v is not masked."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """Where the attention unit's banks hold a word of a window.
+
+    Attributes:
+        q_bank, out_bank: of q and of the result.
+        first: number of the window's first token among those in the banks.
+        words: that lie side by side; ``word``: the number of this one.
+    """
+
+    q_bank: int
+    first: int
+    words: int
+    word: int
+    out_bank: int
 
 
 class WindowScheduler:
@@ -40,9 +58,9 @@ class WindowScheduler:
 
     def attend(self, layer: IntWindowAttention) -> None:
         """All windows and heads of a layer, and its spikes to the cores that read them."""
-        size, columns = self._head(layer), self.chip.columns
+        columns, words = self.chip.columns, -(-layer.shape.channels // self.chip.columns)
+        size = head_size(self.context, layer, layer.shape.positions, words)
         tokens, heads_of_word = layer.tokens, columns // size
-        words, number = -(-layer.shape.channels // columns), self.context.layer
         room = SoftmaxParams(self.chip).table.rows // tokens**2 // heads_of_word
         if not room:
             raise ArchsimError(
@@ -61,31 +79,15 @@ class WindowScheduler:
                     if kind in classes:
                         for head in heads:
                             entry = (head - heads.start) * len(classes) + kind - classes.start
-                            self._window(layer, number, window, head, entry * tokens**2)
+                            place = Held(BANKS[Q], window * tokens, words, head * size // columns, self.out_bank)
+                            emit_window(self.context, layer, window, head, place, entry * tokens**2)
                         self._deliver(layer, window, chosen)
-
-    def _head(self, layer: IntWindowAttention) -> int:
-        """Channels of a head; raises ArchsimError for what the chip's attention unit cannot do."""
-        chip, size = self.chip, layer.shape.channels // layer.heads
-        reasons = {
-            f"a softmax over {layer.tokens} tokens; use a chip of as many softmax_tokens": layer.tokens > chip.softmax_tokens,
-            "a masker; use a chip with one, or mask nothing": layer.keep < masker.KEEP_ALL and not chip.masker,
-            f"heads of {size} channels in whole blocks of {chip.neurons} within words of {chip.columns}; use a chip of such words":
-            bool(size % chip.neurons or chip.columns % size),
-            f"more tokens than the {layer.tokens} of a window": layer.tokens < attention_softmax.SCORE_DISTANCE,
-        }  # fmt: skip
-        for needed, missing in reasons.items():
-            if missing:
-                raise ArchsimError(f"layer '{layer.name}': needs {needed}, given chip '{chip.name}'")
-        words = -(-layer.shape.channels // chip.columns)
-        require(layer.shape.positions * self.slices * words, chip.attention_rows, layer.name, "attention", chip)
-        return size
 
     def _bring(
         self, layer: IntWindowAttention, kind: int | None, tile: Tile, sources: list[tuple[int, dict[str, int]]]
     ) -> None:
-        self._head(layer)
         words, place = -(-layer.shape.channels // self.chip.columns), np.argsort(layer.order)
+        head_size(self.context, layer, layer.shape.positions, words)
         masks = kind is not None and layer.keep < masker.KEEP_ALL
         for word, source in sources:
             # A sequence of masks belongs to a position, so it does not depend on tiles.
@@ -104,27 +106,6 @@ class WindowScheduler:
                     [sequencer.MULTICAST], opcode, source | target, [{"layer": self.context.layer}]
                 )
 
-    def _window(self, layer: IntWindowAttention, number: int, window: int, head: int, table_base: int) -> None:
-        """One head of one window."""
-        chip, size, steps = self.chip, layer.shape.channels // layer.heads, self.context.network.timesteps
-        words, (word, channel) = -(-layer.shape.channels // chip.columns), divmod(head * size, chip.columns)
-        rows, first = self.slices * words, window * layer.tokens
-        fields = {
-            "q_bank": BANKS[Q], "q_base": first * rows, "k_base": first * rows, "v_base": first * rows, "tokens": layer.tokens,
-            "tile": layer.tokens, "steps": steps, "lanes": chip.lanes_used(steps), "token_rows": rows, "map_words": words,
-            "first_word": word, "words": 1, "head_words": 1, "segment": size, "count_base": 0, "count_step": 0,
-            "neuron": neuron.IF_HALF, "threshold": layer.threshold, "shift": 0, "blocks": size // chip.neurons,
-            "out_bank": self.out_bank, "out_base": 0, "out_token_rows": rows, "out_words": words, "popcount": 0,
-            "channel": channel, "score_threshold": layer.score_threshold, "score_shift": layer.score_shift,
-            "seed": layer.seed(SCORES, window * layer.heads + head), "keep": layer.keep, "fraction": FRACTION,
-            "table_base": table_base,
-        }  # fmt: skip
-        note = {
-            "layer": number, "tensor": layer.spikes, "position": first, "positions": layer.tokens, "word": word, "words": 1,
-            "recording": layer.name, "input_position": first,
-        }  # fmt: skip
-        self.context.emitter.emit([sequencer.ATTENTION], sequencer.ATTEND_SOFTMAX, fields, [note])
-
     def _deliver(self, layer: IntWindowAttention, window: int, chosen: range) -> None:
         """Copy some words of a window's tokens to where they belong."""
         words, first = -(-layer.shape.channels // self.chip.columns), window * layer.tokens
@@ -138,6 +119,49 @@ class WindowScheduler:
                 position = int(layer.order[begin])
                 self.context.copy_to_cores(layer.spikes, position, position + end - begin, word, source)
         self.out_bank ^= 1
+
+
+def head_size(context: Context, layer: IntWindowAttention, tokens: int, words: int) -> int:
+    """Channels of a head; raises ArchsimError for what the chip's attention unit cannot do.
+
+    ``tokens``, ``words``: that its banks must hold.
+    """
+    chip, size = context.chip, layer.shape.channels // layer.heads
+    reasons = {
+        f"a softmax over {layer.tokens} tokens; use a chip of as many softmax_tokens": layer.tokens > chip.softmax_tokens,
+        "a masker; use a chip with one, or mask nothing": layer.keep < masker.KEEP_ALL and not chip.masker,
+        f"heads of {size} channels in whole blocks of {chip.neurons} within words of {chip.columns}; use a chip of such words":
+        bool(size % chip.neurons or chip.columns % size),
+        f"more tokens than the {layer.tokens} of a window": layer.tokens < attention_softmax.SCORE_DISTANCE,
+    }  # fmt: skip
+    for needed, missing in reasons.items():
+        if missing:
+            raise ArchsimError(f"layer '{layer.name}': needs {needed}, given chip '{chip.name}'")
+    require(tokens * chip.slices(context.network.timesteps) * words, chip.attention_rows, layer.name, "attention", chip)
+    return size
+
+
+def emit_window(context: Context, layer: IntWindowAttention, window: int, head: int, held: Held, table_base: int) -> None:
+    """ATTEND_SOFTMAX of one head of one window, whose entries begin in row ``table_base`` of the table."""
+    chip, size, steps = context.chip, layer.shape.channels // layer.heads, context.network.timesteps
+    rows, first = chip.slices(steps) * held.words, window * layer.tokens
+    word, channel = divmod(head * size, chip.columns)
+    base = held.first * rows
+    fields = {
+        "q_bank": held.q_bank, "q_base": base, "k_base": base, "v_base": base, "tokens": layer.tokens,
+        "tile": layer.tokens, "steps": steps, "lanes": chip.lanes_used(steps), "token_rows": rows, "map_words": held.words,
+        "first_word": held.word, "words": 1, "head_words": 1, "segment": size, "count_base": 0, "count_step": 0,
+        "neuron": neuron.IF_HALF, "threshold": layer.threshold, "shift": 0, "blocks": size // chip.neurons,
+        "out_bank": held.out_bank, "out_base": 0, "out_token_rows": rows, "out_words": held.words, "popcount": 0,
+        "channel": channel, "score_threshold": layer.score_threshold, "score_shift": layer.score_shift,
+        "seed": layer.seed(SCORES, window * layer.heads + head), "keep": layer.keep, "fraction": FRACTION,
+        "table_base": table_base,
+    }  # fmt: skip
+    note = {
+        "layer": context.layer, "tensor": layer.by_window, "position": first, "positions": layer.tokens, "word": word,
+        "words": 1, "recording": layer.name, "input_position": first,
+    }  # fmt: skip
+    context.emitter.emit([sequencer.ATTENTION], sequencer.ATTEND_SOFTMAX, fields, [note])
 
 
 def runs(places: np.ndarray, first: int, end: int, longest: int) -> Iterator[tuple[int, int]]:

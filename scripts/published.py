@@ -1,11 +1,13 @@
 """Map and run every published size on every preset: cycles, images a second, seconds taken and peak memory, or why it is refused.
 
-    python -m scripts.published [--chip CHIP] [--family FAMILY] [--size SIZE] [--rate RATE] [--map | --sample N]
+    python -m scripts.published [--chip CHIP] [--family FAMILY] [--size SIZE] [--rate RATE] [--map | --check | --sample N]
 
 Spikes are SYNTHETIC: drawn at published firing rates where they are published (Spikingformer-8-512 and -8-768), else all at one
 ASSUMED rate. Weights are random. Each size on each chip is a process of its own, so that the peak of memory is its own; one that
 needs more than the limit ends and says so. What no chip runs is refused once, by layer and operator. With ``--sample`` that many
-instructions of the program are compared with the Verilog, each alone, as ``archsim cosim --sample`` does (seed 1).
+instructions of the program are compared with the Verilog, each alone, as ``archsim cosim --sample`` does (seed 1); with ``--check``
+nothing is drawn: what random weights fire on a random image is compared with the integer reference. Other networks than the
+published are those with ``--steps N`` and ``--batch-norm`` (Masked Spiking Transformer: a batch norm as the last norm).
 """
 
 import argparse
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from archsim.summary import summarise
 from archsim.synthetic import read_rates
 from archsim.workload import SIZES
 from mapping.networks.weights import Shapes
+from mapping.nodes import BATCH
 from mapping.operators import require_mapped
 
 RATES = Path(__file__).parents[1] / "workloads/rates"
@@ -37,9 +41,9 @@ RATES = Path(__file__).parents[1] / "workloads/rates"
 SEED = 1
 """Of samples."""
 
-HEAD_BITS, WIDE_HEAD_BITS, WIDE = 10, 9, ("768", "mlp-spe-b")
-"""Bits of the classifier's operand, those of 768 channels or 864, and the names of such sizes: with 12 the sums of some, with 10 of
-these could pass the 24 bits of the accumulators."""
+HEAD_BITS, WIDE_HEAD_BITS, WIDE = 10, 9, ("768", "mlp-spe-b", "masked_spiking_transformer")
+"""Bits of the classifier's operand, those of 768 channels or 864, and the names of such sizes or families: with 12 the sums of
+some, with 10 of these could pass the 24 bits of the accumulators."""
 
 
 def rates(family: str, size: str, rate: float) -> tuple[dict[str, float], str]:
@@ -53,7 +57,7 @@ def rates(family: str, size: str, rate: float) -> tuple[dict[str, float], str]:
 
 def workload(folder: Path, family: str, size: str, given: dict[str, float], more: dict[str, Any] | None = None) -> Path:
     """Write a workload file of a published size with these rates into a folder; ``more``: other keys."""
-    yaml, head = YAML(), WIDE_HEAD_BITS if any(name in size for name in WIDE) else HEAD_BITS
+    yaml, head = YAML(), WIDE_HEAD_BITS if any(name in f"{family} {size}" for name in WIDE) else HEAD_BITS
     yaml.dump({size: {name: 100 * rate for name, rate in given.items()}}, folder / "rates.yaml")
     document = {
         "name": f"{family}_{size.replace('-', '_')}", "network": {"family": family, "size": size, "seed": 1},
@@ -63,16 +67,19 @@ def workload(folder: Path, family: str, size: str, given: dict[str, float], more
     return path
 
 
-def measure(family: str, size: str, chip: str, rate: float, only_map: bool, sampled: int | None = None) -> dict[str, Any]:
+def measure(
+    family: str, size: str, chip: str, rate: float, only_map: bool, sampled: int | None = None, check: bool = False
+) -> dict[str, Any]:
     """What a size does on a chip, or ``refused``; times in seconds, memory in GB: of this process.
 
-    ``sampled``: instructions to compare with the Verilog, in place of a run.
+    ``sampled``: instructions to compare with the Verilog, in place of a run; ``check``: a run in mode execute is compared with the
+    integer reference.
     """
     given, source = rates(family, size, rate)
     row: dict[str, Any] = {"rates": source}
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        path = workload(Path(folder), family, size, given)
+        path = workload(Path(folder), family, size, {} if check else given, {"mode": "execute"} if check else None)
         try:
             if only_map:
                 mapped = simulate.load(path, chip)
@@ -82,6 +89,10 @@ def measure(family: str, size: str, chip: str, rate: float, only_map: bool, samp
 
                 comparison = sample(simulate.load(path, chip), sampled, SEED).comparison
                 row |= {key: sum(getattr(comparison, key).values()) for key in ("compared", "differing")}
+            elif check:
+                result = simulate.run(path, chip, check=True).check
+                assert result is not None  # it was asked for
+                row |= {"checked": sum(result.compared.values()), "differing": sum(result.differing.values())}
             else:
                 summary = summarise(simulate.run(path, chip))
                 row |= {key: summary[key] for key in ("cycles", "images_per_s", "utilization")}
@@ -92,6 +103,13 @@ def measure(family: str, size: str, chip: str, rate: float, only_map: bool, samp
             row["refused"] = "memory: passes the limit"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
     return row | {"seconds": time.monotonic() - start, "peak_gb": peak}
+
+
+def vary(family: str, steps: int | None, batch_norm: bool) -> None:
+    """Give the sizes of a family other time steps, and a batch norm as the last norm, for the rest of this process."""
+    changes: dict[str, Any] = {"timesteps": steps} if steps else {}
+    changes |= {"last_norm": BATCH} if batch_norm else {}
+    SIZES[family] = {name: replace(size, **changes) for name, size in SIZES[family].items()}  # type: ignore[type-var]
 
 
 def rows(arguments: argparse.Namespace) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
@@ -111,6 +129,9 @@ def _in_a_process(family: str, size: str, chip: str, arguments: argparse.Namespa
     command = [sys.executable, "-m", "scripts.published", "--one", "--family", family, "--size", size, "--chip", chip]
     command += ["--rate", str(arguments.rate), "--limit", str(arguments.limit), *["--map"] * arguments.map]
     command += ["--sample", str(arguments.sample)] if arguments.sample else []
+    command += ["--check"] * arguments.check
+    command += ["--steps", str(arguments.steps)] if arguments.steps else []
+    command += ["--batch-norm"] * arguments.batch_norm
     try:
         done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=60 * arguments.minutes)
     except subprocess.TimeoutExpired:
@@ -131,6 +152,8 @@ def text(family: str, size: str, chip: str, row: dict[str, Any]) -> str:
         return f"{start}{taken}maps: {row['instructions']:,} instructions"
     if "compared" in row:
         return f"{start}{taken}sampled: {row['compared']:,} values compared with the Verilog, {row['differing']:,} differ"
+    if "checked" in row:
+        return f"{start}{taken}checked: {row['checked']:,} values compared with the integer reference, {row['differing']:,} differ"
     figures = (
         f"{row['cycles']:>14,} {row['images_per_s']:>10,.3f} {row['utilization']:>6.1%} {row['energy_uj'] / 1000:>9.3f}"
     )
@@ -146,14 +169,19 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.1, help="rate 0..1 that is assumed where none is published")
     parser.add_argument("--map", action="store_true", help="only map, do not run")
     parser.add_argument("--sample", type=int, help="compare this many instructions with the Verilog, do not run")
+    parser.add_argument("--check", action="store_true", help="compare a run in mode execute with the integer reference")
+    parser.add_argument("--steps", type=int, help="time steps in place of the published ones (with --family)")
+    parser.add_argument("--batch-norm", action="store_true", help="a batch norm as the last norm (with --family)")
     parser.add_argument("--limit", type=float, default=8, help="GB of memory of a process")
     parser.add_argument("--minutes", type=float, default=30, help="minutes of a process")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.family:
+        vary(arguments.family, arguments.steps, arguments.batch_norm)
     if arguments.one:
         resource.setrlimit(resource.RLIMIT_DATA, (int(arguments.limit * 1e9),) * 2)
         found = measure(
-            arguments.family, arguments.size, arguments.chip, arguments.rate, arguments.map, arguments.sample
+            arguments.family, arguments.size, arguments.chip, arguments.rate, arguments.map, arguments.sample, arguments.check
         )
         print(json.dumps(found))
         return

@@ -18,6 +18,9 @@ from archsim.threads import halves, together
 SHARED_COPY = 1 << 22
 """Bytes from which on a copy of DRAM is shared by two threads."""
 
+COPY_BLOCK = 1 << 16
+"""Bytes that such a copy looks at at a time."""
+
 
 @dataclass
 class CoreMemory:
@@ -230,9 +233,17 @@ def _joined(parts: Iterable[range]) -> list[slice]:
 
 
 def _copied(dram: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A copy; of much by two threads, since fresh pages cost as much as their contents."""
-    copy = np.empty_like(dram)
-    together([partial(np.copyto, copy[part], dram[part]) for part in halves(dram, SHARED_COPY)])
+    """A copy; of much by two threads, since fresh pages cost as much as their contents. Blocks of zeros take none."""
+    copy = np.zeros_like(dram)
+
+    def fill(part: slice) -> None:
+        start, stop, _ = part.indices(len(dram))
+        for first in range(start, stop, COPY_BLOCK):
+            block = slice(first, min(first + COPY_BLOCK, stop))
+            if dram[block].any():
+                copy[block] = dram[block]
+
+    together([partial(fill, part) for part in halves(dram, SHARED_COPY)])
     return copy
 
 

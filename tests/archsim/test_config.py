@@ -62,6 +62,7 @@ def line_of(key: str) -> int:
         ("adders_512", 512, 500),
         ("adders_512_experts", 512, 500),
         ("adders_512_half", 512, 500),
+        ("adders_512_masked", 512, 500),
         ("adders_512_maximum", 512, 500),
         ("adders_512_t4", 512, 500),
         ("adders_512_transposer", 512, 500),
@@ -74,7 +75,7 @@ def test_presets(name, adders, mhz):
 
 
 def test_every_preset_is_listed_and_every_value_is_commented():
-    assert len(chip_names()) == 12
+    assert len(chip_names()) == 14
     for name in chip_names():
         for line in files("archsim.presets").joinpath(f"{name}.yaml").read_text().splitlines():
             inside_dram = line.startswith("  ")

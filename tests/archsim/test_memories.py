@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from archsim.config import load_chip
-from archsim.units.sram import Memories, Pool
+from archsim.units.sram import COPY_BLOCK, SHARED_COPY, Memories, Pool
 
 CHIP = load_chip("small_experts")
 DRAM = np.random.default_rng(1).integers(1, 256, 1000).astype(np.uint8)
@@ -41,3 +41,12 @@ def test_memories_of_a_run_that_failed_are_not_used_again():
         raise ZeroDivisionError
     with pool.take() as second:
         assert second is not first
+
+
+@pytest.mark.parametrize("size", [3 * COPY_BLOCK + 5, SHARED_COPY + 7])
+def test_a_copy_of_dram_has_its_blocks_with_anything_in_them(size):
+    """A byte in the first block, the last one and the middle; by one thread and by two."""
+    dram = np.zeros(size, np.uint8)
+    dram[[5, size // 2 - 1, size // 2, size - 1]] = 1, 2, 3, 4
+    copy = Memories.empty(CHIP, dram).dram
+    assert np.array_equal(copy, dram) and not np.shares_memory(copy, dram)

@@ -222,6 +222,21 @@ def test_member_fields_and_notes_belong_to_their_member():
     assert "fields" in notes[0], "the caller's notes stay as they are"
 
 
+def test_an_instruction_keeps_what_somebody_may_ask_for_alone():
+    """Of a long program the last owner of each bank and the last of each queue know what has ended, and the others nothing."""
+    emitter, rng = _emitter(), np.random.default_rng(3)
+    for _ in range(500):
+        engines, opcode, fields = _random(rng, True)
+        emitter.emit(engines, opcode, fields, [{"layer": 7}] * len(engines))
+    ends = {(engine, len(queue) - 1) for engine, queue in emitter.queues.items() if queue}
+    asked = set(emitter._owners.values()) | ends
+    for engine, queue in emitter.queues.items():
+        for index, instruction in enumerate(queue):
+            assert bool(instruction.known) == ((engine, index) in asked)
+    notes = [note for queue in emitter.notes().values() for note in queue]
+    assert len(notes) > 400 and all(note is notes[0] for note in notes)
+
+
 def test_a_queue_that_is_full_names_the_engine():
     emitter = _emitter(3)
     fields = {**_load(1), "dram_address": 0, "row": 0, "rows": 1, "row_bytes": 4}

@@ -144,7 +144,6 @@ def _mapped(make_network, chip, keep=0.5):
         ({"neurons": 8}, "layer 'a': needs heads of 4 channels in whole blocks of 8 within words of 8"),
         ({"columns": 2, "neurons": 2}, "layer 'a': needs heads of 4 channels in whole blocks of 2 within words of 2"),
         ({"attention_rows": 64}, "layer 'a': needs 80 rows of attention"),
-        ({"spike_in_rows": 64}, "maps do not pass through DRAM, since layer 'a' is attention within windows"),
     ],
 )  # fmt: skip
 def test_what_a_chip_has_no_room_for_is_refused_by_name(make_network, change, message):

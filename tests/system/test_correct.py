@@ -13,7 +13,7 @@ from mapping import reference
 
 CHIPS = [
     "small", "small_t4", "small_complete", "small_normaliser", "adders_128", "adders_512", "adders_512_half", "adders_512_maximum",
-    "adders_512_t4", "adders_512_experts", "adders_512_transposer", "scale_out",
+    "adders_512_t4", "adders_512_experts", "adders_512_transposer", "adders_512_masked", "scale_out",
 ]  # fmt: skip
 
 

@@ -105,7 +105,7 @@ def test_recorded_attention_is_replayed_in_the_order_of_windows():
     whole.recording = whole.trained
     words, layer = whole.words(0), next(x for x in whole.network.layers if isinstance(x, IntWindowAttention) and x.shift)
     recorded = whole.trained.spikes(layer.spikes, 0)
-    assert np.array_equal(words[layer.spikes], to_words(CHIP, recorded[:, layer.order]))
+    assert np.array_equal(words[layer.by_window], to_words(CHIP, recorded[:, layer.order]))
     executed, _ = simulate.run_image(whole, whole.images(1)[0], 0)
     replayed, _ = simulate.run_image(whole, whole.images(1)[0], 0, "trace")
     assert executed.cycles != replayed.cycles

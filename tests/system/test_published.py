@@ -16,6 +16,8 @@ from cosim import sample
 from mapping.ir import Map
 from mapping.networks import spikformer, spiking_mlp, spiking_moe, spikingformer
 from mapping.networks.weights import Shapes
+from mapping.nodes import BATCH
+from mapping.operators import require_mapped
 from mapping.pad import padded
 from mapping.quantise import Precision
 from mapping.schedule import require_room
@@ -199,3 +201,21 @@ def test_comparison(tmp_path, monkeypatch, capsys):
     assert [line.split(": ")[1] for line in compare.verdicts(rows)[1:]] == [
         "which of the two takes less energy", "what Spikformer loses most to"
     ]  # fmt: skip
+
+
+def test_other_time_steps_and_a_batch_norm_as_the_last_norm(monkeypatch):
+    """What is refused as it is published is mapped with them."""
+    family = "masked_spiking_transformer"
+    monkeypatch.setitem(SIZES, family, dict(SIZES[family]))
+    published.vary(family, 4, True)
+    size = SIZES[family]["imagenet"]
+    require_mapped(size.network(Shapes()))
+    assert size.network(Shapes()).timesteps == 4 and SIZES[family]["cifar10"].last_norm == BATCH
+
+
+def test_a_size_whose_run_is_compared_with_the_reference():
+    """64 positions of 4 channels and so on: 4 steps of all maps and membranes, and ten logits."""
+    row = published.measure("spikformer", "tiny", "small", 0.1, False, check=True)
+    assert row["checked"] > 4 * 64 * 4 and row["differing"] == 0
+    line = published.text("spikformer", "tiny", "small", row)
+    assert line.endswith(f"checked: {row['checked']:,} values compared with the integer reference, 0 differ")
