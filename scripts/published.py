@@ -32,7 +32,6 @@ from archsim.summary import summarise
 from archsim.synthetic import read_rates
 from archsim.workload import SIZES
 from mapping.networks.weights import Shapes
-from mapping.nodes import BATCH
 from mapping.operators import require_mapped
 
 RATES = Path(__file__).parents[1] / "workloads/rates"
@@ -105,10 +104,9 @@ def measure(
     return row | {"seconds": time.monotonic() - start, "peak_gb": peak}
 
 
-def vary(family: str, steps: int | None, batch_norm: bool) -> None:
-    """Give the sizes of a family other time steps, and a batch norm as the last norm, for the rest of this process."""
-    changes: dict[str, Any] = {"timesteps": steps} if steps else {}
-    changes |= {"last_norm": BATCH} if batch_norm else {}
+def vary(family: str, steps: int) -> None:
+    """Give the sizes of a family other time steps for the rest of this process."""
+    changes: dict[str, Any] = {"timesteps": steps}
     SIZES[family] = {name: replace(size, **changes) for name, size in SIZES[family].items()}  # type: ignore[type-var]
 
 
@@ -131,7 +129,6 @@ def _in_a_process(family: str, size: str, chip: str, arguments: argparse.Namespa
     command += ["--sample", str(arguments.sample)] if arguments.sample else []
     command += ["--check"] * arguments.check
     command += ["--steps", str(arguments.steps)] if arguments.steps else []
-    command += ["--batch-norm"] * arguments.batch_norm
     try:
         done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=60 * arguments.minutes)
     except subprocess.TimeoutExpired:
@@ -171,13 +168,12 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="compare this many instructions with the Verilog, do not run")
     parser.add_argument("--check", action="store_true", help="compare a run in mode execute with the integer reference")
     parser.add_argument("--steps", type=int, help="time steps in place of the published ones (with --family)")
-    parser.add_argument("--batch-norm", action="store_true", help="a batch norm as the last norm (with --family)")
     parser.add_argument("--limit", type=float, default=8, help="GB of memory of a process")
     parser.add_argument("--minutes", type=float, default=30, help="minutes of a process")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.family:
-        vary(arguments.family, arguments.steps, arguments.batch_norm)
+    if arguments.family and arguments.steps:
+        vary(arguments.family, arguments.steps)
     if arguments.one:
         resource.setrlimit(resource.RLIMIT_DATA, (int(arguments.limit * 1e9),) * 2)
         found = measure(

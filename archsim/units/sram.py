@@ -159,8 +159,7 @@ class Memories:
         """Memories of ``chip``, all 0, with a copy of ``dram``."""
         cores = (np.zeros((chip.cores, *array.shape), array.dtype) for array in vars(CoreMemory.empty(chip)).values())
         attention = vars(AttentionMemory.empty(chip)).values()
-        table = NormaliserMemory.empty(chip).table
-        return cls(Stack(*cores, *attention, table, _copied(dram)), ExpertsMemory.empty(chip))
+        return cls(Stack(*cores, *attention, NormaliserMemory.empty(chip).table, _copied(dram)), ExpertsMemory.empty(chip))
 
     @property
     def cores(self) -> list[CoreMemory]:

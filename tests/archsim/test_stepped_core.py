@@ -57,7 +57,7 @@ def test_words_of_64_channels():
     memory.spike_in[0, 0, 3] = 1 << 63
     memory.weight[0, 63] = 2
     memory.param[0, 0, 1] = 1
-    assert core.synapse(POINT | {"steps": 4}, chip, [memory]) == 14
+    assert core.synapse(POINT | {"steps": 4, "lanes": 4}, chip, [memory]) == 14
     assert memory.spike_out[0, 0].tolist() == [0, 0, 0, (1 << 64) - 1]
 
 
