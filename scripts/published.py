@@ -6,8 +6,8 @@ Spikes are SYNTHETIC: drawn at published firing rates where they are published (
 ASSUMED rate. Weights are random. Each size on each chip is a process of its own, so that the peak of memory is its own; one that
 needs more than the limit ends and says so. What no chip runs is refused once, by layer and operator. With ``--sample`` that many
 instructions of the program are compared with the Verilog, each alone, as ``archsim cosim --sample`` does (seed 1); with ``--check``
-nothing is drawn: what random weights fire on a random image is compared with the integer reference. Other networks than the
-published are those with ``--steps N`` and ``--batch-norm`` (Masked Spiking Transformer: a batch norm as the last norm).
+nothing is drawn: what random weights fire on a random image is compared with the integer reference. ``--steps N`` takes other
+time steps than the published ones.
 """
 
 import argparse
