@@ -98,6 +98,9 @@ class Unnoted:
     def replay(self, places):
         return None
 
+    def reads_membranes(self, engine, index):
+        return False
+
     def synapse(self, *arguments):
         """Nothing, as the others."""
 
