@@ -33,8 +33,9 @@ def chip_of(
 CHIPS = [
     chip_of("normaliser_usual", 3, 8, 4, 16, 12, 6), chip_of("normaliser_least", 1, 2, 1, 8, 5, 1),
     chip_of("normaliser_odd", 2, 6, 3, 9, 9, 9), chip_of("normaliser_wide", 2, 16, 16, 24, 24, 8),
+    chip_of("normaliser_small", 2, 16, 4, 24, 16, 8),
 ]  # fmt: skip
-"""A usual one; the least; no power of two, an operand as wide as a membrane; a row a word, the widest membranes."""
+"""A usual one; the least; no power of two, an operand as wide as a membrane; a row a word, the widest membranes; as the preset."""
 
 
 class Step(NamedTuple):
