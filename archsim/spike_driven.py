@@ -152,7 +152,7 @@ def _synapse(layer: Synapse, source: Operand) -> tuple[str, str, str]:
             "core, over copies of its weights",
         )
     if source.kind == REAL:
-        unit = "core, a layer for each map of the stream" if source.spikes else "vector unit or host"
+        unit = "core, a layer for each map of the stream" if source.spikes else "none: refused"
         return NOT, "reads real numbers: multiplies each with its weights", unit
     if source.kind == ANALOG:
         return INTEGER, "reads the image, bit plane by bit plane", "core, over bit planes"

@@ -138,8 +138,8 @@ def _areas(chip: ChipParams) -> list[dict[str, Any]]:
 
 def show(both: Mapping[str, Any], console: Console) -> None:
     """Print what `compared` gives: energy of the logic by unit, and its area by component, by laws and by the table."""
-    node, factor = both["native"]["node_nm"], both["native"]["factors"][ENERGY]
-    table = Table(title="energy of the logic, uJ an image at 45 nm: by laws, by the table of cited figures")
+    node, target, factor = both["native"]["node_nm"], package().scaled_nm, both["native"]["factors"][ENERGY]
+    table = Table(title=f"energy of the logic, uJ an image at {target} nm: by laws, by the table of cited figures")
     for heading in ("unit", "data: laws", "table", "clock: laws", "table", "all: laws", "table", "laws / table"):
         table.add_column(heading, justify="left" if heading == "unit" else "right", no_wrap=heading == "unit")
     sums: dict[str, float] = {}
@@ -150,7 +150,7 @@ def show(both: Mapping[str, Any], console: Console) -> None:
     table.add_section()
     table.add_row(*_cells(sums | {"unit": "all"}))
     console.print(table)
-    areas = Table(title=f"area of the logic, mm2 at 45 nm, and NAND2 at {node} nm by laws")
+    areas = Table(title=f"area of the logic, mm2 at {target} nm, and NAND2 at {node} nm by laws")
     for heading in ("component", "laws", "NAND2", "table"):
         areas.add_column(heading, justify="left" if heading == "component" else "right")
     for row in both["areas"]:

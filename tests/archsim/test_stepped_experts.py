@@ -32,6 +32,7 @@ from archsim.stepped import sequencer
 from archsim.tensors import Capture
 from archsim.units import experts as fast
 from archsim.units.sram import Memories
+from tests.archsim.contents import same_bits
 from tests.archsim.expert_programs import CHIPS, Expected, filled, random_program
 
 CHIP = CHIPS[1].replace(neurons=2)
@@ -49,15 +50,6 @@ def run(module, opcode, values, chip, memories):
     return result[0] if module is fast else result
 
 
-def same(one: Memories, other: Memories) -> None:
-    """Every bit of both."""
-    for mine, yours in zip(one.cores, other.cores, strict=True):
-        for name, value in vars(mine).items():
-            assert np.array_equal(value, getattr(yours, name)), name
-    for name, value in vars(one.experts).items():
-        assert np.array_equal(value, getattr(other.experts, name)), name
-
-
 @pytest.mark.parametrize("seed", range(25))
 @pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.name)
 def test_random_programs(chip, seed):
@@ -67,7 +59,7 @@ def test_random_programs(chip, seed):
     expected = Expected(chip, plain)
     for step in random_program(chip, rng):
         assert run(fast, *step, chip, law) == run(stepped, *step, chip, model), step
-        same(law, model)
+        same_bits(law, model)
         expected.run(step)
         for mine, yours in zip(law.cores, plain.cores, strict=True):
             assert all(np.array_equal(value, getattr(yours, name)) for name, value in vars(mine).items())
@@ -89,7 +81,7 @@ def both(opcode, values, memories, chip=CHIP):
     other = deepcopy(memories)
     cycles = run(fast, opcode, values, chip, memories)
     assert run(stepped, opcode, values, chip, other) == cycles
-    same(memories, other)
+    same_bits(memories, other)
     return cycles
 
 
@@ -316,7 +308,7 @@ def test_whole_programs(seed):
     for engine, times in timeline.instructions.items():
         own = records[records["engine"] == engine]
         assert np.array_equal(times, np.stack([own["start"], own["end"]], axis=1)), engine
-    same(law, model)
+    same_bits(law, model)
     waited = records[(records["engine"] == MULTICAST)]["waited_for"]
     assert waited.tolist() == [WAIT_EXPERTS]
     # Every adder slot of the run has a cause: the cores have no program.

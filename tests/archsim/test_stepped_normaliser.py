@@ -23,6 +23,7 @@ from archsim.tensors import Capture
 from archsim.units import normaliser as fast
 from archsim.units.sram import Memories
 from tests.archsim import normaliser_program as by_hand
+from tests.archsim.contents import same_bits
 from tests.archsim.normaliser_programs import CHIPS, Step, chip_of, expected, filled, random_program
 
 CHIP = chip_of("normaliser", 2, 4, 2, 16, 16, 4)
@@ -31,12 +32,6 @@ CHIP = chip_of("normaliser", 2, 4, 2, 16, 16, 4)
 def fields(opcode, values):
     """All fields of an instruction, those that are not given 0."""
     return layout(opcode).unpack(0) | {"opcode": opcode} | values
-
-
-def same(one: Memories, other: Memories) -> None:
-    """Every bit of both."""
-    for mine, yours in zip(one.stack, other.stack, strict=True):
-        assert np.array_equal(mine, yours)
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -49,8 +44,8 @@ def test_random_programs(chip, seed):
         values = fields(*step)
         assert fast.run(values, chip, law)[0] == stepped.run(values, chip, model), step
         expected(step, chip, plain)
-        same(law, plain)
-        same(model, plain)
+        same_bits(law, plain)
+        same_bits(model, plain)
 
 
 NORM = {
@@ -65,7 +60,7 @@ def both(opcode, values, memories):
     other, given = deepcopy(memories), fields(opcode, values)
     cycles, counts = fast.run(given, CHIP, memories)
     assert stepped.run(given, CHIP, other) == cycles
-    same(memories, other)
+    same_bits(memories, other)
     return cycles, {name: int(counts[number]) for name, number in COUNT._asdict().items() if counts[number]}
 
 
@@ -309,7 +304,7 @@ def test_a_whole_program(seed):
     records = Simulation(chip, heads, law, Capture(chip, program.notes)).run()
     check_intervals(chip, heads, records)
     same_times(records, stepped_sequencer.run(program, model))
-    same(law, model)
+    same_bits(law, model)
     expected(Step(NORMALISE, by_hand.NORM), chip, plain)
     expected(Step(WEIGH, by_hand.WEIGHT), chip, plain)
     assert np.array_equal(law.cores[1].residual, plain.cores[1].residual)
@@ -336,7 +331,7 @@ def test_a_program_longer_than_its_memory():
     model = deepcopy(law)
     records = Simulation(chip, heads, law, Capture(chip, program.notes)).run()
     same_times(records, stepped_sequencer.run(program, model))
-    same(law, model)
+    same_bits(law, model)
     assert law.cores[0].residual[:8].any()
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from archsim.contracts.sequencer import DMA
-from cosim.compare import compare
-from cosim.expected import simulate
 from cosim.machine import Machine
 from cosim.run import Bench, random_latencies
 from tests.archsim.normaliser_program import CHIP, LONG, TABLE, long_program, normaliser_program
+from tests.cosim.located import first_of_a_wrong_byte
 
 BUILD = Path(__file__).parents[2] / "build" / "cosim"
 
@@ -44,11 +43,6 @@ def test_a_queue_that_is_refilled():
 
 
 def test_a_wrong_entry_is_located():
-    program, machines = normaliser_program(1), machine()
-    bench = Bench(program, BUILD, machine=machines)
-    widths, wrong = machines.row_bytes(), program.dram.copy()
-    wrong[TABLE + 4] ^= 1
-    expected = simulate(program, bench.plan, program.dram, widths, None)
-    found = machines.run(bench.plan, program, wrong, None, 2 * expected.cycles)
-    first = compare(program, bench.plan, widths, expected, found).first
+    program = normaliser_program(1)
+    first = first_of_a_wrong_byte(program, Bench(program, BUILD, machine=machine()), machine(), TABLE + 4)
     assert first.place == (DMA, 2) and "normaliser 0 table[0]: row 1" in first.what

@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from archsim.contracts.sequencer import DMA
-from cosim.compare import compare
-from cosim.expected import simulate
 from cosim.machine import Machine
 from cosim.run import Bench, random_latencies
 from tests.archsim.softmax_program import CHIP, FIRST, softmax_program
+from tests.cosim.located import first_of_a_wrong_byte
 
 BUILD = Path(__file__).parents[2] / "build" / "cosim"
 
@@ -37,11 +36,6 @@ def test_simulator_and_verilog_agree(seed):
 
 
 def test_a_wrong_entry_is_located():
-    program, machines = softmax_program(1), machine()
-    bench = Bench(program, BUILD, machine=machines)
-    widths, wrong = machines.row_bytes(), program.dram.copy()
-    wrong[FIRST + 8] ^= 1
-    expected = simulate(program, bench.plan, program.dram, widths, None)
-    found = machines.run(bench.plan, program, wrong, None, 2 * expected.cycles)
-    first = compare(program, bench.plan, widths, expected, found).first
+    program = softmax_program(1)
+    first = first_of_a_wrong_byte(program, Bench(program, BUILD, machine=machine()), machine(), FIRST + 8)
     assert first.place == (DMA, 1) and "attention table[0]" in first.what

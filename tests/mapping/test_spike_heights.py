@@ -56,7 +56,7 @@ def test_every_spike_and_the_logits(network, masks):
     for name in names:
         assert set(np.unique(made.maps[name])) == {0.0, 1.0}, name
         assert ((defined.maps[name] > 0) == (made.maps[name] > 0)).all(), name
-    np.testing.assert_allclose(made.logits, defined.logits, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(made.logits, defined.logits, rtol=0, atol=2e-14)
     assert np.ptp(defined.logits) > 1
 
 

@@ -78,7 +78,7 @@ def test_classes_of_mantissas(classes):
     rest = np.log2(scale / mantissas[kinds])
     assert np.abs(rest - np.rint(rest)).max() <= 0.5 / classes
     again, _ = mantissa_classes(scale * 2.0 ** np.random.default_rng(0).integers(-3, 4, 50), classes)
-    np.testing.assert_allclose(again, mantissas, rtol=1e-14)
+    np.testing.assert_allclose(again, mantissas, rtol=2e-15)
 
 
 def test_enough_classes_are_exact():
@@ -86,7 +86,7 @@ def test_enough_classes_are_exact():
     mantissas, kinds = mantissa_classes(scale, 3)
     assert len(mantissas) == 3
     rest = np.log2(scale / mantissas[kinds])
-    np.testing.assert_allclose(rest, np.rint(rest), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(rest, np.rint(rest), rtol=0, atol=2e-15)
 
 
 def test_scales_that_meet_around_the_octave_share_a_class():

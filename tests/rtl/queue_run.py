@@ -28,6 +28,21 @@ class QueueRun(NamedTuple):
     memory: Any
 
 
+def waiting_queue(program: Iterable[Any], rng: np.random.Generator, pause: int) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The rows of steps (``opcode``, ``fields``), with waits for and posts to any other engine, and the posts that they wait for.
+
+    ``pause``: cycles from one post to the next at most.
+    """
+    rows, posts, time = [], [], 0
+    for step in program:
+        time += int(rng.integers(1, pause))
+        wait = int(rng.integers(8)) if rng.random() < 0.3 else 0
+        posts += [(time, engine) for engine in range(3) if wait >> engine & 1]
+        rows.append(sequencer.encode(step.opcode, step.fields, wait, int(rng.integers(16))))
+    rows.append(sequencer.encode(sequencer.HALT, {}))
+    return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1), sorted(set(posts))
+
+
 def expected(chip: ChipParams, queue: np.ndarray, memory: Any, posts: Posts, model: Model) -> QueueRun:
     """What the queue does by the contract's law of the queue and ``model`` (arguments as in :meth:`Engine.run`)."""
     memory = deepcopy(memory)

@@ -7,30 +7,17 @@ import numpy as np
 import pytest
 
 from archsim.contracts import experts as contract
-from archsim.contracts.sequencer import HALT, encode
 from archsim.units import experts as fast
 from tests.archsim.expert_programs import CHIPS, filled, random_program
 from tests.rtl.experts_slice import ENGINE, ExpertsBench, fast_experts, stepped_experts
-from tests.rtl.queue_run import expected
-
-
-def queue_of(program, rng):
-    """The program's rows, with waits for and posts to any other engine, and the posts that it waits for."""
-    rows, posts, time = [], [], 0
-    for step in program:
-        time += int(rng.integers(1, 60))
-        wait = int(rng.integers(8)) if rng.random() < 0.3 else 0
-        posts += [(time, engine) for engine in range(3) if wait >> engine & 1]
-        rows.append(encode(step.opcode, step.fields, wait, int(rng.integers(16))))
-    rows.append(encode(HALT, {}))
-    return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1), sorted(set(posts))
+from tests.rtl.queue_run import expected, waiting_queue
 
 
 def random_run(chip, seed, layers=3):
     """Queue, memories, posts; the rows of a program and memories full of random bits."""
     rng = np.random.default_rng(seed)
     memories = filled(chip, rng)
-    queue, posts = queue_of(random_program(chip, rng, layers), rng)
+    queue, posts = waiting_queue(random_program(chip, rng, layers), rng, 60)
     return queue, memories, posts
 
 

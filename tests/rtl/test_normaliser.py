@@ -7,22 +7,9 @@ import numpy as np
 import pytest
 
 from archsim.contracts import normaliser as contract
-from archsim.contracts.sequencer import HALT, encode
 from tests.archsim.normaliser_programs import CHIPS, filled, random_normalise, random_program, random_weigh
 from tests.rtl.normaliser_slice import ENGINE, NormaliserBench, fast_normaliser, stepped_normaliser
-from tests.rtl.queue_run import expected
-
-
-def queue_of(program, rng):
-    """The program's rows, with waits for and posts to any other engine, and the posts that it waits for."""
-    rows, posts, time = [], [], 0
-    for step in program:
-        time += int(rng.integers(1, 900))
-        wait = int(rng.integers(8)) if rng.random() < 0.3 else 0
-        posts += [(time, engine) for engine in range(3) if wait >> engine & 1]
-        rows.append(encode(step.opcode, step.fields, wait, int(rng.integers(16))))
-    rows.append(encode(HALT, {}))
-    return np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1), sorted(set(posts))
+from tests.rtl.queue_run import expected, waiting_queue
 
 
 def random_run(chip, seed, count=8):
@@ -30,7 +17,7 @@ def random_run(chip, seed, count=8):
     rng = np.random.default_rng(seed)
     memories = filled(chip, rng)
     program = [random_normalise(chip, rng), random_weigh(chip, rng), *random_program(chip, rng, count - 2)]
-    queue, posts = queue_of(program, rng)
+    queue, posts = waiting_queue(program, rng, 900)
     return queue, memories, posts
 
 

@@ -78,6 +78,19 @@ def run(mapped, seed, trace=None):
     return SimpleNamespace(pixels=pixels, records=records, capture=capture, memories=memories, before=before)
 
 
+def equals_the_reference(mapped, seed):
+    """A run of a proven program in which every value is the reference's; that, the reference, and how many choices it drops."""
+    prove(mapped.program.chip, mapped.queues, len(mapped.program.dram))
+    ran = run(mapped, seed)
+    check_intervals(mapped.program.chip, mapped.queues, ran.records)
+    logits = simulate.read_logits(mapped.program, ran.memories.dram)
+    check = simulate.compare(mapped, ran.pixels, ran.capture, logits)
+    assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
+    expected = reference.run(mapped.network, mapped.network.quantise_image(ran.pixels))
+    assert all((expected.inputs[name] != expected.inputs["conv"]).any() for name in expected.routes)
+    return ran, expected, sum(int((chosen[:, 2] < 0).sum()) for chosen in expected.routes.values())
+
+
 @pytest.fixture(scope="module", params=CASES)
 def case(request):
     sizes, placement = CASES[request.param]
@@ -90,18 +103,10 @@ def test_every_value_equals_the_reference(case, lanes):
     for seed in range(2):
         chip = _chip(sizes).replace(lanes=lanes, param_rows=64 if seed else 8, weight_rows=36 if seed else 96)
         mapped = map_experts(chip, expert_network(seed, **sizes), placement, Limits(positions=2) if seed else None)
-        prove(chip, mapped.queues, len(mapped.program.dram))
-        ran = run(mapped, seed)
-        check_intervals(chip, mapped.queues, ran.records)
-        logits = simulate.read_logits(mapped.program, ran.memories.dram)
-        check = simulate.compare(mapped, ran.pixels, ran.capture, logits)
-        assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
-        expected = reference.run(mapped.network, mapped.network.quantise_image(ran.pixels))
-        dropped = sum(int((chosen[:, 2] < 0).sum()) for chosen in expected.routes.values())
+        ran, expected, dropped = equals_the_reference(mapped, seed)
         assert ran.records["dropped"].sum() == dropped
         assert (dropped > 0) == ("capacity" in sizes)
         assert (ran.records["flit_stalls"][ran.records["opcode"] == COLLECT] > 0).all()
-        assert all((expected.inputs[name] != expected.inputs["conv"]).any() for name in expected.routes)
         _same_routes(mapped, ran, list(expected.routes.values())[-1])
 
 

@@ -35,12 +35,13 @@ def same(workload: simulate.Workload, number: int) -> None:
 
 
 def same_memories(fast: Memories, slow: Memories) -> None:
-    """Retired state: every bank of every core, the attention unit's, and DRAM.
+    """Retired state: every bank of every core, of the attention unit, the expert engine and the normaliser, and DRAM.
 
     The stepped chip reads the count memory without marks: a row that is marked must be 0 there.
     """
     assert np.array_equal(fast.dram, slow.dram)
-    for one, other in zip([*fast.cores, fast.attention], [*slow.cores, slow.attention], strict=True):
+    parts = ([*of.cores, of.attention, of.experts, of.normaliser] for of in (fast, slow))
+    for one, other in zip(*parts, strict=True):
         for name, bank in vars(one).items():
             if name != "cleared":
                 assert np.array_equal(bank, getattr(other, name)), name

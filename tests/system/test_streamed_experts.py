@@ -3,14 +3,11 @@
 import numpy as np
 import pytest
 
-from archsim import simulate
 from archsim.contracts.dma import RESIDUAL
 from archsim.contracts.sequencer import COLLECT, DISPATCH, DMA, EXPERTS, STORE, TOPK
-from archsim.ownership import check_intervals, prove
 from archsim.stepped import sequencer as stepped
-from mapping import reference
 from tests.mapping.conftest import EXPERT_CHIP, expert_chip, expert_network, map_experts
-from tests.system.test_experts import run
+from tests.system.test_experts import equals_the_reference, run
 from tests.system.test_stepped import same_memories
 
 CHIP = EXPERT_CHIP.replace(spike_in_rows=80, param_rows=32, queue_rows=64)
@@ -62,16 +59,8 @@ def test_every_value_equals_the_reference(case):
     for seed in range(2):
         mapped = map_experts(chip, expert_network(seed, **sizes), placement)
         assert mapped.program.notes["streamed"]
-        prove(chip, mapped.queues, len(mapped.program.dram))
-        ran = run(mapped, seed)
-        check_intervals(chip, mapped.queues, ran.records)
-        logits = simulate.read_logits(mapped.program, ran.memories.dram)
-        check = simulate.compare(mapped, ran.pixels, ran.capture, logits)
-        assert check.differing == {"spikes": 0, "membranes": 0, "logits": 0}
-        expected = reference.run(mapped.network, mapped.network.quantise_image(ran.pixels))
-        dropped = sum(int((chosen[:, 2] < 0).sum()) for chosen in expected.routes.values())
+        ran, expected, dropped = equals_the_reference(mapped, seed)
         assert (dropped > 0) == ("capacity" in sizes)
-        assert all((expected.inputs[name] != expected.inputs["conv"]).any() for name in expected.routes)
         loads = [np.bincount(chosen[:, 1], minlength=sizes.get("experts", 4)) for chosen in expected.routes.values()]
         assert [load[:, 0].tolist() for load in ran.capture.loads.values()] == [load.tolist() for load in loads]
 

@@ -49,7 +49,7 @@ def test_a_result_is_multiplied_with_its_probability(weighed):
     for number, expert in enumerate(layer.experts):
         factor = accepted[..., number] * (probability[..., number] if weighed else 1)
         expected += expert(x) * factor.reshape(2, 1, 2, 2)
-    assert torch.allclose(layer(x), expected, rtol=0, atol=1e-5)
+    assert torch.allclose(layer(x), expected, rtol=0, atol=2e-7)
     assert [expert.joins for expert in layer.experts] == [weighed] * 3
     assert (probability * accepted).sum(2).max() < 1
 
