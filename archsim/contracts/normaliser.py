@@ -159,15 +159,16 @@ def check(fields: Mapping[str, int], chip: ChipParams, weighs: bool) -> None:
             f"normaliser: {name} needs a chip with a normaliser, given chip '{chip.name}' with normaliser_operand_bits 0; "
             "set 'normaliser_operand_bits' in its file and map the network again"
         )
-    limits = {"core": (0, chip.cores - 1), "tokens": (1, 1 << 16), "digits": (1, vector.ALL_DIGITS)}
+    held = {field.name: (1 << field.width) - 1 for field in (WEIGH_FIELDS if weighs else NORMALISE_FIELDS)}
+    limits = {"core": (0, chip.cores - 1), "tokens": (1, held["tokens"]), "digits": (1, vector.ALL_DIGITS)}
     if weighs:
         blocks = -(-fields["experts"] // chip.neurons)
-        limits |= {"experts": (2, MAX_EXPERTS), "blocks": (blocks, blocks), "rows": (1, 1 << 10)}
+        limits |= {"experts": (2, MAX_EXPERTS), "blocks": (blocks, blocks), "rows": (1, held["rows"])}
     else:
         elements, word = rows_of(fields) * chip.neurons, fields["blocks"] if fields["words"] > 1 else 0
         limits |= {
-            "steps": (1, 1 << 8), "words": (1, 1 << 7), "blocks": (1, chip.blocks), "last_blocks": (1, fields["blocks"]),
-            "word_rows": (word, 1 << 16), "elements": (elements, elements),
+            "steps": (1, held["steps"]), "words": (1, held["words"]), "blocks": (1, chip.blocks),
+            "last_blocks": (1, fields["blocks"]), "word_rows": (word, held["word_rows"]), "elements": (elements, elements),
         }  # fmt: skip
     for field, (low, high) in limits.items():
         if not low <= fields[field] <= high:

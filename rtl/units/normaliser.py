@@ -64,7 +64,7 @@ class Normaliser(Component):
     def elaborate(self, platform):
         """The way of a row: address, bank, vector unit, bank."""
         m = Module()
-        self.phase, self.core = Signal(range(8)), Signal(5)
+        self.phase, self.core = Signal(range(EXPONENTIAL + 1)), Signal.like(self.normalise.core)
         self.reading, self.stands, self.stands_last = Signal(), Signal(), Signal()
         self.begin, self.ended, self.taken, self.read = Signal(), Signal(), Signal(), Signal()
         self.scoring = Signal()  # the rows of the phase are scores

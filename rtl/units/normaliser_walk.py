@@ -3,10 +3,13 @@
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib.wiring import Component, In, Out
 
-from archsim.contracts.spike_fetch import ADDRESS_BITS
+from archsim.contracts.normaliser import NORMALISE_FIELDS, WEIGH_FIELDS
 
-ROW_BITS, WORD_BITS = 10, 7
-"""Bits of a count of rows (of a result), and of words."""
+NORM, WEIGHT = ({field.name: field.width for field in fields} for fields in (NORMALISE_FIELDS, WEIGH_FIELDS))
+"""Bits of each field of the instructions."""
+
+ADDRESS_BITS, ROW_BITS = NORM["base"], max(NORM["blocks"], WEIGHT["blocks"], WEIGHT["rows"])
+"""Bits of the number of a row, and of a count of rows."""
 
 
 class TokenWalker(Component):
@@ -19,8 +22,8 @@ class TokenWalker(Component):
 
     def __init__(self):
         super().__init__({
-            "base": In(ADDRESS_BITS), "score_base": In(ADDRESS_BITS), "tokens": In(16), "token_rows": In(16),
-            "score_token": In(16), "steps": In(8), "step_rows": In(16), "start": In(1), "advance": In(1),
+            **{name: In(NORM[name]) for name in ("base", "tokens", "token_rows", "steps", "step_rows")},
+            **{name: In(WEIGHT[name]) for name in ("score_base", "score_token")}, "start": In(1), "advance": In(1),
             "first": Out(ADDRESS_BITS), "score": Out(ADDRESS_BITS), "last": Out(1),
         })  # fmt: skip
 
@@ -28,7 +31,7 @@ class TokenWalker(Component):
         """One register a loop: position, time step, scores."""
         m = Module()
         position, step, score = Signal(ADDRESS_BITS), Signal(ADDRESS_BITS), Signal(ADDRESS_BITS)
-        tokens, steps, ends = Signal(16), Signal(8), Signal()
+        tokens, steps, ends = Signal.like(self.tokens), Signal.like(self.steps), Signal()
         next_position = Signal(ADDRESS_BITS)
         m.d.comb += [
             ends.eq(steps == 1), self.last.eq(ends & (tokens == 1)), next_position.eq(position + self.token_rows),
@@ -56,14 +59,14 @@ class PhaseWalker(Component):
 
     def __init__(self):
         super().__init__({
-            "begin": In(1), "base": In(ADDRESS_BITS), "words": In(WORD_BITS), "word_rows": In(16), "blocks": In(ROW_BITS),
-            "last_blocks": In(ROW_BITS), "take": In(1), "row": Out(ADDRESS_BITS), "last": Out(1),
+            "begin": In(1), "base": In(ADDRESS_BITS), "words": In(NORM["words"]), "word_rows": In(NORM["word_rows"]),
+            "blocks": In(ROW_BITS), "last_blocks": In(ROW_BITS), "take": In(1), "row": Out(ADDRESS_BITS), "last": Out(1),
         })  # fmt: skip
 
     def elaborate(self, platform):
         """A register a loop: word, row; and what is left of each."""
         m = Module()
-        word, words, rows, last_rows = Signal(ADDRESS_BITS), Signal(WORD_BITS), Signal(ROW_BITS), Signal(ROW_BITS)
+        word, words, rows, last_rows = Signal(ADDRESS_BITS), Signal.like(self.words), Signal(ROW_BITS), Signal(ROW_BITS)
         ends, next_word = Signal(), Signal(ADDRESS_BITS)
         m.d.comb += [ends.eq(rows == 1), self.last.eq(ends & (words == 1)), next_word.eq(word + self.word_rows)]
         with m.If(self.begin):
