@@ -1,6 +1,8 @@
 """Map and run every published size on every preset: cycles, images a second, seconds taken and peak memory, or why it is refused.
 
     python -m scripts.published [--chip CHIP] [--family FAMILY] [--size SIZE] [--rate RATE] [--map | --check | --sample N]
+    python -m scripts.published --keep DIR ...    # each run's report stays in DIR
+    python -m scripts.published --priced DIR      # their table again, nothing run: energies by the model as it is now
 
 Spikes are SYNTHETIC: drawn at published firing rates where they are published (Spikingformer-8-512 and -8-768), else all at one
 ASSUMED rate. Weights are random. Each size on each chip is a process of its own, so that the peak of memory is its own; one that
@@ -28,6 +30,11 @@ from archsim import simulate
 from archsim.account.formula import spike_maps
 from archsim.config import chip_names
 from archsim.contracts.common.errors import ArchsimError
+from archsim.energy import energy_pj
+from archsim.energy.explain import read
+from archsim.energy.formulas import chip_of, counts_of
+from archsim.energy.ranges import energy_range_pj
+from archsim.energy.term import CYCLES
 from archsim.summary import summarise
 from archsim.synthetic import read_rates
 from archsim.workload import SIZES
@@ -39,6 +46,9 @@ RATES = Path(__file__).parents[1] / "workloads/rates"
 
 SEED = 1
 """Of samples."""
+
+MEASURED = "published"
+"""Key of a kept report under which the table's row of its run stands."""
 
 HEAD_BITS, WIDE_HEAD_BITS, WIDE = 10, 9, ("768", "mlp-spe-b", "masked_spiking_transformer")
 """Bits of the classifier's operand, those of 768 channels or 864, and the names of such sizes or families: with 12 the sums of
@@ -67,13 +77,15 @@ def workload(folder: Path, family: str, size: str, given: dict[str, float], more
 
 
 def measure(
-    family: str, size: str, chip: str, rate: float, only_map: bool, sampled: int | None = None, check: bool = False
-) -> dict[str, Any]:
+    family: str, size: str, chip: str, rate: float, only_map: bool = False, sampled: int | None = None, check: bool = False,
+    keep: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """What a size does on a chip, or ``refused``; times in seconds, memory in GB: of this process.
 
     ``sampled``: instructions to compare with the Verilog, in place of a run; ``check``: a run in mode execute is compared with the
-    integer reference.
+    integer reference; ``keep``: a folder in which the run's report stays, with what this function gives under `MEASURED`.
     """
+    summary: dict[str, Any] = {}
     given, source = rates(family, size, rate)
     row: dict[str, Any] = {"rates": source}
     start = time.monotonic()
@@ -95,13 +107,40 @@ def measure(
             else:
                 summary = summarise(simulate.run(path, chip))
                 row |= {key: summary[key] for key in ("cycles", "images_per_s", "utilization")}
-                row["energy_uj"] = summary["energy_uj"]["total"]
+                row |= {"energy_uj": summary["energy_uj"]["total"], "range_uj": summary["energy_range_uj"]["total"]}
         except ArchsimError as error:
             row["refused"] = str(error)
         except MemoryError:
             row["refused"] = "memory: passes the limit"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-    return row | {"seconds": time.monotonic() - start, "peak_gb": peak}
+    row |= {"seconds": time.monotonic() - start, "peak_gb": peak}
+    if keep and summary:
+        keep.mkdir(parents=True, exist_ok=True)
+        (keep / kept_name(family, size, chip)).write_text(json.dumps({**summary, MEASURED: row}), encoding="utf-8")
+    return row
+
+
+def kept_name(family: str, size: str, chip: str) -> str:
+    """Name of the file in which a run's report is kept."""
+    return f"{family}.{size}.{Path(chip).stem}.json"
+
+
+def priced(folder: Path) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """(family, size, chip, row) of the reports that were kept in a folder, their energies by the model as it is now.
+
+    Raises ArchsimError for a file that is no report.
+    """
+    for family, sizes in SIZES.items():
+        for size in sizes:
+            for path in sorted(folder.glob(kept_name(family, size, "*"))):
+                report = read(path)
+                counts, unit = counts_of(report), 1e-6 / report["images"]
+                cycles, chip = counts.pop(CYCLES), chip_of(report)
+                now = {
+                    "energy_uj": sum(energy_pj(chip, counts, cycles).values()) * unit,
+                    "range_uj": [end * unit for end in energy_range_pj(chip, counts, cycles)["total"]],
+                }
+                yield family, size, report["chip"], {**report[MEASURED], **now}
 
 
 def vary(family: str, steps: int) -> None:
@@ -128,6 +167,7 @@ def _in_a_process(family: str, size: str, chip: str, arguments: argparse.Namespa
     command += ["--rate", str(arguments.rate), "--limit", str(arguments.limit), *["--map"] * arguments.map]
     command += ["--sample", str(arguments.sample)] if arguments.sample else []
     command += ["--check"] * arguments.check
+    command += ["--keep", str(arguments.keep)] if arguments.keep else []
     command += ["--steps", str(arguments.steps)] if arguments.steps else []
     try:
         done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, timeout=60 * arguments.minutes)
@@ -151,8 +191,10 @@ def text(family: str, size: str, chip: str, row: dict[str, Any]) -> str:
         return f"{start}{taken}sampled: {row['compared']:,} values compared with the Verilog, {row['differing']:,} differ"
     if "checked" in row:
         return f"{start}{taken}checked: {row['checked']:,} values compared with the integer reference, {row['differing']:,} differ"
+    low, high = (end / 1000 for end in row["range_uj"])
     figures = (
-        f"{row['cycles']:>14,} {row['images_per_s']:>10,.3f} {row['utilization']:>6.1%} {row['energy_uj'] / 1000:>9.3f}"
+        f"{row['cycles']:>14,} {row['images_per_s']:>10,.3f} {row['utilization']:>6.1%} {row['energy_uj'] / 1000:>9.3f} "
+        f"{f'{low:.3g} .. {high:.3g}':>16}"
     )
     return f"{start}{taken}{figures}  {row['rates']}"
 
@@ -168,6 +210,8 @@ def main() -> None:
     parser.add_argument("--sample", type=int, help="compare this many instructions with the Verilog, do not run")
     parser.add_argument("--check", action="store_true", help="compare a run in mode execute with the integer reference")
     parser.add_argument("--steps", type=int, help="time steps in place of the published ones (with --family)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep each run's report in this folder")
+    parser.add_argument("--priced", type=Path, metavar="DIR", help="print the table of kept reports, run nothing")
     parser.add_argument("--limit", type=float, default=8, help="GB of memory of a process")
     parser.add_argument("--minutes", type=float, default=30, help="minutes of a process")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
@@ -176,18 +220,16 @@ def main() -> None:
         vary(arguments.family, arguments.steps)
     if arguments.one:
         resource.setrlimit(resource.RLIMIT_DATA, (int(arguments.limit * 1e9),) * 2)
-        found = measure(
-            arguments.family, arguments.size, arguments.chip, arguments.rate, arguments.map, arguments.sample, arguments.check
-        )
-        print(json.dumps(found))
+        names = "family", "size", "chip", "rate", "map", "sample", "check", "keep"
+        print(json.dumps(measure(*(getattr(arguments, name) for name in names))))
         return
     print("SYNTHETIC spikes and random weights; one image")
     print(
         f"{'family':<25} {'size':<22} {'chip':<16} {'seconds':>8} {'GB':>6} {'cycles':>14} {'images/s':>10} {'used':>6} "
-        f"{'mJ':>9}  rates"
+        f"{'mJ':>9} {'low .. high':>16}  rates"
     )
     differing = 0
-    for row in rows(arguments):
+    for row in priced(arguments.priced) if arguments.priced else rows(arguments):
         print(text(*row), flush=True)
         differing += row[3].get("differing", 0)
     if differing:

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.energy.formulas import chip_of
 from scripts.architect import addition
 from scripts.waterfall import read
 
@@ -54,7 +54,7 @@ def operations_pj(row: Mapping[str, Any]) -> dict[str, float]:
     Peak figures: an addition at full speed, one weight row for the columns of a lane; dense-counted, that energy is shared by the
     synapses that did not spike (dense operations / additions of the run).
     """
-    chip = ChipParams(**{name: value for name, value in row["chip_parameters"].items() if name != "adders"})
+    chip = chip_of(row)
     total, dram = row["energy_uj"]["total"] * 1e6, row["energy_uj"]["dram"] * 1e6
     gated, dense = row["synaptic_operations"], row["dense_operations"]
     peak = addition(chip, 1 / chip.lanes).total

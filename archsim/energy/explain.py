@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from archsim.config.validate import nearest
-from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
-from archsim.energy.formulas import COUNTS, figures, formula_of
+from archsim.energy.formulas import COUNTS, chip_of, counts_of, figures, formula_of
 from archsim.energy.laws import known as known_coefficients
 from archsim.energy.laws import native
 from archsim.energy.model import COMPONENTS, area_terms, energy_terms
@@ -62,14 +61,12 @@ def explain(report: Mapping[str, Any], metric: str) -> dict[str, Any]:
     if metric not in known:
         raise ArchsimError(f"no figure '{metric}' in this report; {nearest(metric, list(known))}")
     key, _, component = metric.partition(".")
-    chip = ChipParams(**{name: value for name, value in report["chip_parameters"].items() if name != "adders"})
+    chip = chip_of(report)
     if metric.endswith(".energy_uj"):
         counts = next(layer[COUNTS] for layer in report["layers"] if metric == f"layers.{layer['name']}.energy_uj")
         chain = _chain(energy_terms(chip), counts, "total", 1e-6 / report["images"])
     elif key == "energy_uj":
-        chain = _chain(
-            energy_terms(chip), _sum(layer[COUNTS] for layer in report["layers"]), component, 1e-6 / report["images"]
-        )
+        chain = _chain(energy_terms(chip), counts_of(report), component, 1e-6 / report["images"])
     elif key == "area_mm2":
         chain = _chain(area_terms(chip), None, component, 1)
     else:
@@ -81,14 +78,6 @@ def explain(report: Mapping[str, Any], metric: str) -> dict[str, Any]:
             "required a report of this version: make it again with `archsim run`"
         )
     return {"metric": metric, "value": known[metric]} | chain
-
-
-def _sum(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for part in parts:
-        for name, count in part.items():
-            total[name] = total.get(name, 0) + count
-    return total
 
 
 def _chain(terms: Iterable[Term], counts: Mapping[str, int] | None, component: str, scale: float) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from archsim.contracts.common.chip import ChipParams
 from archsim.energy.coefficients import single
 from archsim.energy.term import ATTENTION, CYCLES
 from archsim.results import COUNTERS
@@ -13,6 +14,20 @@ COUNTS = "energy_counts_all_images"
 
 COUNTERS_KEY = "counters_all_images."
 """Prefix of the counters over all layers."""
+
+
+def chip_of(report: Mapping[str, Any]) -> ChipParams:
+    """The chip of a report."""
+    return ChipParams(**{name: value for name, value in report["chip_parameters"].items() if name != "adders"})
+
+
+def counts_of(report: Mapping[str, Any]) -> dict[str, int]:
+    """What a report's energies follow from, over all layers and images, cycles included."""
+    counts: dict[str, int] = {}
+    for layer in report["layers"]:
+        for name, count in layer[COUNTS].items():
+            counts[name] = counts.get(name, 0) + count
+    return counts
 
 
 @dataclass(frozen=True)

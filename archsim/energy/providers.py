@@ -13,7 +13,7 @@ from rich.table import Table
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.energy.by_law import left
-from archsim.energy.formulas import COUNTS
+from archsim.energy.formulas import chip_of, counts_of
 from archsim.energy.instances import instances
 from archsim.energy.laws import AREA, ENERGY, entries, native, package
 from archsim.energy.model import area_terms, energy_terms
@@ -100,11 +100,7 @@ def compared(report: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ArchsimError for a report without the counts that laws need.
     """
-    chip = ChipParams(**{name: value for name, value in report["chip_parameters"].items() if name != "adders"})
-    counters: dict[str, int] = {}
-    for layer in report["layers"]:
-        for name, count in layer[COUNTS].items():
-            counters[name] = counters.get(name, 0) + count
+    chip, counters = chip_of(report), counts_of(report)
     if counters.get("groups") and "fetch.groups" not in counters:
         raise ArchsimError("required a report with the counts that laws need, given an older one; make it again with `archsim run`")
     cycles, unit = counters.pop(CYCLES), 1e-6 / report["images"]

@@ -217,3 +217,18 @@ def test_a_size_whose_run_is_compared_with_the_reference():
     assert row["checked"] > 4 * 64 * 4 and row["differing"] == 0
     line = published.text("spikformer", "tiny", "small", row)
     assert line.endswith(f"checked: {row['checked']:,} values compared with the integer reference, 0 differ")
+
+
+def test_a_kept_report_is_priced_by_the_model_as_it_is_now(tmp_path, monkeypatch):
+    """Nothing is run for it; the same model gives the same row, a dearer DRAM a dearer one."""
+    row = published.measure("spikformer", "tiny", "small", 0.1, keep=tmp_path)
+    monkeypatch.setattr(simulate, "run", lambda *_: pytest.fail("run"))
+    ((family, size, chip, again),) = published.priced(tmp_path)
+    assert (family, size, chip) == ("spikformer", "tiny", "small")
+    assert again.pop("energy_uj") == pytest.approx(row["energy_uj"], rel=1e-12)
+    assert again.pop("range_uj") == pytest.approx(row["range_uj"], rel=1e-12)
+    assert again == {key: value for key, value in row.items() if key not in ("energy_uj", "range_uj")}
+    real = published.energy_pj
+    monkeypatch.setattr(published, "energy_pj", lambda *given: {name: 2 * value for name, value in real(*given).items()})
+    ((*_, dearer),) = published.priced(tmp_path)
+    assert dearer["energy_uj"] == pytest.approx(2 * row["energy_uj"], rel=1e-12)
