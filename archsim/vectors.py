@@ -1,13 +1,14 @@
 """Operations of kernels that the compiler does not find by itself: words of bytes, weight rows added in registers, two threads."""
 
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import DTypeLike, NDArray
 
 WIDTH = 64
 """Columns of the widest array; :func:`add_rows` is made for it."""
@@ -15,7 +16,20 @@ WIDTH = 64
 BLOCK = 255
 """Rows that a sum of 16 bits certainly holds: 255 x -128 is above -2**15."""
 
-_I8, _I32, _I64 = (ir.IntType(bits) for bits in (8, 32, 64))
+LINE = 8
+"""Words of a line of the cache: what two threads write lies so far apart."""
+
+
+def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+    """An array of zeros that begins with a line of the cache, as numpy's own do not: a vector of 64 bytes then touches one line."""
+    kind, line = np.dtype(dtype), 8 * LINE
+    size = int(np.prod(shape)) * kind.itemsize
+    data = np.zeros(size + line, np.uint8)
+    first = -data.ctypes.data % line
+    return data[first : first + size].view(kind).reshape(shape)
+
+
+_I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
 def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any = None) -> Any:
@@ -55,6 +69,66 @@ def store_word(typing_context, data, byte, word):  # type: ignore[no-untyped-def
     return types.void(data, types.int64, types.uint64), generate
 
 
+PACKED, PART = 24, 16
+"""Bits of an integer and number of them that :func:`unpack` and :func:`pack` move at once: membranes of the large presets."""
+
+_BYTES, _LOW = PART * PACKED // 8, 4 - PACKED // 8  # of a packed part; of an int32 that it lacks
+
+
+@intrinsic
+def unpack(typing_context, data, byte, target):  # type: ignore[no-untyped-def]
+    """PART two's-complement integers of PACKED bits, from byte ``byte`` of a uint8 array on, into the first of an int32 array."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        packed, wide = ir.VectorType(_I8, _BYTES), ir.VectorType(_I32, PART)
+        part = builder.load(builder.bitcast(_pointer(context, builder, signature.args[0], *arguments[:2]), packed.as_pointer()))
+        part.align = 1
+        # Into the upper bytes, so that a shift to the right brings the sign down.
+        places = [_BYTES if number < _LOW else PACKED // 8 * one + number - _LOW for one in range(PART) for number in range(4)]
+        mask = ir.Constant(ir.VectorType(_I32, 4 * PART), places)
+        upper = builder.bitcast(builder.shuffle_vector(part, ir.Constant(packed, None), mask), wide)
+        values = builder.ashr(upper, ir.Constant(wide, [8 * _LOW] * PART))
+        place = _pointer(context, builder, signature.args[2], arguments[2])
+        builder.store(values, builder.bitcast(place, wide.as_pointer())).align = 4
+        return context.get_dummy_value()
+
+    return types.void(data, types.int64, target), generate
+
+
+@intrinsic
+def pack(typing_context, data, byte, values):  # type: ignore[no-untyped-def]
+    """The inverse of :func:`unpack`."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        packed, wide = ir.VectorType(_I8, _BYTES), ir.VectorType(_I32, PART)
+        place = _pointer(context, builder, signature.args[2], arguments[2])
+        part = builder.load(builder.bitcast(place, wide.as_pointer()))
+        part.align = 4
+        octets = builder.bitcast(part, ir.VectorType(_I8, 4 * PART))
+        mask = ir.Constant(ir.VectorType(_I32, _BYTES), [4 * one + number for one in range(PART) for number in range(PACKED // 8)])
+        target = builder.bitcast(_pointer(context, builder, signature.args[0], *arguments[:2]), packed.as_pointer())
+        builder.store(builder.shuffle_vector(octets, octets, mask), target).align = 1
+        return context.get_dummy_value()
+
+    return types.void(data, types.int64, values), generate
+
+
+@intrinsic
+def add_bits(typing_context, values, word):  # type: ignore[no-untyped-def]
+    """Add 1 to element i of an int32 array where bit i of a uint64 is set; it has WIDTH elements or more."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        vector, flags = ir.VectorType(_I32, WIDTH), ir.VectorType(ir.IntType(1), WIDTH)
+        place = builder.bitcast(_pointer(context, builder, signature.args[0], arguments[0]), vector.as_pointer())
+        before = builder.load(place)
+        before.align = 4
+        added = builder.add(before, builder.zext(builder.bitcast(arguments[1], flags), vector))
+        builder.store(added, place).align = 4
+        return context.get_dummy_value()
+
+    return types.void(values, types.uint64), generate
+
+
 @intrinsic
 def at_least(typing_context, values, bounds):  # type: ignore[no-untyped-def]
     """Bit i of the result: whether element i of an int32 array is at least that of another; both have WIDTH elements or more."""
@@ -70,27 +144,16 @@ def at_least(typing_context, values, bounds):  # type: ignore[no-untyped-def]
     return types.uint64(values, bounds), generate
 
 
-BYTE, HALF = 8, 16
-"""Bits whose places are listed at once, by the table and by AVX-512."""
+BYTE = 8
+"""Bits whose places the table has at once."""
 
-ROOM = HALF
+ROOM = WIDTH
 """Elements that :func:`list_bits` may write behind the end of its list."""
 
+ROW = np.uint16
+"""Of a list: rows of a weight bank, of which there are 2^14 at most."""
+
 _PLACES = [[place for place in range(BYTE) if byte >> place & 1] for byte in range(1 << BYTE)]
-
-
-def _list_parts(context: Any, builder: Any, signature: Any, arguments: Any, size: int, listed: Callable[[Any], Any]) -> Any:
-    """Store ``listed(part)``, ``size`` elements of which the first ones count, for every part of a word; returns the end."""
-    _, end, bits, row = arguments
-    vector = ir.VectorType(_I32, size)
-    for shift in range(0, 64, size):
-        part = builder.and_(builder.lshr(bits, _I64(shift)), _I64((1 << size) - 1))
-        first = builder.add(builder.trunc(row, _I32), _I32(shift))
-        before = builder.ctpop(builder.and_(bits, _I64((1 << shift) - 1)))
-        place = _pointer(context, builder, signature.args[0], arguments[0], builder.add(end, before))
-        found = builder.add(listed(part), _splat(builder, first, vector))
-        builder.store(found, builder.bitcast(place, vector.as_pointer())).align = 4
-    return builder.add(end, builder.ctpop(bits))
 
 
 @intrinsic
@@ -98,38 +161,43 @@ def list_by_table(typing_context, rows, end, bits, row):  # type: ignore[no-unty
     """:func:`list_bits` for every processor: a table has the places of the bits of every byte."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        places = ir.VectorType(_I32, BYTE)
+        _, end, bits, row = arguments
+        places = ir.VectorType(_I16, BYTE)
         entries = [ir.Constant(places, entry + [0] * (BYTE - len(entry))) for entry in _PLACES]
         table = cgutils.global_constant(builder.module, "places_of_bits", ir.Constant(ir.ArrayType(places, 1 << BYTE), entries))
-
-        def listed(byte: Any) -> Any:
-            return builder.load(builder.gep(table, [_I64(0), byte]))
-
-        return _list_parts(context, builder, signature, arguments, BYTE, listed)
+        for shift in range(0, WIDTH, BYTE):
+            byte = builder.and_(builder.lshr(bits, _I64(shift)), _I64((1 << BYTE) - 1))
+            first = builder.add(builder.trunc(row, _I16), _I16(shift))
+            before = builder.ctpop(builder.and_(bits, _I64((1 << shift) - 1)))
+            place = _pointer(context, builder, signature.args[0], arguments[0], builder.add(end, before))
+            found = builder.add(builder.load(builder.gep(table, [_I64(0), byte])), _splat(builder, first, places))
+            builder.store(found, builder.bitcast(place, places.as_pointer())).align = 2
+        return builder.add(end, builder.ctpop(bits))
 
     return types.int64(rows, types.int64, types.uint64, types.int64), generate
 
 
 @intrinsic
 def list_by_compression(typing_context, rows, end, bits, row):  # type: ignore[no-untyped-def]
-    """:func:`list_bits` for processors with AVX-512: half of the time of the table, and no data in the cache."""
+    """:func:`list_bits` for processors with AVX-512 and VBMI2: places made dense in a register, no data in the cache."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        places, flags = ir.VectorType(_I32, HALF), ir.VectorType(ir.IntType(1), HALF)
+        _, end, bits, row = arguments
+        places, flags, wide = (ir.VectorType(kind, WIDTH) for kind in (_I8, ir.IntType(1), _I16))
         kind = ir.FunctionType(places, [places, places, flags])
-        compress = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.mask.compress.v16i32")
-        every, none = ir.Constant(places, list(range(HALF))), ir.Constant(places, None)
-
-        def listed(half: Any) -> Any:
-            return builder.call(compress, [every, none, builder.bitcast(builder.trunc(half, ir.IntType(HALF)), flags)])
-
-        return _list_parts(context, builder, signature, arguments, HALF, listed)
+        compress = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.mask.compress.v64i8")
+        every, none = ir.Constant(places, list(range(WIDTH))), ir.Constant(places, None)
+        dense = builder.call(compress, [every, none, builder.bitcast(bits, flags)])
+        found = builder.add(builder.zext(dense, wide), _splat(builder, builder.trunc(row, _I16), wide))
+        place = _pointer(context, builder, signature.args[0], arguments[0], end)
+        builder.store(found, builder.bitcast(place, wide.as_pointer())).align = 2
+        return builder.add(end, builder.ctpop(bits))
 
     return types.int64(rows, types.int64, types.uint64, types.int64), generate
 
 
-list_bits = list_by_compression if get_host_cpu_features().get("avx512f") else list_by_table
-"""Write ``row`` + i for each set bit i of a uint64 to the int32 array ``rows`` from ``end`` on; returns the end.
+list_bits = list_by_compression if get_host_cpu_features().get("avx512vbmi2") else list_by_table
+"""Write ``row`` + i for each set bit i of a uint64 to the list ``rows`` (ROW) from ``end`` on; returns the end.
 
 No branch depends on the bits. Up to ROOM elements behind the end are overwritten.
 """
@@ -137,7 +205,7 @@ No branch depends on the bits. Up to ROOM elements behind the end are overwritte
 
 @intrinsic
 def add_rows(typing_context, rows, first, last, weight, sums, sign, fresh):  # type: ignore[no-untyped-def]
-    """Add ``sign`` (1 or -1) times the rows ``rows[first:last]``, at most BLOCK, of int8 [:, 64] to int32 [64].
+    """Add ``sign`` (1 or -1) times the rows ``rows[first:last]`` (ROW), at most BLOCK, of int8 [:, 64] to int32 [64].
 
     The 64 sums stay in registers, 16 bits each. ``fresh``: they begin at 0, whatever is there.
     """
@@ -149,7 +217,7 @@ def add_rows(typing_context, rows, first, last, weight, sums, sign, fresh):  # t
         total = cgutils.alloca_once_value(builder, ir.Constant(short, None))
         with cgutils.for_range_slice(builder, arguments[1], arguments[2], _I64(1), inc=True) as (index, _):
             number = builder.load(_pointer(context, builder, kinds[0], arguments[0], index))
-            byte = builder.mul(builder.sext(number, _I64), _I64(WIDTH))
+            byte = builder.mul(builder.zext(number, _I64), _I64(WIDTH))
             row = builder.load(builder.bitcast(builder.gep(matrix, [byte]), narrow.as_pointer()))
             row.align = 1
             builder.store(builder.add(builder.load(total), builder.sext(row, short)), total)
@@ -165,8 +233,28 @@ def add_rows(typing_context, rows, first, last, weight, sums, sign, fresh):  # t
     return types.void(rows, types.int64, types.int64, weight, sums, types.int64, types.boolean), generate
 
 
-LINE = 8
-"""Words of a line of the cache: what two threads write lies so far apart."""
+
+@intrinsic
+def add_counts(typing_context, rows, end, counts, sums):  # type: ignore[no-untyped-def]
+    """Add the rows ``rows[:end]`` (ROW) of int32 [:, 64] to int32 [64], which stay in registers."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        wide, kinds = ir.VectorType(_I32, WIDTH), signature.args
+        matrix = _pointer(context, builder, kinds[2], arguments[2])
+        place = builder.bitcast(_pointer(context, builder, kinds[3], arguments[3]), wide.as_pointer())
+        before = builder.load(place)
+        before.align = 4
+        total = cgutils.alloca_once_value(builder, before)
+        with cgutils.for_range(builder, arguments[1]) as loop:
+            number = builder.load(_pointer(context, builder, kinds[0], arguments[0], loop.index))
+            first = builder.mul(builder.zext(number, _I64), _I64(WIDTH))
+            row = builder.load(builder.bitcast(builder.gep(matrix, [first]), wide.as_pointer()))
+            row.align = 4
+            builder.store(builder.add(builder.load(total), row), total)
+        builder.store(builder.load(total), place).align = 4
+        return context.get_dummy_value()
+
+    return types.void(rows, types.int64, counts, sums), generate
 
 
 def _progress(context: Any, builder: Any, kind: Any, array: Any, thread: Any) -> Any:

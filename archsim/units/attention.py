@@ -21,6 +21,7 @@ from archsim.units.core import drain, group_end
 from archsim.units.neuron import NeuronScratch
 from archsim.units.spike_writer import store
 from archsim.units.sram import AttentionMemory
+from archsim.vectors import ROOM, ROW, aligned
 
 FIRST_ADD, FIRST_SCORE, FIRST_GATE = contract.FIRST_ADD, contract.FIRST_SCORE, contract.FIRST_GATE
 GATE_OVERHEAD, FIRST_PAIR, KV_OVERHEAD = contract.GATE_OVERHEAD, contract.FIRST_PAIR, contract.KV_OVERHEAD
@@ -52,6 +53,7 @@ class Scratch(NamedTuple):
 
     Attributes:
         sums: int32 [M].
+        rows: of the events of a word, from the first row of its channels on, ROW [M + ROOM].
         gate: gate words, uint64 [words x steps].
         words, turned: words of K and V, also transposed, uint64 [2, M].
         last: rows of the count memory that are on their way to it, int64 [FORWARD].
@@ -59,6 +61,7 @@ class Scratch(NamedTuple):
     """
 
     sums: NDArray[np.int32]
+    rows: NDArray[np.uint16]
     gate: NDArray[np.uint64]
     words: NDArray[np.uint64]
     turned: NDArray[np.uint64]
@@ -80,9 +83,9 @@ def completed(fields: Mapping[str, int], chip: ChipParams) -> dict[str, int]:
 def scratch_for(chip: ChipParams, gates: int, recording: Recording) -> Scratch:
     """Scratch for ATTEND instructions of at most ``gates`` words x steps."""
     neuron = NeuronScratch.empty(chip.columns, *recording)
+    sums, rows = aligned(chip.columns, np.int32), aligned(chip.columns + ROOM, ROW)
     words, turned = (np.zeros((2, chip.columns), np.uint64) for _ in range(2))
-    last = np.zeros(contract.FORWARD, np.int64)
-    return Scratch(np.zeros(chip.columns, np.int32), np.zeros(gates, np.uint64), words, turned, last, neuron)
+    return Scratch(sums, rows, np.zeros(gates, np.uint64), words, turned, np.zeros(contract.FORWARD, np.int64), neuron)
 
 
 @kernel
@@ -98,7 +101,7 @@ def attend_tile(f, kind, bits, p_count, banks, scratch, compute, counts):
             for step in range(f.steps):
                 sums[:] = 0
                 if kind == 0:
-                    cycles = gather_q(f, columns, token, word, step, banks, sums, compute, counts)
+                    cycles = gather_q(f, columns, token, word, step, banks, scratch, compute, counts)
                 elif kind == 1:
                     cycles = gather_scores(
                         f, columns, token, word, step, banks.queries, banks.keys, banks.values, sums, counts

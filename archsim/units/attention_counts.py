@@ -7,6 +7,7 @@ from archsim.jit import kernel, lowest_bit, njit, popcount
 from archsim.results import COUNT
 from archsim.units.event_encoder import word_cycles
 from archsim.units.transposer import transpose
+from archsim.vectors import WIDTH, add_bits
 
 FORWARD = contract.FORWARD
 count_row = njit(contract.count_row)
@@ -73,6 +74,9 @@ def count_kv(f, columns, banks, last, compute, counts):
                         cycle += 1
                         gated = v & segment_of(channel, f.segment)
                         counts[COUNT.additions] += popcount(gated)
+                        if compute and columns == WIDTH:
+                            add_bits(counts_memory[first + channel], gated)
+                            gated = np.uint64(0)
                         while gated and compute:
                             counts_memory[first + channel, lowest_bit(gated)] += 1
                             gated &= gated - np.uint64(1)

@@ -8,6 +8,7 @@ from archsim.units.attention_counts import count_row, segment_of, word_at
 from archsim.units.event_encoder import word_cycles
 from archsim.units.neuron import fire, initial, membrane_input
 from archsim.units.spike_writer import store
+from archsim.vectors import WIDTH, add_counts, list_bits
 
 
 @kernel
@@ -15,8 +16,12 @@ def neurons(f, kind, token, word, step, bits, width, scratch, out, counts):
     """Neuron unit and writer for one output word (or head of it) at one time step; records y and h if there is room for them."""
     state, sums = scratch.neuron, scratch.sums
     y, v, h, shift = state.y[:width], state.v[:width], state.h, f.shift
-    for p in range(width):
-        y[p] = membrane_input(sums[p], 0, 0, shift, 0, bits)
+    if width == WIDTH:  # a constant, so that the loop needs no end
+        for p in range(WIDTH):
+            y[p] = membrane_input(sums[p], 0, 0, shift, 0, bits)
+    else:
+        for p in range(width):
+            y[p] = membrane_input(sums[p], 0, 0, shift, 0, bits)
     if step == 0:
         v[:] = initial(f.threshold, f.neuron)
     spikes = fire(y, v, state.params[1], f.neuron, bits, h)
@@ -32,12 +37,12 @@ def neurons(f, kind, token, word, step, bits, width, scratch, out, counts):
 
 
 @kernel
-def gather_q(f, columns, token, word, step, banks, sums, compute, counts):
+def gather_q(f, columns, token, word, step, banks, scratch, compute, counts):
     """Sums of one output word of ATTEND_Q: the count rows of the events of its head's Q words; returns the cycles.
 
     A row that is marked as holding 0 takes its cycle and is not read.
     """
-    cycles, head = 0, word // f.head_words * f.head_words
+    cycles, head, sums = 0, word // f.head_words * f.head_words, scratch.sums
     for other in range(f.head_words):
         q = word_at(f, banks.queries, f.q_base, token, step, head + other)
         events = popcount(q)
@@ -49,12 +54,14 @@ def gather_q(f, columns, token, word, step, banks, sums, compute, counts):
         counts[COUNT.spike_reads] += 1
         counts[COUNT.mark_reads] += 1
         counts[COUNT.additions] += events * min(f.segment, columns)
-        marks = banks.cleared[count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns) // columns]
-        counts[COUNT.count_reads] += popcount(q & ~marks)
+        first = count_row(f.count_base, f.count_step, step, word, other, 0, f.head_words, columns)
+        counts[COUNT.count_reads] += popcount(q & ~banks.cleared[first // columns])
+        if compute and columns == WIDTH:
+            add_counts(scratch.rows, list_bits(scratch.rows, 0, q, 0), banks.counts[first:], sums)
+            continue
         while q and compute:
-            channel = lowest_bit(q)
+            row = first + lowest_bit(q)
             q &= q - np.uint64(1)
-            row = count_row(f.count_base, f.count_step, step, word, other, channel, f.head_words, columns)
             for column in range(columns):
                 sums[column] += banks.counts[row, column]
     return cycles

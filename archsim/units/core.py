@@ -19,7 +19,7 @@ from archsim.units.spike_fetch import clip, list_events
 from archsim.units.spike_writer import output_row, pooled, store
 from archsim.units.sram import CoreMemory
 from archsim.units.synapse_array import add_weights
-from archsim.vectors import ROOM, WIDTH
+from archsim.vectors import ROOM, ROW, WIDTH, aligned
 
 FIRST_ADD = contract.FIRST_ADD
 group_end = njit(contract.group_end)
@@ -42,7 +42,7 @@ class Scratch(NamedTuple):
     """State of a SYNAPSE kernel.
 
     Attributes:
-        rows: weight rows of the events of a slice, int32 [L, events + ROOM].
+        rows: weight rows of the events of a slice, ROW [L, events + ROOM].
         ends: how many of them, int64 [L].
         sums: accumulators, int32 [L, M].
         columns, lines: of the pool, uint64 [steps x blocks, 1] and [steps x blocks, pooled width] at least.
@@ -50,7 +50,7 @@ class Scratch(NamedTuple):
         counted: of the tiles that the cores have read last.
     """
 
-    rows: NDArray[np.int32]
+    rows: NDArray[np.uint16]
     ends: NDArray[np.int64]
     sums: NDArray[np.int32]
     columns: NDArray[np.uint64]
@@ -64,8 +64,8 @@ class Scratch(NamedTuple):
     ) -> "Scratch":
         """For instructions of at most ``events`` a slice and lane, and pools of ``entries`` granules and ``width`` columns."""
         return cls(
-            np.zeros((chip.lanes, events + ROOM), np.int32), np.zeros(chip.lanes, np.int64),
-            np.zeros((chip.lanes, chip.columns), np.int32), np.zeros((entries, 1), np.uint64),
+            aligned((chip.lanes, events + ROOM), ROW), np.zeros(chip.lanes, np.int64),
+            aligned((chip.lanes, chip.columns), np.int32), np.zeros((entries, 1), np.uint64),
             np.zeros((entries, width), np.uint64), NeuronScratch.empty(chip.columns, *recording),
             Counted.empty(chip.cores, groups),
         )  # fmt: skip

@@ -12,10 +12,10 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import SHIFT_BITS
 from archsim.contracts.normaliser import TABLE_BANK as EXPONENTIALS
 from archsim.contracts.sequencer import LOAD, STORE
-from archsim.jit import entry, kernel, lowest_bit
+from archsim.jit import copy, entry, kernel, lowest_bit
 from archsim.results import COUNT, COUNTERS
 from archsim.units.sram import Memories
-from archsim.vectors import load_word, store_word
+from archsim.vectors import PACKED, PART, load_word, pack, store_word, unpack
 
 LOADED = {
     contract.WEIGHT: "loaded_weight_rows", contract.PARAM: "loaded_param_rows", contract.SPIKE_IN: "loaded_spike_rows",
@@ -88,6 +88,17 @@ def integers(data, start, end, first, width, target):
 
 
 @kernel
+def membranes(data, start, end, first, width, target):
+    """:func:`integers` of int32, a part at a time where they lie as :func:`unpack` has them."""
+    byte, size = start + (first >> 3), len(target) * PACKED // 8
+    if width != PACKED or first & 7 or len(target) % PART or byte + size > end:
+        integers(data, start, end, first, width, target)
+        return
+    for number in range(0, len(target), PART):
+        unpack(data, byte + number * PACKED // 8, target[number:])
+
+
+@kernel
 def load_weights(f, core, stride, sizes, stack):
     """The rows of a LOAD of weights."""
     dram, bank, columns = stack.dram, stack.weight[core, f.bank], stack.weight.shape[3]
@@ -113,15 +124,19 @@ def load_spikes(f, core, stride, stack):
 
 
 @kernel
-def load_params(f, core, stride, bits, stack):
-    """The rows of a LOAD of parameters."""
-    dram, bank = stack.dram, stack.param[core, f.bank]
+def load_params(f, core, first, stride, bits, stack):
+    """The rows of a LOAD of parameters; another core than the ``first`` takes over what was taken apart for that one."""
+    dram, bank, taken = stack.dram, stack.param[core, f.bank], stack.param[first, f.bank]
     neurons = bank.shape[2]
     for number in range(f.rows):
-        start, params = f.dram_address + number * stride, bank[f.row + number * (1 + f.row_skip)]
+        row = f.row + number * (1 + f.row_skip)
+        start, params = f.dram_address + number * stride, bank[row]
+        if core != first:
+            copy(params.reshape(-1), taken[row].reshape(-1))
+            continue
         end = start + f.row_bytes
-        integers(dram, start, end, 0, bits, params[0])
-        integers(dram, start, end, neurons * bits, bits, params[1])
+        membranes(dram, start, end, 0, bits, params[0])
+        membranes(dram, start, end, neurons * bits, bits, params[1])
         integers(dram, start, end, 2 * neurons * bits, SHIFT_BITS, params[2])
 
 
@@ -130,7 +145,7 @@ def load_integers(f, stride, bits, dram, bank):
     """The rows of a LOAD of membranes, sums or reductions int32 [rows, P]."""
     for number in range(f.rows):
         start = f.dram_address + number * stride
-        integers(dram, start, start + f.row_bytes, 0, bits, bank[f.row + number * (1 + f.row_skip)])
+        membranes(dram, start, start + f.row_bytes, 0, bits, bank[f.row + number * (1 + f.row_skip)])
 
 
 @kernel
@@ -158,7 +173,7 @@ def move_in(f, cores, sizes, stack):
         elif f.memory == contract.SPIKE_IN:
             load_spikes(f, core, stride, stack)
         elif f.memory == contract.PARAM:
-            load_params(f, core, stride, bits, stack)
+            load_params(f, core, lowest_bit(np.uint64(cores)), stride, bits, stack)
         elif f.memory == contract.RESIDUAL:
             load_integers(f, stride, bits, stack.dram, stack.residual[core])
         elif f.memory == contract.PSUM:
@@ -169,7 +184,11 @@ def move_in(f, cores, sizes, stack):
 
 @kernel
 def store_integers(dram, start, end, width, values):
-    """A row of integers as bytes."""
+    """A row of integers as bytes, which are 0; a part at a time where :func:`pack` can."""
+    if width == PACKED and len(values) % PART == 0 and start + len(values) * PACKED // 8 <= end:
+        for number in range(0, len(values), PART):
+            pack(dram, start + number * PACKED // 8, values[number:])
+        return
     for number in range(len(values)):
         put_bits(dram, start, end, number * width, width, np.uint64(values[number]))
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from archsim.contracts import neuron
 from archsim.contracts.core import SYNAPSE_FIELDS
 from archsim.jit import copy, entry, kernel, njit
-from archsim.vectors import WIDTH, at_least
+from archsim.vectors import WIDTH, aligned, at_least
 
 membrane_input = njit(neuron.membrane_input)
 membrane_maximum = njit(neuron.membrane_maximum)
@@ -52,8 +52,8 @@ class NeuronScratch(NamedTuple):
     @classmethod
     def empty(cls, columns: int, inputs: NDArray[np.int32], potentials: NDArray[np.int32]) -> "NeuronScratch":
         """For ``columns`` columns, all 0."""
-        v, y, h, zeros = (np.zeros(size, np.int32) for size in (columns, columns, WIDTH, WIDTH))
-        return cls(np.zeros((3, columns + WIDTH), np.int32), v, y, h, zeros, inputs, potentials)
+        v, y, h, zeros = (aligned(size, np.int32) for size in (columns, columns, WIDTH, WIDTH))
+        return cls(aligned((3, columns + WIDTH), np.int32), v, y, h, zeros, inputs, potentials)
 
 
 @kernel

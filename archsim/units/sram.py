@@ -14,6 +14,7 @@ from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.neuron import param_layout
 from archsim.threads import halves, together
+from archsim.vectors import aligned
 
 SHARED_COPY = 1 << 22
 """Bytes from which on a copy of DRAM is shared by two threads."""
@@ -157,8 +158,8 @@ class Memories:
     @classmethod
     def empty(cls, chip: ChipParams, dram: NDArray[np.uint8]) -> "Memories":
         """Memories of ``chip``, all 0, with a copy of ``dram``."""
-        cores = (np.zeros((chip.cores, *array.shape), array.dtype) for array in vars(CoreMemory.empty(chip)).values())
-        attention = vars(AttentionMemory.empty(chip)).values()
+        cores = (aligned((chip.cores, *array.shape), array.dtype) for array in vars(CoreMemory.empty(chip)).values())
+        attention = (aligned(array.shape, array.dtype) for array in vars(AttentionMemory.empty(chip)).values())
         return cls(Stack(*cores, *attention, NormaliserMemory.empty(chip).table, _copied(dram)), ExpertsMemory.empty(chip))
 
     @property
@@ -233,7 +234,7 @@ def _joined(parts: Iterable[range]) -> list[slice]:
 
 def _copied(dram: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """A copy; of much by two threads, since fresh pages cost as much as their contents. Blocks of zeros take none."""
-    copy = np.zeros_like(dram)
+    copy = aligned(dram.shape, dram.dtype)
 
     def fill(part: slice) -> None:
         start, stop, _ = part.indices(len(dram))

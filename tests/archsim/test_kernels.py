@@ -8,10 +8,10 @@ from archsim.contracts import neuron
 from archsim.jit import njit
 from archsim.results import Recording
 from archsim.units.core import Scratch
-from archsim.units.dma import bits_at, put_bits
+from archsim.units.dma import bits_at, integers, membranes, put_bits, store_integers
 from archsim.units.neuron import NeuronScratch, plain_step
 from archsim.units.synapse_array import add_weights
-from archsim.vectors import ROOM, WIDTH, list_bits, list_by_table
+from archsim.vectors import PACKED, PART, ROOM, ROW, WIDTH, add_bits, add_counts, aligned, list_bits, list_by_table
 
 
 def lister(function):
@@ -25,7 +25,7 @@ def lister(function):
     return listed
 
 
-@pytest.mark.parametrize("row", [0, 4096, (1 << 31) - 64])
+@pytest.mark.parametrize("row", [0, 4096, (1 << 16) - 64])
 @pytest.mark.parametrize("function", [list_bits, list_by_table], ids=["of this processor", "of every processor"])
 def test_set_bits_are_listed(function, row):
     """Of every byte in every place, of words without a bit and with all, of random ones."""
@@ -34,10 +34,10 @@ def test_set_bits_are_listed(function, row):
     noise = rng.integers(0, 1 << 64, 99, np.uint64) & rng.integers(0, 1 << 64, 99, np.uint64)
     words = np.concatenate([bytes_in_place.ravel(), np.array([0, (1 << 64) - 1], np.uint64), noise])
     expected = np.nonzero(np.unpackbits(words.view(np.uint8), bitorder="little").reshape(-1, 64))[1] + row
-    rows = np.full(len(expected) + ROOM + 1, -1, np.int32)
+    rows = np.full(len(expected) + ROOM + 1, 7777, ROW)
     assert lister(function)(words, row, rows) == len(expected)
     assert rows[: len(expected)].tolist() == expected.tolist()
-    assert rows[-1] == -1  # no more than ROOM elements behind the end are written
+    assert rows[-1] == 7777  # no more than ROOM elements behind the end are written
 
 
 @njit
@@ -96,3 +96,74 @@ def test_bits_go_to_bytes_and_back(width):
     data[20 + size :] = 255  # behind the row's end bits are 0, whatever stands there
     assert [int(bits_at(data, 20, 20 + size, number * width, width)) for number in range(9)] == values.tolist()
     assert bits_at(data, 20, 20 + size, 8 * size, width) == 0
+
+
+@njit
+def taken_apart(data, start, end, first, width, target):
+    membranes(data, start, end, first, width, target)
+
+
+@njit
+def taken_apart_bit_by_bit(data, start, end, first, width, target):
+    integers(data, start, end, first, width, target)
+
+
+@njit
+def put_together(data, start, end, width, values):
+    store_integers(data, start, end, width, values)
+
+
+@pytest.mark.parametrize("count", [PART, 2 * PART, PART - 1, 4])
+@pytest.mark.parametrize("width", [PACKED, PACKED - 1])
+@pytest.mark.parametrize("first", [0, 3, 48])
+@pytest.mark.parametrize("missing", [0, 1])
+def test_membranes_come_from_bytes_and_go_there(count, width, first, missing):
+    """A part at a time and one by one, both rails among them; no byte before or behind is touched."""
+    rng, top = np.random.default_rng(count + width), 1 << width - 1
+    values = np.r_[[-top, top - 1, -1, 0], rng.integers(-top, top, count - 4)]
+    whole = sum((int(value) % (1 << width)) << first + number * width for number, value in enumerate(values))
+    size = (first + count * width + 7) // 8
+    end = 20 + size - missing
+    data = np.frombuffer(bytes(20) + whole.to_bytes(size, "little") + bytes(60), np.uint8).copy()
+    found, slow = (np.full(count + 1, 99, np.int32) for _ in range(2))
+    taken_apart(data, 20, end, first, width, found[:count])
+    taken_apart_bit_by_bit(data, 20, end, first, width, slow[:count])
+    assert found.tolist() == slow.tolist()
+    assert missing or found[:count].tolist() == values.tolist()
+    if first == 0:
+        target = np.zeros(len(data), np.uint8)
+        put_together(target, 20, end, width, values.astype(np.int32))
+        assert target[:end].tolist() == data[:end].tolist() and not target[end:].any()
+
+
+@njit
+def counted(words, values):
+    for word in words:
+        add_bits(values, word)
+
+
+@njit
+def summed(rows, end, counts, sums):
+    add_counts(rows, end, counts, sums)
+
+
+def test_counts_are_added():
+    """Where bits are set, all 64 and none among them; and whole rows, in any order, one of them twice."""
+    rng = np.random.default_rng(4)
+    words = np.r_[np.array([0, (1 << 64) - 1, 1, 1 << 63], np.uint64), rng.integers(0, 1 << 64, 50, np.uint64)]
+    bits = np.unpackbits(words.view(np.uint8), bitorder="little").reshape(-1, WIDTH)
+    before = rng.integers(-9, 9, WIDTH + 1).astype(np.int32)
+    counted(words, values := before.copy())
+    assert values.tolist() == [*(before[:WIDTH] + bits.sum(0)), before[-1]]
+    counts, rows = rng.integers(-(2**31) // 8, 2**31 // 8, (9, WIDTH)).astype(np.int32), np.array([8, 0, 3, 3, 5], ROW)
+    for end in range(len(rows) + 1):
+        summed(rows, end, counts, sums := before.copy())
+        assert sums.tolist() == [*(before[:WIDTH] + counts[rows[:end]].sum(0)), before[-1]]
+
+
+@pytest.mark.parametrize("shape", [0, 7, (3, 5), (2, 0, 4), (2, 3, 64)])
+def test_arrays_that_begin_with_a_line_of_the_cache(shape):
+    for kind in (np.int8, np.int32, np.uint64):
+        array = aligned(shape, kind)
+        assert array.shape == np.zeros(shape).shape and array.dtype == kind and not array.any()
+        assert array.flags.c_contiguous and array.flags.writeable and (array.size == 0 or array.ctypes.data % 64 == 0)
