@@ -35,6 +35,7 @@ from archsim.energy.explain import read
 from archsim.energy.formulas import chip_of, counts_of
 from archsim.energy.ranges import energy_range_pj
 from archsim.energy.term import CYCLES
+from archsim.results import COUNTERS
 from archsim.summary import summarise
 from archsim.synthetic import read_rates
 from archsim.workload import SIZES
@@ -128,12 +129,14 @@ def kept_name(family: str, size: str, chip: str) -> str:
 def priced(folder: Path) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     """(family, size, chip, row) of the reports that were kept in a folder, their energies by the model as it is now.
 
-    Raises ArchsimError for a file that is no report.
+    Raises ArchsimError for a file that is no report, and for one with other counters than the model has now.
     """
     for family, sizes in SIZES.items():
         for size in sizes:
             for path in sorted(folder.glob(kept_name(family, size, "*"))):
                 report = read(path)
+                if set(report["counters_all_images"]) != {counter.name for counter in COUNTERS}:
+                    raise ArchsimError(f"{path}: required the counters of this version, given others; run it again with --keep")
                 counts, unit = counts_of(report), 1e-6 / report["images"]
                 cycles, chip = counts.pop(CYCLES), chip_of(report)
                 now = {

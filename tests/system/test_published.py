@@ -232,3 +232,6 @@ def test_a_kept_report_is_priced_by_the_model_as_it_is_now(tmp_path, monkeypatch
     monkeypatch.setattr(published, "energy_pj", lambda *given: {name: 2 * value for name, value in real(*given).items()})
     ((*_, dearer),) = published.priced(tmp_path)
     assert dearer["energy_uj"] == pytest.approx(2 * row["energy_uj"], rel=1e-12)
+    monkeypatch.setattr(published, "COUNTERS", published.COUNTERS[1:])  # a report of another version has others
+    with pytest.raises(ArchsimError, match=r"tiny.small.json: required the counters of this version"):
+        list(published.priced(tmp_path))
