@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -14,12 +15,13 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.laws import FORMS
 from archsim.contracts.experts import ExpertsParams
 from archsim.counters import DERIVED, tally
-from archsim.energy import area_mm2, area_terms, energy_pj, energy_terms
+from archsim.energy import area_mm2, area_terms, by_law, energy_pj, energy_terms
 from archsim.energy.by_law import LEFT, REPLACED, clocked_bits, left
 from archsim.energy.clock import BUSY, registers, registers_by_unit
+from archsim.energy.coefficients import coefficients, single
 from archsim.energy.explain import explain
 from archsim.energy.instances import instances
-from archsim.energy.laws import ENERGY, FILE, checked, entries, native, outside, package, reading
+from archsim.energy.laws import ENERGY, FILE, PREFIX, checked, entries, native, outside, package, reading
 from archsim.energy.model import COMPONENTS, UNCOSTED
 from archsim.energy.providers import LOGIC, by_unit, compared, native_nand2, native_pj
 from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings
@@ -30,6 +32,9 @@ from archsim.summary import summarise
 
 SCALE = 0.0188445
 """180 to 45 nm, energy: of laws.json, as reports/characterisation/scaling.md has it for its three units."""
+
+DATA_SCALE = 1.5 * SCALE
+"""The same of data, with wires; that of the clock has 1.5 for the tree."""
 
 AREA_SCALE = 0.0342765
 
@@ -48,27 +53,29 @@ def test_an_array_by_hand(chip):
     row, add, over = (laws[f"{name} columns membrane_bits"] for name in ("channels lanes", "lane_events", "groups lanes"))
     assert (row, add, over) == pytest.approx((0.310664, 0.116868, 1.27534), rel=1e-4)
     energy = energy_pj(chip, {"weight_reads": 3, "additions": 48, "groups": 2}, 0)
-    assert energy["synapse_adders"] == pytest.approx(3 * 16 * 24 * (row + add) * SCALE)
-    assert energy["accumulator_registers"] == pytest.approx(2 * 16 * 24 * over * SCALE)
+    assert energy["synapse_adders"] == pytest.approx(3 * 16 * 24 * (row + add) * DATA_SCALE)
+    assert energy["accumulator_registers"] == pytest.approx(2 * 16 * 24 * over * DATA_SCALE)
     # Four lanes, of which one has a spike: the row still reaches the adders of all.
     four = energy_pj(chip.replace(lanes=4), {"weight_reads": 1, "additions": 16}, 0)["synapse_adders"]
-    assert four == pytest.approx(16 * 24 * (4 * row + add) * SCALE)
+    assert four == pytest.approx(16 * 24 * (4 * row + add) * DATA_SCALE)
 
 
 def test_neurons_writers_and_movers_by_hand(chip):
     units = {unit: laws.energy_pj for unit, laws in package().units.items()}
     energy = energy_pj(chip, {"granules": 10, "dram_bytes": 80, "dma.loaded": 10, "multicast.rows": 5}, 0)
     own = units["neuron"]
-    assert energy["neuron_units"] == pytest.approx(10 * (own["granules"] + 4 * 24 * own["granules neurons membrane_bits"]) * SCALE)
+    wanted = 10 * (own["granules"] + 4 * 24 * own["granules neurons membrane_bits"])
+    assert energy["neuron_units"] == pytest.approx(wanted * DATA_SCALE)
     own = units["dma"]  # ten beats of 8 bytes, a quarter of their bits set
-    assert energy["dma_engine"] == pytest.approx((80 * own["loaded dram_bus_bytes"] + 640 * 0.25 * own["spikes"]) * SCALE)
+    assert energy["dma_engine"] == pytest.approx((80 * own["loaded dram_bus_bytes"] + 640 * 0.25 * own["spikes"]) * DATA_SCALE)
     own = units["multicast"]  # five rows of 16 bits, a tenth of them set
     assert energy["multicast"] == pytest.approx(
-        5 * (own["rows"] + 16 * own["rows lanes columns"] + 1.6 * own["spikes"]) * SCALE
+        5 * (own["rows"] + 16 * own["rows lanes columns"] + 1.6 * own["spikes"]) * DATA_SCALE
     )
     own = units["spike_writer"]
     energy = energy_pj(chip, {"writer.granules": 6, "writer.pooled": 4, "spikes": 3}, 0)
-    assert energy["spike_writers"] == pytest.approx((6 * own["granules"] + 4 * own["pooled"] + 3 * own["spikes lanes"]) * SCALE)
+    wanted = 6 * own["granules"] + 4 * own["pooled"] + 3 * own["spikes lanes"]
+    assert energy["spike_writers"] == pytest.approx(wanted * DATA_SCALE)
 
 
 def test_fetch_encoders_and_attention_by_hand(chip):
@@ -76,22 +83,22 @@ def test_fetch_encoders_and_attention_by_hand(chip):
     counts = {"words": 3, "fetch.groups": 2, "groups": 100, "events": 7, "lane_events": 9}
     energy, own = energy_pj(chip, counts, 0), units["spike_fetch"]
     assert energy["spike_fetch"] == pytest.approx(
-        (3 * (own["words"] + 16 * own["words lanes word_bits"]) + 2 * own["groups"]) * SCALE
+        (3 * (own["words"] + 16 * own["words lanes word_bits"]) + 2 * own["groups"]) * DATA_SCALE
     )
     own = units["event_encoder"]
     wanted = 7 * (own["channels lanes"] + 16 * own["channels word_bits"]) + 3 * 16 * own["words lanes word_bits"]
-    assert energy["event_encoders"] == pytest.approx((wanted + 9 * own["lane_events"]) * SCALE)
+    assert energy["event_encoders"] == pytest.approx((wanted + 9 * own["lane_events"]) * DATA_SCALE)
     # 8 words of K and V pass the AND-popcount engine; each meets 4 blocks of 4 channels; a tenth of 2 x 16 bits are spikes.
     own, energy = units["attention_popcount"], energy_pj(chip, {ATTENTION + "transposed": 8}, 0)
     met = own["selections columns"] + 4 * own["selections neurons columns"]
-    assert energy["attention_adders"] == pytest.approx(8 * 16 * 4 * met * SCALE)
-    assert energy["transposer"] == pytest.approx(8 * 16 * (own["pairs columns"] + 3.2 * own["spikes columns"]) * SCALE)
+    assert energy["attention_adders"] == pytest.approx(8 * 16 * 4 * met * DATA_SCALE)
+    assert energy["transposer"] == pytest.approx(8 * 16 * (own["pairs columns"] + 3.2 * own["spikes columns"]) * DATA_SCALE)
     own, counts = units["attention_counts"], {"kv.words": 4, "kv.additions": 6}
     wanted = 4 * 16 * own["words columns"] + 6 * own["additions"]
-    assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * SCALE)
+    assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * DATA_SCALE)
     own, counts = units["attention_sums"], {"q.additions": 6, ATTENTION + "groups": 2}
     wanted = 6 * 0.5 * 8 * own["additions count_bits"] + 2 * 16 * 24 * own["groups columns membrane_bits"]
-    assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * SCALE)
+    assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * DATA_SCALE)
 
 
 def test_units_in_the_way_of_a_row_and_experts_by_hand():
@@ -99,13 +106,14 @@ def test_units_in_the_way_of_a_row_and_experts_by_hand():
     units = {unit: laws.energy_pj for unit, laws in package().units.items()}
     energy = energy_pj(chip, {"transposed": 5, "masked": 8, "choices": 6, "flits": 9}, 0)
     own = units["transposer"]  # a tenth of 16 bits
-    assert energy["transposer"] == pytest.approx(5 * 16 * (own["transposed word_bits"] + 1.6 * own["spikes word_bits"]) * SCALE)
+    wanted = 5 * 16 * (own["transposed word_bits"] + 1.6 * own["spikes word_bits"])
+    assert energy["transposer"] == pytest.approx(wanted * DATA_SCALE)
     own = units["masker"]  # eight words are two rows of four lanes
     wanted = 2 * (own["words"] + 64 * own["words lanes word_bits"]) + 8 * 1.6 * own["spikes"]
-    assert energy["masker"] == pytest.approx(wanted * SCALE)
+    assert energy["masker"] == pytest.approx(wanted * DATA_SCALE)
     tokens, bits = 3 * 16 * 24 * units["router"]["tokens experts score_bits"], ExpertsParams(chip).reply.data_bits
     moved = 9 * bits * (units["crossbar"]["flits data_bits"] + 2 * units["crossbar"]["flits ports data_bits"])
-    assert energy["expert_engine"] == pytest.approx((tokens + moved) * SCALE)
+    assert energy["expert_engine"] == pytest.approx((tokens + moved) * DATA_SCALE)
 
 
 def test_what_no_law_is_of_keeps_the_tables_price(chip):
@@ -250,8 +258,27 @@ def test_ranges_are_of_law_and_factor(chip):
     low, high = energy_range_pj(chip.replace(lanes=1), {"multicast.rows": 1}, 0)["multicast"]
     fixed = laws.energy_pj["rows"] + 16 * laws.energy_pj["rows lanes columns"]
     error, bits = 1 + laws.error_events, 16 * laws.energy_pj["spikes"]
-    assert high == pytest.approx((fixed + 0.5 * bits) * error * 0.0581062, rel=1e-4)
+    assert high == pytest.approx((fixed + 0.5 * bits) * error * 0.0581062 * 2, rel=1e-4)  # wires as much as all else, or nothing
     assert low == pytest.approx((fixed + 0.02 * bits) / error * 0.00952252, rel=1e-4)
+
+
+def test_wires_are_on_the_data_of_laws_alone(chip, monkeypatch):
+    """Half as much again on every product of a law that is no clock; table, memories, clock, DRAM and areas have none."""
+    for terms in (energy_terms(chip), energy_terms(chip.replace(energy_laws=0)), area_terms(chip)):
+        for term in terms:
+            names = [name for figure in term.readings for name in figure.entries]
+            data = any(name.startswith(PREFIX) for name in names) and term.component != "clock" and "scale_energy" in names
+            assert names.count("wires") == data and not (data and "clock_tree" in names), term
+    counts = {counter.name: 5 for counter in COUNTERS}
+    long = single("wires").value
+    energy = energy_pj(chip, counts, 100)
+    monkeypatch.setattr(by_law, "single", lambda name: replace(single(name), value=2.0 if name == "wires" else single(name).value))
+    energy_terms.cache_clear()
+    more = energy_pj(chip, counts, 100)
+    energy_terms.cache_clear()
+    for name in ("synapse_adders", "spike_fetch", "neuron_units", "multicast"):
+        assert more[name] == pytest.approx(energy[name] * 2 / long), name
+    assert all(more[name] == energy[name] for name in energy if name not in LOGIC) and more["clock"] > 0
 
 
 def test_what_lies_outside_is_wider_and_said(chip):
@@ -290,6 +317,8 @@ def test_both_providers_beside_each_other(make):
             sum(value for name, value in area_mm2(chip).items() if name in LOGIC)
         )
     assert rows["dma"]["data_table_uj"] == 0 < rows["dma"]["data_laws_uj"]
+    wires = both["native"]["factors"]["wires"]
+    assert (wires["low"], wires["value"], wires["high"]) == (1.0, 1.5, 2.0) and "SLIP 2004" in coefficients()["wires"].range
 
 
 def test_the_command_prints_both(make, tmp_path, monkeypatch, capsys):
@@ -305,6 +334,7 @@ def test_the_command_prints_both(make, tmp_path, monkeypatch, capsys):
     assert run() == 0
     printed = capsys.readouterr().out
     assert "laws / table" in printed and "synapse_array" in printed and "Stillmaker and Baas" in printed
+    assert "wires x 1.5 (1 .. 2), not in netlists" in printed.replace("\n", " ")
     assert run("--json") == 0 and json.loads(capsys.readouterr().out)["native"]["provider"] == "laws"
     for layer in report["layers"]:
         layer["energy_counts_all_images"].pop("fetch.groups", None)
@@ -335,6 +365,7 @@ def test_a_report_names_its_provider_and_explains_by_it(make):
     entry = chain["coefficients"][name]
     assert entry["node_nm"] == 180 and "18 windows fitted, 27 held out" in entry["source"] and "held out" in entry["range"]
     assert "Stillmaker and Baas" in chain["coefficients"]["scale_energy"]["source"]
+    assert "SLIP 2004" in chain["coefficients"]["wires"]["range"]
     assert sum(row["native"] for row in chain["terms"]) * SCALE == pytest.approx(chain["value"], rel=1e-5)
     assert report["notes"]["not_modelled"] == not_modelled(make().chip)
     assert name in report["notes"]["coefficients"] and "law.vector.energy.rows" not in report["notes"]["coefficients"]

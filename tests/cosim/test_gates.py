@@ -14,8 +14,9 @@ from archsim.counters import DERIVED
 from archsim.energy.clock import registers
 from archsim.energy.coefficients import by_width, single
 from archsim.energy.laws import package
-from archsim.energy.model import energy_pj
+from archsim.energy.model import energy_pj, energy_terms
 from archsim.energy.providers import LOGIC
+from archsim.energy.term import CYCLES
 from archsim.kernel import Simulation, decode
 from archsim.results import COUNTERS, RECORD
 from archsim.tensors import Capture
@@ -110,7 +111,13 @@ def test_the_units_together_are_the_models_logic():
         other = chip.replace(energy_laws=provider)
         found, model = simulator.logic(other, counters, 11, ONE, "sky130hd_tt"), energy_pj(other, counters, 11)
         data = sum(entry["data"].value for entry in found.values())
-        assert data == pytest.approx(sum(model[component] for component in LOGIC))
+        counts, wires = {**counters, CYCLES: 11}, 1 - 1 / single("wires").value
+        drawn = sum(
+            term.value * counts.get(term.counter, 0) * wires for term in energy_terms(other)
+            if any("wires" in reading.entries for reading in term.readings)
+        )  # fmt: skip
+        assert (drawn > 0) == (provider == 1)
+        assert data == pytest.approx(sum(model[component] for component in LOGIC) - drawn)
         clock = sum(entry["clock"].value for entry in found.values())
         assert clock == pytest.approx(model["clock"] / single("clock_tree").value)
     bits = registers(chip)
