@@ -108,7 +108,7 @@ def compared(report: Mapping[str, Any]) -> dict[str, Any]:
     for layer in report["layers"]:
         for name, count in layer[COUNTS].items():
             counters[name] = counters.get(name, 0) + count
-    if counters.get("groups") and "fetch.groups" not in counters:
+    if counters.get("groups") and "array.groups" not in counters:
         raise ArchsimError("required a report with the counts that laws need, given an older one; make it again with `archsim run`")
     cycles, unit = counters.pop(CYCLES), 1e-6 / report["images"]
     laws, table = (by_unit(chip.replace(energy_laws=value), counters, cycles) for value in (1, 0))

@@ -15,8 +15,9 @@ LAW_ASSUMPTIONS = (
     "glitches; memories made of registers have their clock by the laws, accesses and area as banks",
     "accumulators that additions write are in the law of the arrays, with the adders; columns without a channel add zeros, which "
     "cost nothing; the pool's spikes are those that are stored",
-    "bits that are set are not counted: a quarter of those that DMA moves (0.05 .. 0.5), a tenth of those in rows that multicast "
-    "and AND-popcount engine take (0.02 .. 0.5); half of the counts K^T V are not 0 (0.05 .. 1); two choices a token (1 .. 4)",
+    "bits are not counted: of those that DMA loads 0.45 are taken to be unlike the beat before (0.1 .. 0.5), of those in rows that "
+    "multicast and AND-popcount engine take a tenth to be set (0.02 .. 0.5), of the counts K^T V half not to be 0 (0.05 .. 1); two "
+    "choices a token (1 .. 4); all blocks of neurons have sums unlike those before, and beats of LOAD follow each other",
     "outside of the sizes that were measured a law's error doubles with each doubling of a size; it is a warning of the report",
 )
 """What is taken for granted where laws are used, beside `archsim.energy.model.ASSUMPTIONS`."""

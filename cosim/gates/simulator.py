@@ -148,7 +148,7 @@ def by_law(
     for unit, module, numbers in _instances(chip, records):
         own = [row for row in rows if row["unit"] == unit]
         points = len(list(GRIDS[unit].points()))
-        if len(own) < points:
+        if not GRIDS[unit].whole(own):
             found.append(Law(unit, module, None, None, f"no law: {len(own)} of {points} points measured"))
             continue
         fit = laws.energy(unit, own)
@@ -210,6 +210,12 @@ def _written(records: NDArray[np.void]) -> dict[str, int]:
 
 
 def _counts(records: NDArray[np.void]) -> dict[str, int]:
-    """Counters of records; ``channels`` with a spike are the rows that were added. ``spikes``: see :func:`_written`."""
+    """Counters of records; ``channels`` with a spike are the rows that were added. ``spikes``: see :func:`_written`.
+
+    ``runs`` of blocks are the groups handed over, ``busy_groups`` those of them with a spike; all blocks are ``changes``.
+    """
     found = {counter.name: int(records[counter.name].sum()) for counter in COUNTERS if counter.name != "spikes"}
-    return found | {"channels": found["events"]}
+    busy = found["groups"] - found["empty_groups"]
+    return found | {
+        "channels": found["events"], "changes": found["granules"], "runs": found["groups"], "busy_groups": busy,
+    }  # fmt: skip
