@@ -319,7 +319,7 @@ def test_without_icarus(synthesised, monkeypatch):
 
 
 def test_a_run_goes_on_where_the_last_one_ended(tmp_path, monkeypatch, capsys):
-    small = dataclasses.replace(grid.GRIDS["transposer"], axes={"word_bits": (2,)})
+    small = dataclasses.replace(grid.GRIDS["transposer"], axes={"word_bits": (2,)}, more=(), tests=())
     monkeypatch.setitem(grid.GRIDS, "transposer", small)
     arguments = ["--unit", "transposer", "--out", str(tmp_path)]
     assert main(arguments) == 0 and "word_bits=2 measured" in capsys.readouterr().out
