@@ -146,6 +146,16 @@ def test_blocks_are_taken_when_the_verilog_took_them():
         assert runs == pytest.approx(wanted, rel=0.1)
 
 
+def test_groups_with_a_spike_are_those_of_the_recorded_words():
+    for row, _ in measured("synapse_array"):
+        lanes, windows = row["parameters"]["lanes"], [window["counts"] for window in row["windows"]]
+        found = [counts["busy_groups"] for counts in derived.busy_groups(parameters("synapse_array", **row["parameters"]), windows)]
+        number = windows[-1]["groups"]  # of four words of 16 channels
+        words = recorded.words(4 * number, lanes, 16).reshape(number, -1)
+        assert found[-1] == int(words.any(axis=1).sum()) < 0.8 * number
+        assert found[0] == 0 and found[2:4] == [counts["groups"] for counts in windows[2:4]]
+
+
 def test_toggles_and_starts_of_loads_by_hand():
     chip = parameters("dma", lanes=4, columns=16, neurons=2, membrane_bits=12, dram_bus_bytes=4)  # two beats a row
     stimulus = transfers.transferred(chip)
