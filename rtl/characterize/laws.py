@@ -146,6 +146,13 @@ def flip_flop_pj(rows: Iterable[Mapping[str, Any]]) -> float:
     return float(np.mean(found)) if found else 0.0
 
 
+def switching_share(rows: Iterable[Mapping[str, Any]]) -> float:
+    """Share of the switching of driven pins in what is no clock, over all windows in which something happens."""
+    windows = [window["pj"] for row in rows for window in row["windows"] if window["rate"]]
+    switching = sum(window["switching"] for window in windows)
+    return switching / (switching + sum(window["internal"] for window in windows))
+
+
 def nand2_um2(rows: Sequence[Mapping[str, Any]]) -> float:
     """Area of a NAND2 of the library, um2: all areas over all their numbers of NAND2."""
     return sum(row["area_um2"] for row in rows) / sum(row["nand2"] for row in rows)

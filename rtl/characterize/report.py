@@ -25,7 +25,8 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
         "* Errors are relative; the worst ones count.",
         "* The simulator uses the laws of Debian's library (archsim/energy/laws.json), scaled to its chips' node.",
         "* No part of a fit are memories made of registers and their like: "
-        f"{clock:.4g} pJ a bit and cycle, {laws.KNOWN_NAND2:g} NAND2.", "",
+        f"{clock:.4g} pJ a bit and cycle, {laws.KNOWN_NAND2:g} NAND2.",
+        f"* Of what is no clock {laws.switching_share(rows):.0%} is the switching of driven pins, in all windows together.", "",
         "| unit | law | points fitted | held out | worst error in the fit | worst error held out | where | bound | holds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
