@@ -9,13 +9,13 @@ from archsim.energy.term import ATTENTION
 from archsim.results import COUNTERS, RunResult
 
 DERIVED = {
-    "fetch.groups": "groups", "writer.granules": "granules", "writer.pooled": "granules", "dma.loaded": "dram_bytes",
-    "dma.sent": "dram_bytes", "multicast.rows": "copied_rows", "kv.words": "words", "kv.additions": "additions",
-    "q.additions": "additions", "rest.additions": "additions", "rest.popcounts": "popcounts",
+    "fetch.groups": "groups", "array.groups": "groups", "writer.granules": "granules", "writer.pooled": "granules",
+    "dma.loaded": "dram_bytes", "dma.sent": "dram_bytes", "multicast.rows": "copied_rows", "kv.words": "words",
+    "kv.additions": "additions", "q.additions": "additions", "rest.additions": "additions", "rest.popcounts": "popcounts",
 }  # fmt: skip
-"""Counts that laws of single units need, and the counter that each is a part of: groups of a leader's fetch, granules that writers
-take and those that go to a pool, beats of LOAD and STORE, rows of the multicast (the crossbars copy rows too), what ATTEND_KV and
-ATTEND_Q do, and what other instructions of the attention unit do, which no law is of."""
+"""Counts that laws of single units need, and the counter that each is a part of: groups of a leader's fetch, groups of an array
+with a spike, granules that writers take and those that go to a pool, beats of LOAD and STORE, rows of the multicast (the crossbars
+copy rows too), what ATTEND_KV and ATTEND_Q do, and what other instructions of the attention unit do, which no law is of."""
 
 LEADER_ONLY = ("words", "empty_words", "events", "shifts", "lane_events", "spike_reads")
 """Counters of a gang's shared fetch and encoder: they count once, in the leader's record."""
@@ -85,6 +85,7 @@ def _derived(records: NDArray[np.void], once: NDArray[np.bool_], bus_bytes: int)
     rest = (records["engine"] == sequencer.ATTENTION) & ~kv & ~q
     return {
         "fetch.groups": records["groups"] * (synapse & once),
+        "array.groups": (records["groups"] - records["empty_groups"]) * synapse,
         "writer.granules": np.where(pooled, records["granules"], records["spike_writes"]) * synapse,
         "writer.pooled": records["granules"] * pooled,
         "dma.loaded": beats * (opcode == sequencer.LOAD), "dma.sent": beats * (opcode == sequencer.STORE),

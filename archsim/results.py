@@ -22,6 +22,7 @@ class Counter:
 
 COUNTERS = (
     Counter("groups", "groups", "accumulator groups handed over"),
+    Counter("empty_groups", "groups", "of a core's, groups without a spike, whose sums are 0"),
     Counter("words", "words", "spike words that the encoder took"),
     Counter("empty_words", "words", "of these, words without a spike (one cycle each)"),
     Counter("events", "events", "weight (or count) rows added, one cycle each"),
@@ -63,6 +64,7 @@ COUNTERS = (
     Counter("copied_rows", "rows", "rows that the multicast (or a crossbar) read from output banks"),
     Counter("copied_row_writes", "rows", "rows that the multicast (or a crossbar) wrote, all destinations"),
     Counter("dram_bytes", "bytes", "bytes moved between DRAM and the chip"),
+    Counter("row_starts", "rows", "times that LOAD began to put a row together; rows of one beat follow each other as one"),
     Counter("loaded_weight_rows", "rows", "rows written to weight banks by DMA, all cores"),
     Counter("loaded_param_rows", "rows", "rows written to parameter banks by DMA, all cores"),
     Counter("loaded_spike_rows", "rows", "rows written to input spike banks by DMA, all cores"),

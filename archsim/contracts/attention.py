@@ -23,7 +23,7 @@ from functools import cached_property
 
 from archsim.contracts import core, transposer
 from archsim.contracts.common.chip import ChipParams
-from archsim.contracts.common.law import Form, small
+from archsim.contracts.common.law import Form, registers
 from archsim.contracts.common.layout import Field
 from archsim.contracts.event_encoder import EventEncoderParams
 from archsim.contracts.neuron import NeuronParams
@@ -137,7 +137,7 @@ POPCOUNT_LAW = Form(
     ("pairs", "selections", "spikes"),
     ("cycles", "cycles kept", "cycles columns columns", "pairs columns", "selections columns", "selections neurons columns",
      "spikes columns"),
-    ("1", "columns", "columns columns", "columns neurons columns"),
+    ("1", "kept", "columns neurons", "columns columns", "columns neurons columns"),
     lambda chip: {"kept": (chip.columns - chip.neurons) * chip.columns.bit_length()},
 )  # fmt: skip
 """Laws of the AND-popcount engine, of a chip's parameters; kept: bits of the registers in which the numbers of a row wait.
@@ -149,7 +149,7 @@ COUNTS_LAW = Form(
     ("cycles", "cycles columns count_bits", "channels columns count_bits", "words columns", "empty_words columns count_bits",
      "additions"),
     ("1", "columns", "columns count_bits"),
-    known=lambda chip: small(AttentionParams(chip).cleared),
+    known=lambda chip: registers(AttentionParams(chip).cleared),
 )  # fmt: skip
 """Laws of the count memory with its adders. Counts of ATTEND_KV: channels of K with a spike, its words, empty ones, and spikes
 that are added."""
@@ -164,11 +164,14 @@ SUMS_LAW = Form(
 
 NEURONS_LAW = Form(
     ("granules",),
-    ("cycles", "cycles membrane_bits", "cycles neurons membrane_bits", "granules", "granules neurons membrane_bits"),
+    ("cycles", "cycles membrane_bits", "cycles neurons membrane_bits", "granules", "granules neurons membrane_bits",
+     "granules kept_bits"),
     ("1", "membrane_bits", "neurons membrane_bits"),
-    known=lambda chip: small(AttentionParams(chip).neuron.v),
+    lambda chip: {"kept_bits": chip.neurons * chip.membrane_bits * (registers(AttentionParams(chip).neuron.v) > 0)},
+    known=lambda chip: registers(AttentionParams(chip).neuron.v),
 )
-"""Laws of the attention unit's neurons. Count: blocks."""
+"""Laws of the attention unit's neurons; kept_bits: of a row of membranes, if these are registers, which each block switches too.
+Count: blocks."""
 
 
 def kv_cycles(events: int) -> int:

@@ -104,6 +104,14 @@ def store_cycles(beats: int) -> int:
     return beats + STORE_OVERHEAD
 
 
+def row_starts(rows: int, row_bytes: int, bus_bytes: int) -> int:
+    """Times in which LOAD begins to put a row together, if its beats follow each other: all registers of the row are enabled.
+
+    Each row of several beats is one; rows of one beat are one all together, since what enables the registers stays.
+    """
+    return rows if row_beats(row_bytes, bus_bytes) > 1 else min(rows, 1)
+
+
 def widest_row(chip: ChipParams) -> int:
     """Bits of the widest row of a core's memories that LOAD fills."""
     core = CoreParams(chip)
@@ -119,11 +127,16 @@ def assembled_bits(chip: ChipParams) -> int:
 
 
 LAW = Form(
-    ("loaded", "sent", "rows", "spikes"),
-    ("cycles", "cycles stored_bits", "loaded dram_bus_bytes", "sent stored_bits", "rows stored_bits", "spikes"),
+    ("loaded", "sent", "row_starts", "toggles"),
+    ("cycles", "cycles stored_bits", "loaded", "loaded dram_bus_bytes", "row_starts assembled_bits", "toggles parts", "sent",
+     "sent stored_bits"),
     ("1", "dram_bus_bytes", "stored_bits"),
-    lambda chip: {"stored_bits": max(chip.lanes * chip.columns, chip.neurons * chip.membrane_bits)},
+    lambda chip: {
+        "stored_bits": max(chip.lanes * chip.columns, chip.neurons * chip.membrane_bits), "assembled_bits": assembled_bits(chip),
+        "parts": row_beats(assembled_bits(chip), 8 * chip.dram_bus_bytes),
+    },
     known=assembled_bits,
-)
-"""Laws of energy and area, of a chip's parameters; stored_bits: those of the widest row that STORE reads, of spikes or of sums.
-Counts: beats of LOAD and of STORE, rows that STORE reads, bits that are set."""
+)  # fmt: skip
+"""Laws of energy and area, of a chip's parameters; stored_bits: those of the widest row that STORE reads, of spikes or of sums;
+assembled_bits: of the register of LOAD; parts: of it, each as wide as a beat; the lines of a beat reach all of them. Counts: beats
+of LOAD and of STORE, times that LOAD begins to put a row together (`row_starts`), bits of LOAD's beats unlike those before."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
-from archsim.contracts.common.law import Form, small
+from archsim.contracts.common.law import Form, registers
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.sram import SramParams
 
@@ -114,12 +114,14 @@ class NeuronParams:
 
 
 LAW = Form(
-    ("granules",),
-    ("cycles", "cycles neurons membrane_bits", "granules", "granules neurons membrane_bits"),
+    ("granules", "changes", "runs"),
+    ("cycles", "cycles neurons membrane_bits", "granules", "changes neurons membrane_bits", "runs", "runs neurons membrane_bits"),
     ("1", "neurons", "neurons membrane_bits"),
-    known=lambda params: small(params.v),
+    known=lambda params: registers(params.v),
 )
-"""Laws of energy and area. Count: blocks."""
+"""Laws of energy and area. Counts: blocks, those with other sums than the block before, and runs of blocks in successive cycles, as
+a group of the array comes. Behind the last of a run the new membranes meet the old inputs, and all that follows from both switches
+once more, for nothing."""
 
 
 def param_layout(neurons: int, membrane_bits: int) -> Layout:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from archsim.contracts.common.errors import ArchsimError
-from archsim.contracts.common.law import Form, small
+from archsim.contracts.common.law import Form, registers
 from archsim.contracts.sram import SramParams
 
 BANKS = 2
@@ -77,7 +77,7 @@ LAW = Form(
     ("granules", "spikes", "pooled"),
     ("cycles", "cycles neurons", "granules", "spikes lanes", "pooled"),
     ("1", "neurons", "lanes", "neurons lanes"),
-    known=lambda params: small(params.columns, params.lines),
+    known=lambda params: registers(params.columns, params.lines),
 )
 """Laws of energy and area. Counts: granules that come, their spikes, those of the granules that the pool takes."""
 

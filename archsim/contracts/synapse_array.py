@@ -113,12 +113,13 @@ class SynapseArrayParams:
 
 
 LAW = Form(
-    ("channels", "lane_events", "groups"),
+    ("channels", "lane_events", "groups", "busy_groups"),
     ("cycles", "cycles lanes columns membrane_bits", "channels columns weight_bits", "channels lanes columns membrane_bits",
-     "lane_events columns membrane_bits", "groups lanes columns membrane_bits"),
+     "lane_events columns membrane_bits", "groups lanes columns", "busy_groups lanes columns membrane_bits"),
     ("1", "columns weight_bits", "lanes columns membrane_bits", "lanes neurons membrane_bits"),
 )  # fmt: skip
-"""Laws of energy and area. Counts: rows that are added, set bits of their lanes, groups handed over."""
+"""Laws of energy and area. Counts: rows that are added, set bits of their lanes, groups handed over, and those of them with a
+spike: the sums of the others are 0, of which a hand-over moves nothing but its controls."""
 
 
 def step(total: int, weight: int, op: int, bits: int) -> int:

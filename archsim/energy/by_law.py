@@ -1,7 +1,8 @@
 """Energy and area of the logic by the laws of its units; what has no law keeps the table's figures.
 
 A law's terms of the cycles are the clock of the unit's registers, and stand where reports have the clock; the others are what its
-events cost. Of what has no law (sequencers, the attention unit's control) the clock is that of the registers that are left.
+events cost, with a factor for the wires, which netlists do not have. Of what has no law (sequencers, the attention unit's control)
+the clock is that of the registers that are left.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,7 @@ from archsim.contracts.common.laws import FORMS
 from archsim.energy.clock import BUSY, register_terms, registers_by_unit
 from archsim.energy.coefficients import single
 from archsim.energy.instances import Factors, Instance, instances
-from archsim.energy.laws import AREA, ENERGY, package, reading, scale
+from archsim.energy.laws import AREA, ENERGY, WIRES, package, reading, scale
 from archsim.energy.term import ATTENTION, Term, place
 from archsim.energy.term import CYCLES as ALL_CYCLES
 
@@ -57,7 +58,7 @@ def _events(instance: Instance) -> list[Term]:
             continue
         assert name in instance.counts, f"{instance.law}: a coefficient for {name}, and no counter of a run (instances.py)"
         count = instance.counts[name]
-        readings = (reading(instance.law, ENERGY, text, instance.numbers), scale(ENERGY), *count.assumed)
+        readings = (reading(instance.law, ENERGY, text, instance.numbers), scale(ENERGY), single(WIRES), *count.assumed)
         component = instance.components.get(name, instance.component)
         found.append(Term(component, count.counter, (*count.factors, *_sizes(instance, text)), readings, instance.unit))
     return found

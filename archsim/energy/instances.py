@@ -70,8 +70,11 @@ def _core(chip: ChipParams) -> Iterator[Instance]:
     yield Instance("event_encoder", "event_encoder", "core", "event_encoders", core.encoder, _encoder(""))
     yield Instance("synapse_array", "synapse_array", "core", "synapse_adders", core.array, {
         "channels": Count("weight_reads"), "lane_events": Count("additions", (columns,)), "groups": Count("groups"),
-    }, components={"groups": "accumulator_registers"})  # fmt: skip
-    yield Instance("neuron", "neuron", "core", "neuron_units", core.neuron, {"granules": Count("granules")})
+        "busy_groups": Count("array.groups"),
+    }, components={"groups": "accumulator_registers", "busy_groups": "accumulator_registers"})  # fmt: skip
+    yield Instance("neuron", "neuron", "core", "neuron_units", core.neuron, {
+        "granules": Count("granules"), "changes": Count("granules"), "runs": Count("groups"),
+    })  # fmt: skip
     yield Instance("spike_writer", "spike_writer", "core", "spike_writers", core.writer, {
         "granules": Count("writer.granules"), "spikes": Count("spikes"), "pooled": Count("writer.pooled"),
     })  # fmt: skip
@@ -107,9 +110,10 @@ def _attention(chip: ChipParams) -> Iterator[Instance]:
 
 
 def _moving(chip: ChipParams) -> Iterator[Instance]:
+    beat = 8 * chip.dram_bus_bytes, "bits of a beat"
     yield Instance("dma", "dma", "dma", "dma_engine", chip, {
         "loaded": Count("dma.loaded"), "sent": Count("dma.sent"),
-        "spikes": Count("dram_bytes", ((8, "bits of a byte"),), (single("bits_set_moved"),)),
+        "row_starts": Count("row_starts"), "toggles": Count("dma.loaded", (beat,), (single("bits_toggled_moved"),)),
     }, own=True)  # fmt: skip
     row, word = (chip.lanes * chip.columns, "bits of a row"), (chip.columns, "bits of a word")
     yield Instance("multicast", "multicast", "multicast", "multicast", chip, {

@@ -24,6 +24,9 @@ FILE = "laws.json"
 ENERGY, AREA = "energy", "area"
 """What a law is of."""
 
+WIRES = "wires"
+"""Factor of the table on what laws say of data: their netlists have no wires; that on the clock is the table's ``clock_tree``."""
+
 PREFIX = "law."
 """Beginning of the names of a law's coefficients, as ``law.neuron.energy.granules``."""
 

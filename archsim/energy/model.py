@@ -86,6 +86,7 @@ UNCOSTED = {
     "words": "event encoder", "empty_words": "event encoder",
     "events": "event encoder; the row read is weight_reads",
     "lane_events": "counted through additions", "stall_cycles": "time only", "fill_cycles": "time only",
+    "row_starts": "DMA engine; by laws alone", "empty_groups": "counted through groups; by laws those that are not empty",
     "spikes": "counted through spike_writes", "choices": "router; counted through route_writes",
     "dropped": "no packet is sent", "flits": "crossbars; the rows moved are copied_rows or residual_reads",
     "flit_stalls": "time only",

@@ -15,7 +15,7 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.energy.by_law import left
 from archsim.energy.formulas import chip_of, counts_of
 from archsim.energy.instances import instances
-from archsim.energy.laws import AREA, ENERGY, entries, native, package
+from archsim.energy.laws import AREA, ENERGY, WIRES, known, native, package
 from archsim.energy.model import area_terms, energy_terms
 from archsim.energy.term import ATTENTION, ATTENTION_NEURON, CYCLES, Term
 
@@ -32,6 +32,9 @@ LOGIC = {
 
 DATA, CLOCK = "data", "clock"
 """What switches by counts, and the clock of the registers."""
+
+ON_LAWS = (WIRES, "clock_tree")
+"""Factors of the table on what laws say of data and of the clock: what netlists do not have."""
 
 
 def unit_of(term: Term) -> str:
@@ -55,7 +58,7 @@ def by_unit(chip: ChipParams, counters: Mapping[str, int], cycles: int) -> dict[
 
 
 def native_pj(chip: ChipParams, counters: Mapping[str, int], cycles: int) -> dict[str, float]:
-    """What laws say at their own node, pJ by component; the clock with its tree. Nothing for a chip that uses the table."""
+    """What laws say at their own node, pJ by component, with wires and the clock's tree. Nothing for a chip that uses the table."""
     counts = {**counters, CYCLES: cycles}
     found: dict[str, float] = {}
     for term in energy_terms(chip):
@@ -84,14 +87,14 @@ def described(chip: ChipParams, counters: Mapping[str, int], cycles: int, images
         "provider": provider, "node_nm": data.node_nm, "results": data.results, "results_sha256": data.results_sha256,
         "energy_uj": {name: pj / images * 1e-6 for name, pj in native_pj(chip, counters, cycles).items()},
         "area_nand2": native_nand2(chip),
-        "factors": {what: _factor(what) for what in (ENERGY, AREA)},
+        "factors": {what: _factor(f"scale_{what}") for what in (ENERGY, AREA)} | {name: _factor(name) for name in ON_LAWS},
         "by_law": sorted({instance.law for instance in instances(chip)}),
         "register_bits_without_a_law": bits,
     }  # fmt: skip
 
 
-def _factor(what: str) -> dict[str, Any]:
-    entry = entries()[f"scale_{what}"]
+def _factor(name: str) -> dict[str, Any]:
+    entry = known()[name]
     return {"value": entry.value, "low": entry.low, "high": entry.high, "source": entry.source}
 
 
@@ -101,7 +104,7 @@ def compared(report: Mapping[str, Any]) -> dict[str, Any]:
     Raises ArchsimError for a report without the counts that laws need.
     """
     chip, counters = chip_of(report), counts_of(report)
-    if counters.get("groups") and "fetch.groups" not in counters:
+    if counters.get("groups") and "array.groups" not in counters:
         raise ArchsimError("required a report with the counts that laws need, given an older one; make it again with `archsim run`")
     cycles, unit = counters.pop(CYCLES), 1e-6 / report["images"]
     laws, table = (by_unit(chip.replace(energy_laws=value), counters, cycles) for value in (1, 0))
@@ -157,6 +160,12 @@ def show(both: Mapping[str, Any], console: Console) -> None:
         f"by laws {native_uj:.4g} uJ at {node} nm x {factor['value']:.3g} ({factor['low']:.2g} .. {factor['high']:.2g}); "
         f"{factor['source']}", highlight=False,
     )  # fmt: skip
+    for name in ON_LAWS:
+        factor = both["native"]["factors"][name]
+        console.print(
+            f"{name.replace('_', ' ')} x {factor['value']:g} ({factor['low']:g} .. {factor['high']:g}), not in netlists: "
+            f"{factor['source']}", highlight=False,
+        )  # fmt: skip
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

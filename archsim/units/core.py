@@ -12,7 +12,7 @@ from archsim.contracts.neuron import LIF, NONE
 from archsim.contracts.spike_writer import pool_accesses
 from archsim.jit import entry, kernel, njit, popcount
 from archsim.results import COUNT, COUNTERS, Recording
-from archsim.units.core_groups import EMPTY, EVENTS, LANE_EVENTS, NEVER, PADDING, WORDS, Counted, count_groups
+from archsim.units.core_groups import EMPTY, EVENTS, LANE_EVENTS, NEVER, PADDING, SILENT, WORDS, Counted, count_groups
 from archsim.units.core_planes import run_planes
 from archsim.units.neuron import NeuronScratch, columns_step, plain_step, take_params
 from archsim.units.spike_fetch import clip, list_events
@@ -170,6 +170,7 @@ def time_tile(f, totals, cycles, counts):
     counts[COUNT.events] += totals[EVENTS]
     counts[COUNT.weight_reads] += totals[EVENTS]
     counts[COUNT.lane_events] += totals[LANE_EVENTS]
+    counts[COUNT.empty_groups] += totals[SILENT]
     counts[COUNT.additions] += totals[LANE_EVENTS] * f.columns
     counts[COUNT.shifts] += f.out_height * f.out_width * (f.slices - 1) if f.planes else 0
     count_blocks(f, counts)

@@ -13,8 +13,8 @@ from archsim.jit import kernel
 from archsim.units.event_encoder import word_cycles
 from archsim.units.spike_fetch import clip, count_words
 
-WORDS, PADDING, EMPTY, EVENTS, LANE_EVENTS = range(5)
-"""Totals of a tile: words read, windows wholly on padding, empty words, events, events by lane."""
+TOTALS = WORDS, PADDING, EMPTY, EVENTS, LANE_EVENTS, SILENT = range(6)
+"""Totals of a tile: words read, windows wholly on padding, empty words, events, events by lane, groups without an event."""
 
 NEVER = -1
 """Version of a bank that is taken as changed each time."""
@@ -25,7 +25,7 @@ class Counted(NamedTuple):
 
     Attributes:
         key: int64 [cores, KEPT, KEY], of what tile of which bank.
-        totals: int64 [cores, KEPT, 5].
+        totals: int64 [cores, KEPT, len(TOTALS)].
         cycles: int64 [cores, KEPT, groups], of each group.
         turn: int64 [cores], the tile that makes room for the next.
     """
@@ -39,7 +39,7 @@ class Counted(NamedTuple):
     def empty(cls, cores: int, groups: int) -> "Counted":
         """For instructions of at most ``groups`` groups."""
         return cls(
-            np.full((cores, KEPT, KEY), NEVER), np.zeros((cores, KEPT, 5), np.int64),
+            np.full((cores, KEPT, KEY), NEVER), np.zeros((cores, KEPT, len(TOTALS)), np.int64),
             np.zeros((cores, KEPT, groups), np.int64), np.zeros(cores, np.int64),
         )  # fmt: skip
 
@@ -84,6 +84,7 @@ def count_groups(f, spikes, leader, version, member, counted):
     for number in range(KEY):
         counted.key[member, place, number] = key[number]
     words, padding, empty, events, lane_events, group, total = 0, 0, 0, 0, 0, 0, 0
+    silent, before = 0, 0  # groups without an event, and events before the present group
     cycles, lanes = counted.cycles[member, place], spikes.shape[1]
     for y in range(f.out_height):
         top, bottom = clip(f.in_y + y * f.stride, f.kernel_height, f.in_height)
@@ -106,7 +107,8 @@ def count_groups(f, spikes, leader, version, member, counted):
                 if not f.planes or index == f.slices - 1:
                     cycles[group] = total
                     group, total = group + 1, 0
+                    silent, before = silent + (events == before), events
     totals = counted.totals[member, place]
     totals[WORDS], totals[PADDING], totals[EMPTY] = words, padding, empty
-    totals[EVENTS], totals[LANE_EVENTS] = events, lane_events
+    totals[EVENTS], totals[LANE_EVENTS], totals[SILENT] = events, lane_events, silent
     return place

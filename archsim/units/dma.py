@@ -228,6 +228,7 @@ def account(
     if fields["opcode"] == STORE:
         counts[getattr(COUNT, STORED[fields["memory"]])] = rows
         return contract.store_cycles(beats), counts
+    counts[COUNT.row_starts] = contract.row_starts(rows, fields["row_bytes"], chip.dram_bus_bytes)
     if fields["memory"] == contract.PROGRAM:
         counts[COUNT.loaded_program_rows] = rows
     else:

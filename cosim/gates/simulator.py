@@ -21,8 +21,8 @@ from archsim.energy.clock import registers_by_unit
 from archsim.energy.coefficients import Reading
 from archsim.energy.laws import native, package
 from archsim.energy.model import energy_terms
+from archsim.energy.providers import ON_LAWS, unit_of
 from archsim.energy.providers import PROVIDERS as _PROVIDERS
-from archsim.energy.providers import unit_of
 from archsim.energy.term import CYCLES, SCALE, place
 from archsim.results import COUNTERS
 from rtl.characterize import laws, scaling
@@ -59,7 +59,7 @@ NOTHING = Bounds(0.0, 0.0, 0.0)
 def logic(chip: ChipParams, counters: Mapping[str, int], cycles: int, factor: Bounds, library: str) -> dict[str, dict[str, Bounds]]:
     """Energy in pJ of the logic of a run, by unit, as the chip's provider has it, at the node of a library.
 
-    ``data`` is what switches by counts, ``clock`` that of the registers without its tree.
+    ``data`` is what switches by counts without wires, ``clock`` that of the registers without its tree: netlists have neither.
 
     Args:
         chip: a chip without clock gating, as its Verilog.
@@ -90,9 +90,9 @@ def logic(chip: ChipParams, counters: Mapping[str, int], cycles: int, factor: Bo
 
 
 def kept(reading: Reading, home: bool) -> bool:
-    """Whether a figure counts here: not the clock's tree, and at ``home``, the laws' node, not the factor from there."""
+    """Whether a figure counts here: not wires and the clock's tree, and at ``home``, the laws' node, not the factor from there."""
     (name, *_) = reading.entries
-    return name != "clock_tree" and not (home and name.startswith(SCALE))
+    return name not in ON_LAWS and not (home and name.startswith(SCALE))
 
 
 def register_bits(chip: ChipParams) -> dict[str, int]:
@@ -148,7 +148,7 @@ def by_law(
     for unit, module, numbers in _instances(chip, records):
         own = [row for row in rows if row["unit"] == unit]
         points = len(list(GRIDS[unit].points()))
-        if len(own) < points:
+        if not GRIDS[unit].whole(own):
             found.append(Law(unit, module, None, None, f"no law: {len(own)} of {points} points measured"))
             continue
         fit = laws.energy(unit, own)
@@ -210,6 +210,12 @@ def _written(records: NDArray[np.void]) -> dict[str, int]:
 
 
 def _counts(records: NDArray[np.void]) -> dict[str, int]:
-    """Counters of records; ``channels`` with a spike are the rows that were added. ``spikes``: see :func:`_written`."""
+    """Counters of records; ``channels`` with a spike are the rows that were added. ``spikes``: see :func:`_written`.
+
+    ``runs`` of blocks are the groups handed over, ``busy_groups`` those of them with a spike; all blocks are ``changes``.
+    """
     found = {counter.name: int(records[counter.name].sum()) for counter in COUNTERS if counter.name != "spikes"}
-    return found | {"channels": found["events"]}
+    busy = found["groups"] - found["empty_groups"]
+    return found | {
+        "channels": found["events"], "changes": found["granules"], "runs": found["groups"], "busy_groups": busy,
+    }  # fmt: skip

@@ -100,9 +100,10 @@ def measure(units: Sequence[str], power: Power, path: Path, command: str) -> Non
 def _list() -> Iterator[str]:
     for unit, entry in grid.GRIDS.items():
         points = list(entry.points())
-        held = sum(entry.held_out(point) for point in points)
+        held = sum(map(entry.held, points))
         axes = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in entry.axes.items())
-        yield f"{unit:14} {len(points):3} points, {held} of them held out: {axes}"
+        further = len(points) - len(list(entry.combinations()))
+        yield f"{unit:18} {len(points):3} points, {held} of them held out: {axes}{f'; {further} larger' if further else ''}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

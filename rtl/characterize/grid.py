@@ -1,6 +1,6 @@
 """Which units are characterised, over which parameters, with which stimulus; and which points are held out of the fits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -9,7 +9,8 @@ from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from rtl.build import UNITS, Unit
-from rtl.characterize import attended, choices, moved, stimuli, transfers
+from rtl.characterize import attended, choices, derived, moved, stimuli, transfers
+from rtl.characterize.derived import Counts
 from rtl.characterize.stimuli import Stimulus
 
 PARTS = {
@@ -34,18 +35,47 @@ class Grid:
         stimulus: what drives a point.
         fixed: parameters that follow from a point's.
         held_out: whether a point is kept out of the fits.
+        more: further points, as large as units of chips are, by the parameters in which they differ from ``fixed``; every axis.
+        tests: the same, held out: the sizes of presets.
+        derived: counts of the windows of a point that follow from the others and from the stimulus, by the unit's parameters.
     """
 
     axes: dict[str, tuple[int, ...]]
     stimulus: Callable[[Any], Stimulus]
     held_out: Callable[[dict[str, int]], bool]
     fixed: Callable[[dict[str, int]], dict[str, int]] = lambda point: {}
+    more: tuple[dict[str, int], ...] = ()
+    tests: tuple[dict[str, int], ...] = ()
+    derived: Callable[[Any, Counts], list[dict[str, int]]] = derived.nothing
 
-    def points(self) -> Iterator[dict[str, int]]:
+    def combinations(self) -> Iterator[dict[str, int]]:
         """Every combination of the axes."""
         for values in product(*self.axes.values()):
-            point = dict(zip(self.axes, values, strict=True))
-            yield point | self.fixed(point)
+            yield self._whole(dict(zip(self.axes, values, strict=True)))
+
+    def points(self) -> Iterator[dict[str, int]]:
+        """Every combination of the axes, then the further points."""
+        yield from self.combinations()
+        yield from map(self._whole, (*self.tests, *self.more))
+
+    def held(self, point: dict[str, int]) -> bool:
+        """Whether a point is kept out of the fits, with all of its windows."""
+        return self.held_out(point) or point in map(self._whole, self.tests)
+
+    def whole(self, rows: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether rows of results have every combination of the axes, which a fit needs; it takes further points where they are."""
+        known = [row["parameters"] for row in rows]
+        return all(point in known for point in self.combinations())
+
+    def names(self) -> list[str]:
+        """The axes, and the parameters that are varied by further points alone."""
+        every = (*self.tests, *self.more)
+        return list(dict.fromkeys((*self.axes, *(name for point in every for name in point))))
+
+    def _whole(self, given: dict[str, int]) -> dict[str, int]:
+        """All parameters of a point: its axes, what follows from them, and what it has of its own."""
+        axes = {name: given[name] for name in self.axes}
+        return axes | self.fixed(axes) | given
 
 
 GRIDS = {
@@ -53,18 +83,34 @@ GRIDS = {
         {"lanes": (1, 2, 4), "word_bits": (16, 32, 64)}, stimuli.encoder,
         lambda point: point["word_bits"] == 32, lambda point: {"row_bits": 9},
     ),
-    "transposer": Grid({"word_bits": (8, 16, 24, 32)}, stimuli.words, lambda point: point["word_bits"] == 24),
+    "transposer": Grid(
+        {"word_bits": (8, 16, 24, 32)}, stimuli.words, lambda point: point["word_bits"] == 24,
+        tests=({"word_bits": 64},), more=({"word_bits": 48},),
+    ),
     "synapse_array": Grid(
         {"lanes": (1, 2, 4), "columns": (4, 8, 16), "membrane_bits": (16,)}, stimuli.array,
         lambda point: point["lanes"] == 2,
         lambda point: {"neurons": 4, "weight_bits": 8, "weight_rows": 512},
+        tests=(
+            {"lanes": 1, "columns": 64, "membrane_bits": 24, "neurons": 16}, {"lanes": 1, "columns": 16, "membrane_bits": 24},
+            {"lanes": 4, "columns": 16, "membrane_bits": 24},
+        ),
+        more=(
+            {"lanes": 1, "columns": 32, "membrane_bits": 24, "neurons": 8},
+            {"lanes": 1, "columns": 64, "membrane_bits": 16, "neurons": 16},
+            {"lanes": 4, "columns": 32, "membrane_bits": 24, "neurons": 8},
+        ),
+        derived=derived.busy_groups,
     ),
     "neuron": Grid(
         {"neurons": (1, 2, 4), "membrane_bits": (12, 16, 24)}, stimuli.neurons, lambda point: point["membrane_bits"] == 16,
         lambda point: {"blocks": 4, "param_rows": 64, "residual_rows": 1024, "psum_rows": 512, "reduce_rows": 1024},
+        tests=({"neurons": 16, "membrane_bits": 24},),
+        more=({"neurons": 16, "membrane_bits": 12},), derived=derived.blocks,
     ),
     "masker": Grid(
         {"lanes": (1, 2, 4), "word_bits": (8, 16, 32)}, choices.masked, lambda point: point["word_bits"] == 16,
+        tests=({"lanes": 1, "word_bits": 64},),
     ),
     "router": Grid(
         {"experts": (4, 8, 16), "score_bits": (12, 16, 20)}, choices.routed, lambda point: point["score_bits"] == 16,
@@ -81,33 +127,53 @@ GRIDS = {
     "spike_fetch": Grid(
         {"lanes": (1, 2, 4), "word_bits": (8, 16, 32)}, moved.fetched, lambda point: point["word_bits"] == 16,
         lambda point: {"rows": 512, "row_bits": 11},
+        tests=({"lanes": 1, "word_bits": 64},), more=({"lanes": 4, "word_bits": 48},),
     ),
     "spike_writer": Grid(
         {"neurons": (2, 4, 8), "lanes": (1, 2, 4)}, moved.written, lambda point: point["neurons"] == 4,
         lambda point: {"blocks": moved.BLOCKS, "rows": 512},
+        tests=({"neurons": 16, "lanes": 1},), more=({"neurons": 16, "lanes": 4},),
     ),
     "dma": Grid(
         {"dram_bus_bytes": (4, 8, 16), "columns": (8, 16, 32)}, transfers.transferred, lambda point: point["dram_bus_bytes"] == 8,
         lambda point: {"lanes": 4, "neurons": 2, "membrane_bits": 12},
+        tests=(
+            {"dram_bus_bytes": 32, "columns": 64, "lanes": 1, "neurons": 16, "membrane_bits": 24},
+            {"dram_bus_bytes": 8, "columns": 16, "lanes": 1, "neurons": 4, "membrane_bits": 24},
+        ),
+        more=(
+            {"dram_bus_bytes": 16, "columns": 64, "lanes": 1, "neurons": 16, "membrane_bits": 24},
+            {"dram_bus_bytes": 32, "columns": 64},
+        ),
+        derived=derived.loads,
     ),
     "multicast": Grid(
         {"lanes": (1, 2, 4), "columns": (8, 16, 32)}, transfers.copied, lambda point: point["columns"] == 16,
         lambda point: {"neurons": 4},
+        tests=({"lanes": 1, "columns": 64},), more=({"lanes": 4, "columns": 64},),
     ),
     "attention_popcount": Grid(
         {"columns": (8, 16, 32), "neurons": (2, 4, 8)}, attended.paired, lambda point: point["neurons"] == 4,
+        tests=({"columns": 64, "neurons": 16},), more=({"columns": 32, "neurons": 16},),
     ),
     "attention_counts": Grid(
         {"columns": (8, 16, 32), "count_bits": (6, 8, 10)}, attended.counted, lambda point: point["count_bits"] == 8,
         lambda point: {"neurons": 4},
+        tests=({"columns": 64, "count_bits": 8},), more=({"columns": 64, "count_bits": 6},),
     ),
     "attention_sums": Grid(
         {"columns": (8, 16, 32), "membrane_bits": (12, 16, 20)}, attended.summed, lambda point: point["membrane_bits"] == 16,
         lambda point: {"neurons": 4, "count_bits": 8},
+        tests=({"columns": 64, "membrane_bits": 24, "neurons": 16},),
+        more=({"columns": 64, "membrane_bits": 12, "neurons": 16},),
     ),
     "attention_neurons": Grid(
         {"neurons": (1, 2, 4), "membrane_bits": (12, 16, 24)}, attended.fired, lambda point: point["membrane_bits"] == 16,
         lambda point: {"columns": 16},
+        tests=({"neurons": 16, "membrane_bits": 24, "columns": 64},),
+        more=(
+            {"neurons": 16, "membrane_bits": 12, "columns": 64}, {"neurons": 16, "membrane_bits": 20, "columns": 64},
+        ),
     ),
 }  # fmt: skip
 """The units that are characterised."""

@@ -23,9 +23,9 @@ BOUND = 0.10
 BOUND_LARGE, LARGE = 0.05, 2000
 """The same for the area of a block of so many NAND2 of its library and more."""
 
-KNOWN_NAND2 = 8.8
+KNOWN_NAND2 = 8.3
 """NAND2 of a known bit (`KNOWN_BITS`): 3375 um2 a bit of width of the attention unit's neurons at 180 nm, whose memory of registers
-has 16 rows of it, at 24 um2 a NAND2."""
+has 16 rows of it and the one that was read, at 24 um2 a NAND2."""
 
 Numbers = Mapping[str, int]
 
@@ -120,12 +120,21 @@ def events_error(unit: str, rows: Sequence[Mapping[str, Any]], law: Fit) -> floa
 
     That is much smaller than the energy of a window, most of which is the clock, so its error says more of an event.
     """
-    terms = [(text, value) for text, value in law.coefficients.items() if CYCLES not in text.split()]
     errors = [
-        sum(value * term(text)(numbers) for text, value in terms) / (window["pj"]["switching"] + window["pj"]["internal"]) - 1
-        for row, window, numbers in _windows(unit, rows) if window["rate"] and _held(unit, row, window)
+        events / (window["pj"]["switching"] + window["pj"]["internal"]) - 1
+        for row, window, _, events in said(unit, rows, law) if window["rate"] and _held(unit, row, window)
     ]  # fmt: skip
     return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def said(
+    unit: str, rows: Iterable[Mapping[str, Any]], law: Fit
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], float, float]]:
+    """Row, window, what a law says of its energy in pJ, and of that what is not clock, for all windows."""
+    for row, window, numbers in _windows(unit, rows):
+        parts = {text: value * term(text)(numbers) for text, value in law.coefficients.items()}
+        events = sum(pj for text, pj in parts.items() if CYCLES not in text.split())
+        yield row, window, sum(parts.values()) + law.known * numbers[CYCLES] * numbers[KNOWN_BITS], events
 
 
 def flip_flop_pj(rows: Iterable[Mapping[str, Any]]) -> float:
@@ -135,6 +144,13 @@ def flip_flop_pj(rows: Iterable[Mapping[str, Any]]) -> float:
         for row in rows for window in row["windows"] if row.get("flip_flops")
     ]  # fmt: skip
     return float(np.mean(found)) if found else 0.0
+
+
+def switching_share(rows: Iterable[Mapping[str, Any]]) -> float:
+    """Share of the switching of driven pins in what is no clock, over all windows in which something happens."""
+    windows = [window["pj"] for row in rows for window in row["windows"] if window["rate"]]
+    switching = sum(window["switching"] for window in windows)
+    return switching / (switching + sum(window["internal"] for window in windows))
 
 
 def nand2_um2(rows: Sequence[Mapping[str, Any]]) -> float:
@@ -147,13 +163,14 @@ def _windows(
 ) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any], dict[str, int]]]:
     """Row, window and numbers of the terms, for all windows."""
     for row in rows:
-        for window in row["windows"]:
-            yield row, window, {**sizes(unit, row), **window["counts"], CYCLES: window["cycles"]}
+        further = GRIDS[unit].derived(_params(unit, row), [window["counts"] for window in row["windows"]])
+        for window, counts in zip(row["windows"], further, strict=True):
+            yield row, window, {**sizes(unit, row), **window["counts"], **counts, CYCLES: window["cycles"]}
 
 
 def _held(unit: str, row: Mapping[str, Any], window: Mapping[str, Any]) -> bool:
     """Whether a window is held out."""
-    return GRIDS[unit].held_out(row["parameters"]) or window["rate"] in (HELD_OUT_RATE, RECORDED)
+    return GRIDS[unit].held(row["parameters"]) or window["rate"] in (HELD_OUT_RATE, RECORDED)
 
 
 def label(window: float | str) -> str:
@@ -166,7 +183,7 @@ def area(unit: str, rows: Sequence[Mapping[str, Any]]) -> Fit:
     bit = KNOWN_NAND2 * nand2_um2(rows)
     points = (
         Point(
-            sizes(unit, row), row["area_um2"], bit * sizes(unit, row)[KNOWN_BITS], GRIDS[unit].held_out(row["parameters"]),
+            sizes(unit, row), row["area_um2"], bit * sizes(unit, row)[KNOWN_BITS], GRIDS[unit].held(row["parameters"]),
             BOUND_LARGE if row["nand2"] >= LARGE else BOUND, _text(unit, row),
         )
         for row in rows
@@ -174,11 +191,21 @@ def area(unit: str, rows: Sequence[Mapping[str, Any]]) -> Fit:
     return fit(FORMS[unit].area, points, f"area of {unit}", bit)
 
 
+def area_of(unit: str, row: Mapping[str, Any], law: Fit) -> float:
+    """What a law says of the area of a row, um2."""
+    numbers = sizes(unit, row)
+    return sum(value * term(text)(numbers) for text, value in law.coefficients.items()) + law.known * numbers[KNOWN_BITS]
+
+
 def sizes(unit: str, row: Mapping[str, Any]) -> dict[str, int]:
     """Every size that the laws may take of a row: its parameters, and what follows from them by the unit's contract."""
-    params = DESIGNS[unit].parameters({name: str(value) for name, value in row["parameters"].items()})
-    return {**FORMS[unit].numbers(params), **row["parameters"]}
+    return {**FORMS[unit].numbers(_params(unit, row)), **row["parameters"]}
+
+
+def _params(unit: str, row: Mapping[str, Any]) -> Any:
+    """The parameters of a row, as the unit's hardware takes them."""
+    return DESIGNS[unit].parameters({name: str(value) for name, value in row["parameters"].items()})
 
 
 def _text(unit: str, row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {row['parameters'][name]}" for name in GRIDS[unit].axes)
+    return ", ".join(f"{name} {row['parameters'][name]}" for name in GRIDS[unit].names())

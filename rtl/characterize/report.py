@@ -25,7 +25,8 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
         "* Errors are relative; the worst ones count.",
         "* The simulator uses the laws of Debian's library (archsim/energy/laws.json), scaled to its chips' node.",
         "* No part of a fit are memories made of registers and their like: "
-        f"{clock:.4g} pJ a bit and cycle, {laws.KNOWN_NAND2:g} NAND2.", "",
+        f"{clock:.4g} pJ a bit and cycle, {laws.KNOWN_NAND2:g} NAND2.",
+        f"* Of what is no clock {laws.switching_share(rows):.0%} is the switching of driven pins, in all windows together.", "",
         "| unit | law | points fitted | held out | worst error in the fit | worst error held out | where | bound | holds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -34,13 +35,14 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
     for unit in GRIDS:
         own = [row for row in rows if row["unit"] == unit]
         points = len(list(GRIDS[unit].points()))
-        if len(own) < points:
+        if not GRIDS[unit].whole(own):
             lines.append(f"| {unit} | {len(own)} of {points} points measured: no law yet | | | | | | | |")
             details += _points(unit, own) if own else []
             continue
         for name, fit in (("energy", laws.energy(unit, own)), ("area", laws.area(unit, own))):
             judged[name].append((fit, unit))
-            lines.append(_row(unit, name, fit))
+            part = f" ({len(own)} of {points} points)" if len(own) < points else ""
+            lines.append(_row(unit + part, name, fit))
             details += _coefficients(unit, name, fit)
         details += _points(unit, own)
     others = ", ".join(sorted(set(UNITS) - set(GRIDS)))
@@ -70,7 +72,7 @@ def _coefficients(unit: str, name: str, fit: Fit) -> list[str]:
 
 def _points(unit: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What was measured: a line a point."""
-    names = list(GRIDS[unit].axes)
+    names = GRIDS[unit].names()
     energies_of = [f"pJ a cycle, {laws.label(window)}" for window in WINDOWS]
     heads = [*names, "area um2", "NAND2", "flip-flops", "path ns", "leakage nW", *energies_of]
     lines = ["", f"## {unit}", "", f"| {' | '.join(heads)} |", "|" + "---|" * len(heads)]

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 
 from archsim.contracts.attention import ATTEND_FIELDS
-from archsim.contracts.sequencer import ATTEND_KV, ATTEND_Q
+from archsim.contracts.core import SYNAPSE_FIELDS
+from archsim.contracts.dma import RESIDUAL, TRANSFER_FIELDS
+from archsim.contracts.sequencer import ATTEND_KV, ATTEND_Q, LOAD, STORE
 from archsim.contracts.spike_writer import emits, pool_accesses
 from archsim.results import COUNT
-from archsim.units import attention
+from archsim.units import attention, core, dma
+from tests.archsim import test_stepped_core as stepped_core
 from tests.archsim.test_stepped_attention import CHIP, ONE, tiny
 
 FIELDS = dict.fromkeys((field.name for field in ATTEND_FIELDS), 0) | ONE
@@ -17,6 +20,34 @@ def run(opcode, memory, **fields):
     """Counters of an instruction, by name."""
     counts = attention.attend(opcode, FIELDS | fields, CHIP, memory)[1]
     return {name: int(counts[number]) for name, number in COUNT._asdict().items()}
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "empty"),
+    [
+        ([1, 0, 0, 2], {}, 2),
+        ([1, 0, 0, 0, 0, 4], {"words": 2, "y_stride": 2, "x_stride": 2}, 1),  # groups of two words
+        ([1, 0, 0, 2], {"in_width": 2}, 3),  # of four positions two lie beside the map
+        ([0, 0, 1, 0], {"out_width": 2, "planes": 1, "slices": 2, "slice_stride": 2}, 1),  # two planes of two groups
+    ],
+)
+def test_groups_without_a_spike_are_counted(words, changes, empty):
+    size = len(words) // changes.get("words", 1)
+    zeros = dict.fromkeys((field.name for field in SYNAPSE_FIELDS), 0)
+    fields = zeros | stepped_core.POINT | {"in_width": size, "out_width": size} | changes
+    members = [stepped_core.tiny(*words) for _ in range(2)]
+    for counts in core.synapse([fields, fields], stepped_core.CHIP, members)[1]:
+        assert counts[COUNT.empty_groups] == empty and counts[COUNT.groups] == fields["out_width"]
+
+
+@pytest.mark.parametrize(
+    ("opcode", "row_bytes", "starts"),
+    [(LOAD, 16, 5), (LOAD, 9, 5), (LOAD, 8, 1), (STORE, 16, 0)],  # a bus of 8 bytes
+)
+def test_rows_that_begin_are_counted(opcode, row_bytes, starts):
+    zeros = dict.fromkeys((field.name for field in TRANSFER_FIELDS), 0)
+    fields = zeros | {"opcode": opcode, "memory": RESIDUAL, "cores": 3, "rows": 5, "row_bytes": row_bytes}
+    assert dma.account(fields, stepped_core.CHIP)[1][COUNT.row_starts] == starts
 
 
 @pytest.mark.parametrize(

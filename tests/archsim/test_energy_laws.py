@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -14,12 +15,13 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.laws import FORMS
 from archsim.contracts.experts import ExpertsParams
 from archsim.counters import DERIVED, tally
-from archsim.energy import area_mm2, area_terms, energy_pj, energy_terms
+from archsim.energy import area_mm2, area_terms, by_law, energy_pj, energy_terms
 from archsim.energy.by_law import LEFT, REPLACED, clocked_bits, left
 from archsim.energy.clock import BUSY, registers, registers_by_unit
+from archsim.energy.coefficients import coefficients, single
 from archsim.energy.explain import explain
 from archsim.energy.instances import instances
-from archsim.energy.laws import ENERGY, FILE, checked, entries, native, outside, package, reading
+from archsim.energy.laws import ENERGY, FILE, PREFIX, checked, entries, native, outside, package, reading
 from archsim.energy.model import COMPONENTS, UNCOSTED
 from archsim.energy.providers import LOGIC, by_unit, compared, native_nand2, native_pj
 from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings
@@ -31,9 +33,12 @@ from archsim.summary import summarise
 SCALE = 0.0188445
 """180 to 45 nm, energy: of laws.json, as reports/characterisation/scaling.md has it for its three units."""
 
+DATA_SCALE = 1.5 * SCALE
+"""The same of data, with wires; that of the clock has 1.5 for the tree."""
+
 AREA_SCALE = 0.0342765
 
-BY_LAW_UNCOSTED = {"empty_words"} | {"stall_cycles", "fill_cycles", "dropped", "flit_stalls"}
+BY_LAW_UNCOSTED = {"empty_words", "empty_groups"} | {"stall_cycles", "fill_cycles", "dropped", "flit_stalls"}
 """Counters without energy where laws are used; the fit has left out what an empty word costs."""
 
 
@@ -43,32 +48,40 @@ def chip():
 
 
 def test_an_array_by_hand(chip):
-    # 16 columns, 24 bits: a row reaches 16 adders (0.310664 pJ a bit), 16 of them add (0.116868), a hand-over moves 16 (1.27534).
+    # 16 columns, 24 bits: a row reaches 16 adders, 16 of them add, a hand-over moves 16 if they are not 0.
     laws = package().units["synapse_array"].energy_pj
-    row, add, over = (laws[f"{name} columns membrane_bits"] for name in ("channels lanes", "lane_events", "groups lanes"))
-    assert (row, add, over) == pytest.approx((0.310664, 0.116868, 1.27534), rel=1e-4)
-    energy = energy_pj(chip, {"weight_reads": 3, "additions": 48, "groups": 2}, 0)
-    assert energy["synapse_adders"] == pytest.approx(3 * 16 * 24 * (row + add) * SCALE)
-    assert energy["accumulator_registers"] == pytest.approx(2 * 16 * 24 * over * SCALE)
+    names = "channels lanes", "lane_events", "busy_groups lanes"
+    row, add, over = (laws[f"{name} columns membrane_bits"] for name in names)
+    assert (row, add, over) == pytest.approx((0.315, 0.098, 0.817), rel=0.01)
+    energy = energy_pj(chip, {"weight_reads": 3, "additions": 48, "groups": 5, "array.groups": 2}, 0)
+    assert energy["synapse_adders"] == pytest.approx(3 * 16 * 24 * (row + add) * DATA_SCALE)
+    handed = 5 * 16 * laws["groups lanes columns"] + 2 * 16 * 24 * over
+    assert energy["accumulator_registers"] == pytest.approx(handed * DATA_SCALE)
     # Four lanes, of which one has a spike: the row still reaches the adders of all.
     four = energy_pj(chip.replace(lanes=4), {"weight_reads": 1, "additions": 16}, 0)["synapse_adders"]
-    assert four == pytest.approx(16 * 24 * (4 * row + add) * SCALE)
+    assert four == pytest.approx(16 * 24 * (4 * row + add) * DATA_SCALE)
 
 
 def test_neurons_writers_and_movers_by_hand(chip):
     units = {unit: laws.energy_pj for unit, laws in package().units.items()}
-    energy = energy_pj(chip, {"granules": 10, "dram_bytes": 80, "dma.loaded": 10, "multicast.rows": 5}, 0)
-    own = units["neuron"]
-    assert energy["neuron_units"] == pytest.approx(10 * (own["granules"] + 4 * 24 * own["granules neurons membrane_bits"]) * SCALE)
-    own = units["dma"]  # ten beats of 8 bytes, a quarter of their bits set
-    assert energy["dma_engine"] == pytest.approx((80 * own["loaded dram_bus_bytes"] + 640 * 0.25 * own["spikes"]) * SCALE)
+    counts = {"granules": 10, "groups": 3, "dma.loaded": 10, "row_starts": 4, "dma.sent": 2, "multicast.rows": 5}
+    energy = energy_pj(chip, counts, 0)
+    own = units["neuron"]  # the blocks of a group of the array come in successive cycles: three runs
+    wanted = 10 * (own["granules"] + 4 * 24 * own["changes neurons membrane_bits"])
+    wanted += 3 * (own["runs"] + 4 * 24 * own["runs neurons membrane_bits"])
+    assert energy["neuron_units"] == pytest.approx(wanted * DATA_SCALE)
+    own = units["dma"]  # ten beats of 8 bytes, 0.45 of their bits toggle, into nine parts of 576 bits; two of rows of 96
+    wanted = 10 * own["loaded"] + 80 * own["loaded dram_bus_bytes"] + 2 * (own["sent"] + 96 * own["sent stored_bits"])
+    wanted += 4 * 576 * own["row_starts assembled_bits"] + 640 * 0.45 * 9 * own["toggles parts"]
+    assert energy["dma_engine"] == pytest.approx(wanted * DATA_SCALE)
     own = units["multicast"]  # five rows of 16 bits, a tenth of them set
     assert energy["multicast"] == pytest.approx(
-        5 * (own["rows"] + 16 * own["rows lanes columns"] + 1.6 * own["spikes"]) * SCALE
+        5 * (own["rows"] + 16 * own["rows lanes columns"] + 1.6 * own["spikes"]) * DATA_SCALE
     )
     own = units["spike_writer"]
     energy = energy_pj(chip, {"writer.granules": 6, "writer.pooled": 4, "spikes": 3}, 0)
-    assert energy["spike_writers"] == pytest.approx((6 * own["granules"] + 4 * own["pooled"] + 3 * own["spikes lanes"]) * SCALE)
+    wanted = 6 * own["granules"] + 4 * own["pooled"] + 3 * own["spikes lanes"]
+    assert energy["spike_writers"] == pytest.approx(wanted * DATA_SCALE)
 
 
 def test_fetch_encoders_and_attention_by_hand(chip):
@@ -76,22 +89,22 @@ def test_fetch_encoders_and_attention_by_hand(chip):
     counts = {"words": 3, "fetch.groups": 2, "groups": 100, "events": 7, "lane_events": 9}
     energy, own = energy_pj(chip, counts, 0), units["spike_fetch"]
     assert energy["spike_fetch"] == pytest.approx(
-        (3 * (own["words"] + 16 * own["words lanes word_bits"]) + 2 * own["groups"]) * SCALE
+        (3 * (own["words"] + 16 * own["words lanes word_bits"]) + 2 * own["groups"]) * DATA_SCALE
     )
     own = units["event_encoder"]
     wanted = 7 * (own["channels lanes"] + 16 * own["channels word_bits"]) + 3 * 16 * own["words lanes word_bits"]
-    assert energy["event_encoders"] == pytest.approx((wanted + 9 * own["lane_events"]) * SCALE)
+    assert energy["event_encoders"] == pytest.approx((wanted + 9 * own["lane_events"]) * DATA_SCALE)
     # 8 words of K and V pass the AND-popcount engine; each meets 4 blocks of 4 channels; a tenth of 2 x 16 bits are spikes.
     own, energy = units["attention_popcount"], energy_pj(chip, {ATTENTION + "transposed": 8}, 0)
     met = own["selections columns"] + 4 * own["selections neurons columns"]
-    assert energy["attention_adders"] == pytest.approx(8 * 16 * 4 * met * SCALE)
-    assert energy["transposer"] == pytest.approx(8 * 16 * (own["pairs columns"] + 3.2 * own["spikes columns"]) * SCALE)
+    assert energy["attention_adders"] == pytest.approx(8 * 16 * 4 * met * DATA_SCALE)
+    assert energy["transposer"] == pytest.approx(8 * 16 * (own["pairs columns"] + 3.2 * own["spikes columns"]) * DATA_SCALE)
     own, counts = units["attention_counts"], {"kv.words": 4, "kv.additions": 6}
     wanted = 4 * 16 * own["words columns"] + 6 * own["additions"]
-    assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * SCALE)
+    assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * DATA_SCALE)
     own, counts = units["attention_sums"], {"q.additions": 6, ATTENTION + "groups": 2}
     wanted = 6 * 0.5 * 8 * own["additions count_bits"] + 2 * 16 * 24 * own["groups columns membrane_bits"]
-    assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * SCALE)
+    assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * DATA_SCALE)
 
 
 def test_units_in_the_way_of_a_row_and_experts_by_hand():
@@ -99,13 +112,14 @@ def test_units_in_the_way_of_a_row_and_experts_by_hand():
     units = {unit: laws.energy_pj for unit, laws in package().units.items()}
     energy = energy_pj(chip, {"transposed": 5, "masked": 8, "choices": 6, "flits": 9}, 0)
     own = units["transposer"]  # a tenth of 16 bits
-    assert energy["transposer"] == pytest.approx(5 * 16 * (own["transposed word_bits"] + 1.6 * own["spikes word_bits"]) * SCALE)
+    wanted = 5 * 16 * (own["transposed word_bits"] + 1.6 * own["spikes word_bits"])
+    assert energy["transposer"] == pytest.approx(wanted * DATA_SCALE)
     own = units["masker"]  # eight words are two rows of four lanes
     wanted = 2 * (own["words"] + 64 * own["words lanes word_bits"]) + 8 * 1.6 * own["spikes"]
-    assert energy["masker"] == pytest.approx(wanted * SCALE)
+    assert energy["masker"] == pytest.approx(wanted * DATA_SCALE)
     tokens, bits = 3 * 16 * 24 * units["router"]["tokens experts score_bits"], ExpertsParams(chip).reply.data_bits
     moved = 9 * bits * (units["crossbar"]["flits data_bits"] + 2 * units["crossbar"]["flits ports data_bits"])
-    assert energy["expert_engine"] == pytest.approx((tokens + moved) * SCALE)
+    assert energy["expert_engine"] == pytest.approx((tokens + moved) * DATA_SCALE)
 
 
 def test_what_no_law_is_of_keeps_the_tables_price(chip):
@@ -150,9 +164,9 @@ def test_a_clock_by_hand(chip):
     wanted = 10 * 2 * (own["cycles"] + 16 * 24 * own["cycles lanes columns membrane_bits"]) * SCALE * 1.5
     terms = [term for term in energy_terms(chip) if term.component == "clock" and term.unit == "synapse_array"]
     assert sum(10 * term.value for term in terms) == pytest.approx(wanted)
-    # The neuron unit's membranes, 4 x 4 x 24 bits, are registers here: as many flip-flops more.
+    # The neuron unit's membranes, 4 x 4 x 24 bits, are registers here, and so is the row that was read: as many flip-flops more.
     small = [term for term in energy_terms(chip) if any(what == "known bits" for _, what in term.factors) and term.unit == "neuron"]
-    assert [term.value for term in small] == pytest.approx([2 * 384 * 0.211773 * SCALE * 1.5])
+    assert [term.value for term in small] == pytest.approx([2 * 480 * 0.211773 * SCALE * 1.5])
     wide = chip.replace(neurons=16, columns=64)  # 1536 bits are a bank
     assert not any(what == "known bits" for term in energy_terms(wide) for _, what in term.factors if term.unit == "neuron")
 
@@ -197,8 +211,10 @@ def test_every_counter_is_costed_or_says_why_not():
 
 def test_counts_of_units_are_parts_of_the_counters(make):
     (conv, attention, head) = tally(make(), 3)
-    # The gang's leader alone fetches; 32 granules of both come to writers and none to a pool; 4096 bytes in beats of 8.
-    assert (conv["fetch.groups"], conv["writer.granules"], conv["writer.pooled"], conv["dma.loaded"]) == (4, 32, 0, 512)
+    # The gang's leader alone fetches, both arrays hand over; 32 granules of both come to writers and none to a pool; 4096 bytes in
+    # beats of 8.
+    assert (conv["fetch.groups"], conv["array.groups"]) == (4, 8)
+    assert (conv["writer.granules"], conv["writer.pooled"], conv["dma.loaded"]) == (32, 0, 512)
     assert (attention["kv.additions"], attention["q.additions"], attention["rest.additions"]) == (100, 0, 0)
     assert (attention["multicast.rows"], head["multicast.rows"], head["dma.sent"], head["dma.loaded"]) == (7, 7, 5, 0)
 
@@ -233,9 +249,9 @@ def test_figures_are_native_times_a_factor(chip):
 def test_areas_by_hand(chip):
     own = package().units["multicast"].area_um2
     assert area_mm2(chip)["multicast"] == pytest.approx((own["1"] + 16 * own["lanes columns"]) * 1e-6 * AREA_SCALE)
-    # Beats of a row, 576 bits, are put together in registers of the DMA engine; 8.8 NAND2 of 24 um2 each.
+    # Beats of a row, 576 bits, are put together in registers of the DMA engine; 8.3 NAND2 of 24 um2 each.
     own = package().units["dma"].area_um2
-    wanted = own["1"] + 4 * 24 * own["stored_bits"] + 576 * 8.8 * 24
+    wanted = own["1"] + 4 * 24 * own["stored_bits"] + 576 * 8.3 * 24
     assert area_mm2(chip)["dma_engine"] == pytest.approx(wanted * 1e-6 * AREA_SCALE)
     one = area_mm2(chip)["neuron_units"], area_mm2(chip.replace(cores=3))["neuron_units"]
     own = package().units["neuron"].area_um2
@@ -250,26 +266,46 @@ def test_ranges_are_of_law_and_factor(chip):
     low, high = energy_range_pj(chip.replace(lanes=1), {"multicast.rows": 1}, 0)["multicast"]
     fixed = laws.energy_pj["rows"] + 16 * laws.energy_pj["rows lanes columns"]
     error, bits = 1 + laws.error_events, 16 * laws.energy_pj["spikes"]
-    assert high == pytest.approx((fixed + 0.5 * bits) * error * 0.0581062, rel=1e-4)
+    assert high == pytest.approx((fixed + 0.5 * bits) * error * 0.0581062 * 2, rel=1e-4)  # wires as much as all else, or nothing
     assert low == pytest.approx((fixed + 0.02 * bits) / error * 0.00952252, rel=1e-4)
+
+
+def test_wires_are_on_the_data_of_laws_alone(chip, monkeypatch):
+    """Half as much again on every product of a law that is no clock; table, memories, clock, DRAM and areas have none."""
+    for terms in (energy_terms(chip), energy_terms(chip.replace(energy_laws=0)), area_terms(chip)):
+        for term in terms:
+            names = [name for figure in term.readings for name in figure.entries]
+            data = any(name.startswith(PREFIX) for name in names) and term.component != "clock" and "scale_energy" in names
+            assert names.count("wires") == data and not (data and "clock_tree" in names), term
+    counts = {counter.name: 5 for counter in COUNTERS}
+    long = single("wires").value
+    energy = energy_pj(chip, counts, 100)
+    monkeypatch.setattr(by_law, "single", lambda name: replace(single(name), value=2.0 if name == "wires" else single(name).value))
+    energy_terms.cache_clear()
+    more = energy_pj(chip, counts, 100)
+    energy_terms.cache_clear()
+    for name in ("synapse_adders", "spike_fetch", "neuron_units", "multicast"):
+        assert more[name] == pytest.approx(energy[name] * 2 / long), name
+    assert all(more[name] == energy[name] for name in energy if name not in LOGIC) and more["clock"] > 0
 
 
 def test_what_lies_outside_is_wider_and_said(chip):
     numbers = {"lanes": 1, "columns": 16, "membrane_bits": 16, "weight_bits": 8, "neurons": 4}
     text = "lane_events columns membrane_bits"
     inside = reading("synapse_array", ENERGY, text, numbers)
-    beyond = reading("synapse_array", ENERGY, text, numbers | {"columns": 64, "membrane_bits": 24})
+    beyond = reading("synapse_array", ENERGY, text, numbers | {"columns": 128, "membrane_bits": 12})
     assert not inside.extrapolated and beyond.extrapolated and inside.value == beyond.value
-    # 64 columns are four times 16, 24 bits 1.5 times 16: six times the error.
-    assert beyond.high / beyond.value - 1 == pytest.approx(6 * (inside.high / inside.value - 1))
-    assert beyond.low < inside.low and "EXTRAPOLATED: columns 64, measured 4 .. 16; membrane_bits 24, measured 16" in beyond.law
+    # 128 columns are twice 64, 16 bits 4/3 of 12: 8/3 of the error.
+    assert beyond.high / beyond.value - 1 == pytest.approx(8 / 3 * (inside.high / inside.value - 1))
+    wanted = "EXTRAPOLATED: columns 128, measured 4 .. 64; membrane_bits 12, measured 16 .. 24"
+    assert beyond.low < inside.low and wanted in beyond.law
     below = outside("spike_fetch", {"lanes": 1, "word_bits": 4})
-    assert below == [("word_bits 4, measured 8 .. 32", 2)]
-    lines = warnings(chip, {"additions": 1})
-    wanted = "law of synapse_array at 180 nm, EXTRAPOLATED: membrane_bits 24, measured 16"
+    assert below == [("word_bits 4, measured 8 .. 64", 2)]
+    lines = warnings(chip.replace(membrane_bits=12), {"additions": 1})
+    wanted = "law of synapse_array at 180 nm, EXTRAPOLATED: membrane_bits 12, measured 16 .. 24"
     assert f"energy of synapse adders: {wanted}" in lines and f"energy of clock of the registers: {wanted}" in lines
     assert not any("multicast" in line for line in lines)
-    assert not any("of synapse adders" in line for line in warnings(chip.replace(membrane_bits=16), {"additions": 1}))
+    assert not any("of synapse adders" in line for line in warnings(chip, {"additions": 1}))
 
 
 def test_both_providers_beside_each_other(make):
@@ -290,6 +326,8 @@ def test_both_providers_beside_each_other(make):
             sum(value for name, value in area_mm2(chip).items() if name in LOGIC)
         )
     assert rows["dma"]["data_table_uj"] == 0 < rows["dma"]["data_laws_uj"]
+    wires = both["native"]["factors"]["wires"]
+    assert (wires["low"], wires["value"], wires["high"]) == (1.0, 1.5, 2.0) and "SLIP 2004" in coefficients()["wires"].range
 
 
 def test_the_command_prints_both(make, tmp_path, monkeypatch, capsys):
@@ -305,9 +343,10 @@ def test_the_command_prints_both(make, tmp_path, monkeypatch, capsys):
     assert run() == 0
     printed = capsys.readouterr().out
     assert "laws / table" in printed and "synapse_array" in printed and "Stillmaker and Baas" in printed
+    assert "wires x 1.5 (1 .. 2), not in netlists" in printed.replace("\n", " ")
     assert run("--json") == 0 and json.loads(capsys.readouterr().out)["native"]["provider"] == "laws"
     for layer in report["layers"]:
-        layer["energy_counts_all_images"].pop("fetch.groups", None)
+        layer["energy_counts_all_images"].pop("array.groups", None)
     (tmp_path / "report.json").write_text(json.dumps(report))
     assert run() == 2 and "required a report with the counts that laws need" in capsys.readouterr().err
 
@@ -333,8 +372,9 @@ def test_a_report_names_its_provider_and_explains_by_it(make):
     chain = explain(report, "energy_uj.synapse_adders")
     name = "law.synapse_array.energy.lane_events*columns*membrane_bits"
     entry = chain["coefficients"][name]
-    assert entry["node_nm"] == 180 and "18 windows fitted, 27 held out" in entry["source"] and "held out" in entry["range"]
+    assert entry["node_nm"] == 180 and "27 windows fitted, 48 held out" in entry["source"] and "held out" in entry["range"]
     assert "Stillmaker and Baas" in chain["coefficients"]["scale_energy"]["source"]
+    assert "SLIP 2004" in chain["coefficients"]["wires"]["range"]
     assert sum(row["native"] for row in chain["terms"]) * SCALE == pytest.approx(chain["value"], rel=1e-5)
     assert report["notes"]["not_modelled"] == not_modelled(make().chip)
     assert name in report["notes"]["coefficients"] and "law.vector.energy.rows" not in report["notes"]["coefficients"]
@@ -359,7 +399,15 @@ def test_every_law_is_whole_and_judged():
     for name, entry in entries().items():
         assert entry.least < entry.value < entry.most and len(entry.source) > 10, name
     for unit, laws in package().units.items():
-        assert laws.error_energy <= 0.1 and laws.error_area <= 0.1 and laws.held_out >= 11, unit
+        # Of the attention unit's neurons the law is too high where recorded sums are 0 (docs/energy.md).
+        assert laws.error_energy <= (0.13 if unit == "attention_neurons" else 0.1), unit
+        assert laws.error_area <= 0.1 and laws.held_out >= 18, unit
+
+
+@pytest.mark.parametrize("name", ["small", "small_t4", "adders_128", "adders_512", "adders_512_t4"])
+def test_the_presets_lie_inside_of_what_was_measured(name):
+    beyond = {instance.law: outside(instance.law, instance.numbers) for instance in instances(load_chip(name))}
+    assert not any(beyond.values()), beyond
 
 
 @pytest.mark.parametrize("name", chip_names())

@@ -14,8 +14,9 @@ from archsim.counters import DERIVED
 from archsim.energy.clock import registers
 from archsim.energy.coefficients import by_width, single
 from archsim.energy.laws import package
-from archsim.energy.model import energy_pj
+from archsim.energy.model import energy_pj, energy_terms
 from archsim.energy.providers import LOGIC
+from archsim.energy.term import CYCLES
 from archsim.kernel import Simulation, decode
 from archsim.results import COUNTERS, RECORD
 from archsim.tensors import Capture
@@ -88,14 +89,15 @@ def test_the_table_by_unit_by_hand():
 def test_laws_by_unit_by_hand():
     """At their own node laws are taken as they are; elsewhere, and what has none, by the factor."""
     own = package().units["neuron"].energy_pj
-    wanted = 5 * (own["granules"] + 4 * 24 * own["granules neurons membrane_bits"])
+    wanted = 5 * (own["granules"] + 4 * 24 * own["changes neurons membrane_bits"])
     ten = simulator.Bounds(10, 5, 20)
     home = simulator.logic(SMALL, {"granules": 5, "shifts": 3}, 7, ten, OSU)
     assert home["neuron"]["data"].value == pytest.approx(wanted)
     assert home["synapse_array"]["data"].value == pytest.approx(10 * 3 * 16 * 24 * single("register_energy").value)
     assert home["sequencer"]["clock"].value == pytest.approx(10 * 7 * 5 * 61 * single("register_clock").value)
-    # 13.42 + 0.2977 x 24 + 0.8503 x 96 pJ a cycle, and 384 bits of membranes.
-    a_cycle = 13.4242 + 0.2977 * 24 + 0.8503 * 96 + 384 * 0.211773
+    own = package().units["attention_neurons"].energy_pj
+    # The registers of the membranes have 4 rows of 4 x 24 bits, and the row that was read.
+    a_cycle = own["cycles"] + 24 * own["cycles membrane_bits"] + 96 * own["cycles neurons membrane_bits"] + 5 * 96 * 0.211773
     assert home["attention neuron"]["clock"].value == pytest.approx(7 * a_cycle, rel=1e-4)
     away = simulator.logic(SMALL, {"granules": 5}, 7, ten, "sky130hd_tt")["neuron"]["data"]
     assert away.value == pytest.approx(10 * wanted * 0.0188445)
@@ -110,7 +112,13 @@ def test_the_units_together_are_the_models_logic():
         other = chip.replace(energy_laws=provider)
         found, model = simulator.logic(other, counters, 11, ONE, "sky130hd_tt"), energy_pj(other, counters, 11)
         data = sum(entry["data"].value for entry in found.values())
-        assert data == pytest.approx(sum(model[component] for component in LOGIC))
+        counts, wires = {**counters, CYCLES: 11}, 1 - 1 / single("wires").value
+        drawn = sum(
+            term.value * counts.get(term.counter, 0) * wires for term in energy_terms(other)
+            if any("wires" in reading.entries for reading in term.readings)
+        )  # fmt: skip
+        assert (drawn > 0) == (provider == 1)
+        assert data == pytest.approx(sum(model[component] for component in LOGIC) - drawn)
         clock = sum(entry["clock"].value for entry in found.values())
         assert clock == pytest.approx(model["clock"] / single("clock_tree").value)
     bits = registers(chip)
@@ -192,8 +200,8 @@ def test_laws_take_the_counts_of_their_own_instance(monkeypatch):
     assert found["core0.array"].pj == 2000 + 30 + 25 and found["core1.array"].pj == 2000 + 24
     assert found["attention.unit.encoder"].pj == 2000 and found["attention.unit.encoder"].events_pj == 0
     assert found["core1.array"].events_pj == 24  # not the term of the cycles
-    assert found["core0.encoder"].note == "" and found["core0.array"].note == "extrapolated: membrane_bits 24, measured 16"
-    assert found["core0.neuron"].pj is None and found["core0.neuron"].note == "no law: 0 of 9 points measured"
+    assert found["core0.encoder"].note == "" and found["core0.array"].note == ""
+    assert found["core0.neuron"].pj is None and found["core0.neuron"].note == "no law: 0 of 11 points measured"
 
 
 def test_the_writer_is_told_spikes_and_what_is_pooled(monkeypatch):
@@ -201,10 +209,11 @@ def test_the_writer_is_told_spikes_and_what_is_pooled(monkeypatch):
     records["spikes"], records["pool_column_writes"] = [7, 4], [0, 1]
     terms = {"granules": 1.0, "spikes__lanes": 10.0, "pooled": 100.0, "words": 1e3}
     found = said(points("spike_writer"), records, monkeypatch, **terms)
-    # Its pool has 4 x 4 x 4 and 16 x 4 x 4 bits, which are registers: 1000 cycles at 0.5.
-    assert found["core0.writer"].pj == 2 + 70 + 5000 + 160000 and found["core1.writer"].pj == 3 + 40 + 300 + 160000
+    # Its pool has 4 x 4 x 4 and 16 x 4 x 4 bits, which are registers, and the rows that were read: 1000 cycles at 0.5.
+    assert found["core0.writer"].pj == 2 + 70 + 5000 + 164000 and found["core1.writer"].pj == 3 + 40 + 300 + 164000
     assert found["core0.writer"].events_pj == 2 + 70 + 5000
     law = said(points("spike_fetch"), records, monkeypatch, cycles=1.0, words=1e4, groups=5.0)
+    assert law["core0.fetch"].note.startswith("extrapolated: rows 2048, measured 512")
     assert law["core0.fetch"].pj == 1000 + 50000 and law["core1.fetch"].pj == 1000  # a member's fetch idles
 
 

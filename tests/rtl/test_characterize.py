@@ -3,6 +3,7 @@
 import dataclasses
 import gzip
 import json
+import re
 import shutil
 from collections import Counter
 from importlib.resources import files
@@ -13,7 +14,7 @@ import pytest
 
 from archsim.contracts.common.errors import ArchsimError
 from rtl.build import UNITS, verilog
-from rtl.characterize import choices, energy, gates, grid, laws, package, recorded, scaling
+from rtl.characterize import choices, energy, extrapolation, gates, grid, laws, package, recorded, scaling
 from rtl.characterize.__main__ import main
 from rtl.characterize.gates import Netlist
 from rtl.characterize.liberty import Power, expression
@@ -273,7 +274,9 @@ def test_the_window_of_recorded_spikes_has_them():
 def test_every_point_of_a_grid_has_a_stimulus_and_counts_for_its_law(unit):
     entry = grid.GRIDS[unit]
     points = list(entry.points())
-    assert 0 < sum(map(entry.held_out, points)) < len(points)
+    assert 0 < sum(map(entry.held, points)) < len(points)
+    assert all(entry.held(point) for point in points[len(list(entry.combinations())) :][: len(entry.tests)])
+    assert not any(entry.held(point) for point in points[len(points) - len(entry.more) :])
     params = grid.DESIGNS[unit].parameters({name: str(value) for name, value in points[0].items()})
     stimulus = entry.stimulus(params)
     assert all(len(items) == 1 + len(WINDOWS) for items in stimulus.items.values())
@@ -281,7 +284,9 @@ def test_every_point_of_a_grid_has_a_stimulus_and_counts_for_its_law(unit):
     taken = {name: sum(items, []) for name, items in stimulus.items.items()}
     taken |= {name: [(1 << 256) - 1] for name in stimulus.outputs}  # any item will do: the Verilog alone gives them
     counts = dict(Counter(stimulus.counts(taken)) + sum(map(Counter, stimulus.instructions), Counter()))
-    numbers = {**laws.sizes(unit, {"parameters": points[0]}), **counts, "cycles": WINDOW}
+    (further,) = entry.derived(params, [counts])
+    further = {name: value or 1 for name, value in further.items()}  # nothing happens in the first window
+    numbers = {**laws.sizes(unit, {"parameters": points[0]}), **counts, **further, "cycles": WINDOW}
     form = laws.FORMS[unit]
     assert all(laws.term(text)(numbers) > 0 for text in (*form.energy, *form.area))
 
@@ -314,7 +319,7 @@ def test_without_icarus(synthesised, monkeypatch):
 
 
 def test_a_run_goes_on_where_the_last_one_ended(tmp_path, monkeypatch, capsys):
-    small = dataclasses.replace(grid.GRIDS["transposer"], axes={"word_bits": (2,)})
+    small = dataclasses.replace(grid.GRIDS["transposer"], axes={"word_bits": (2,)}, more=(), tests=())
     monkeypatch.setitem(grid.GRIDS, "transposer", small)
     arguments = ["--unit", "transposer", "--out", str(tmp_path)]
     assert main(arguments) == 0 and "word_bits=2 measured" in capsys.readouterr().out
@@ -351,14 +356,15 @@ def test_results_that_are_none_are_refused(tmp_path):
         read(tmp_path / "x.jsonl")
 
 
-def rows(bend=0.0):
+def rows(bend=0.0, points=()):
     """Transposers of 3 pJ a cycle and 2 a bit of a word, and ``bend`` more of it where a point is held out."""
     found = []
-    for point in grid.GRIDS["transposer"].points():
+    for point in points or grid.GRIDS["transposer"].combinations():
         width = point["word_bits"]
         windows = [
             {"rate": rate, "cycles": WINDOW, "counts": {"transposed": int(1000 * rate), "spikes": 0},
-             "pj": {"clock": 3.0 * WINDOW, "switching": 2.0 * width * int(1000 * rate) * (1 + bend * (width == 24))}}
+             "pj": {"clock": 3.0 * WINDOW, "internal": 0.0,
+                    "switching": 2.0 * width * int(1000 * rate) * (1 + bend * (width in (24, 64)))}}
             for rate in RATES
         ]  # fmt: skip
         sizes = {"area_um2": 100.0 + 7 * width * width, "nand2": 2 * width * width}
@@ -377,22 +383,25 @@ def test_a_law_is_found_again():
 
 
 def test_a_memory_of_registers_is_no_part_of_a_fit():
-    """Neuron units whose clock is 3 pJ a cycle and 0.2 a bit of the membranes' memory (4 rows), their area 100 + 24 x 8.8 a bit."""
+    """Neuron units whose clock is 3 pJ a cycle and 0.2 a bit of the membranes' memory, their area 100 + 24 x 8.3 a bit.
+
+    The memory has four rows, and the one that was read.
+    """
     found = []
-    for point in grid.GRIDS["neuron"].points():
-        bits = 4 * point["neurons"] * point["membrane_bits"]
+    for point in grid.GRIDS["neuron"].combinations():
+        bits = 5 * point["neurons"] * point["membrane_bits"]
         windows = [
             {"rate": rate, "cycles": WINDOW, "counts": {"granules": int(1000 * rate)}, "pj": {
                 "clock": 0.2 * (bits + 15) * WINDOW, "switching": 5.0 * int(1000 * rate), "internal": 0.0}}
             for rate in RATES
         ]  # fmt: skip
-        area = 24 * (100 + 8.8 * bits)
+        area = 24 * (100 + 8.3 * bits)
         found.append({
             "unit": "neuron", "parameters": point, "windows": windows, "flip_flops": bits + 15, "area_um2": area,
             "nand2": area / 24,
         })  # fmt: skip
     energy, area = laws.energy("neuron", found), laws.area("neuron", found)
-    assert energy.known == pytest.approx(0.2) and area.known == pytest.approx(24 * 8.8)
+    assert energy.known == pytest.approx(0.2) and area.known == pytest.approx(24 * 8.3)
     assert energy.coefficients["cycles"] == pytest.approx(3) and energy.coefficients["granules"] == pytest.approx(5)
     assert energy.coefficients["cycles neurons membrane_bits"] == pytest.approx(0, abs=1e-9)
     assert area.coefficients["1"] == pytest.approx(2400)
@@ -409,13 +418,47 @@ def test_the_packages_laws_are_those_of_the_results():
     made = package.packaged(results, (REPORTS / f"{package.NATIVE}.jsonl").read_bytes())
     assert json.loads(files("archsim.energy").joinpath("laws.json").read_text()) == made
     neuron = next(iter(made["units"]["neuron"]["measured"].items()))
-    assert neuron == ("blocks", [4, 4]) and made["units"]["dma"]["measured"]["columns"] == [8, 32]
+    assert neuron == ("blocks", [4, 4]) and made["units"]["dma"]["measured"]["columns"] == [8, 64]
+
+
+def test_further_points_are_held_out_or_fitted_as_the_grid_says():
+    small = rows()
+    wide = [small[0] | {"parameters": {"word_bits": bits}} for bits in (48, 64)]
+    fits = [laws.energy("transposer", [*small, *further]) for further in ([], wide[:1], wide)]
+    assert [(fit.fitted, len(fit.errors)) for fit in fits] == [(9, 7), (12, 8), (12, 12)]
+    assert grid.GRIDS["transposer"].whole(small) and not grid.GRIDS["transposer"].whole(small[1:] + wide)
+    assert grid.GRIDS["dma"].names() == ["dram_bus_bytes", "columns", "lanes", "neurons", "membrane_bits"]
+    text = report(small, "some results")
+    assert "| transposer (4 of 6 points) | energy | 9 | 7 |" in text
+
+
+def test_extrapolation_is_seen_and_needs_a_larger_point(tmp_path, capsys):
+    wide = rows(points=[{"word_bits": 48}]) + rows(bend=1.0, points=[{"word_bits": 64}])
+    lines = extrapolation.report(rows() + wide).splitlines()
+    zero = r"[+-]0\.0%"
+    wanted = (
+        rf"\| transposer \| word_bits 48 \| no \| {zero} .. {zero} \| {zero} .. {zero} \| {zero} \|",
+        rf"\| transposer \| word_bits 64 \| yes \| -48.9% .. {zero} \| -50.0% .. -50.0% \| {zero} \|",
+    )
+    assert all(re.fullmatch(pattern, line) for pattern, line in zip(wanted, lines[-2:], strict=True))
+    path = tmp_path / "osu018_stdcells.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    assert extrapolation.main(["--out", str(tmp_path)]) == 2
+    assert "required points beside the combinations of a grid's axes, given none; measure with" in capsys.readouterr().err
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows() + wide))
+    assert extrapolation.main(["--out", str(tmp_path)]) == 0
+    assert (tmp_path / extrapolation.NAME).read_text().splitlines() == lines
+    assert main(["--list"]) == 0 and "transposer           6 points, 2 of them held out" in capsys.readouterr().out
+
+
+def test_the_table_of_extrapolation_is_that_of_the_results():
+    assert (REPORTS / extrapolation.NAME).read_text() == extrapolation.report(read(REPORTS / f"{package.NATIVE}.jsonl"))
 
 
 def test_a_unit_that_is_not_measured_whole_is_not_packaged():
     results = {name: read(REPORTS / f"{name}.jsonl") for name in scaling.LIBRARIES}
     results[package.NATIVE] = [row for row in results[package.NATIVE] if row["unit"] != "masker"]
-    with pytest.raises(ArchsimError, match="masker: 0 of 9 points measured; measure its grid with `python -m rtl.characterize`"):
+    with pytest.raises(ArchsimError, match="masker: 0 of 10 points measured; measure its grid with `python -m rtl.characterize`"):
         package.packaged(results, b"")
 
 
@@ -442,7 +485,7 @@ def test_too_few_points_are_refused():
 
 
 def test_a_grid_that_is_not_whole_has_no_law():
-    assert "| transposer | 3 of 4 points measured: no law yet |" in report(rows()[:3], "x.jsonl")
+    assert "| transposer | 3 of 6 points measured: no law yet |" in report(rows()[:3], "x.jsonl")
 
 
 def test_the_worst_law_is_named():

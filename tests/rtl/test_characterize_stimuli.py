@@ -11,11 +11,11 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Layout
 from archsim.contracts.vector import signed_digits
 from rtl.build import verilog
-from rtl.characterize import attended, energy, gates, grid, moved, recorded, transfers
+from rtl.characterize import attended, derived, energy, gates, grid, moved, recorded, transfers
 from rtl.characterize.__main__ import key_of, read
 from rtl.characterize.gates import Netlist
 from rtl.characterize.liberty import Power
-from rtl.characterize.stimuli import RECORDED, WINDOW, WINDOWS, Stimulus
+from rtl.characterize.stimuli import RATES, RECORDED, RECORDED_BLOCKS, WINDOW, WINDOWS, Stimulus
 from rtl.synthesis import cells
 from rtl.synthesis.library import LIBERTY, Library
 from rtl.units import multicast
@@ -131,6 +131,47 @@ def test_a_transfer_loads_the_spikes_of_its_window():
     # A row of 4 bytes on a bus of 16: the others are 0.
     assert [len(items) for items in beats] == [0, 0, 0, 600, 400, 0] and max(beats[4]) < 1 << 32
     assert 0.45 < sum(item.bit_count() for item in beats[4]) / (400 * 32) < 0.55
+
+
+def test_blocks_are_taken_when_the_verilog_took_them():
+    for row, _ in measured("neuron"):
+        params = parameters("neuron", **row["parameters"])
+        windows = [window["counts"] for window in row["windows"]]
+        taken = derived.accepted(params)
+        assert [int(window[:-1].sum()) for window in taken] == [counts["granules"] for counts in windows]
+        runs = [counts["runs"] for counts in derived.blocks(params, windows)]
+        # A block is followed by another with the chance of an offer, unless it ends its group of 16.
+        chances = [*(1 - rate * 15 / 16 for rate in RATES), 1 - RECORDED_BLOCKS * 15 / 16]
+        wanted = [counts["granules"] * chance for counts, chance in zip(windows, chances, strict=True)]
+        assert runs == pytest.approx(wanted, rel=0.1)
+
+
+def test_groups_with_a_spike_are_those_of_the_recorded_words():
+    for row, _ in measured("synapse_array"):
+        lanes, windows = row["parameters"]["lanes"], [window["counts"] for window in row["windows"]]
+        found = [counts["busy_groups"] for counts in derived.busy_groups(parameters("synapse_array", **row["parameters"]), windows)]
+        number = windows[-1]["groups"]  # of four words of 16 channels
+        words = recorded.words(4 * number, lanes, 16).reshape(number, -1)
+        assert found[-1] == int(words.any(axis=1).sum()) < 0.8 * number
+        assert found[0] == 0 and found[2:4] == [counts["groups"] for counts in windows[2:4]]
+
+
+def test_toggles_and_starts_of_loads_by_hand():
+    chip = parameters("dma", lanes=4, columns=16, neurons=2, membrane_bits=12, dram_bus_bytes=4)  # two beats a row
+    stimulus = transfers.transferred(chip)
+    offers, items = stimulus.streams["beat"]
+    nothing, _, loaded, _, stored = derived.loads(chip, [{"loaded": count} for count in (0, 0, 600, 400, 0)])
+    assert nothing == stored == {"toggles": 0, "row_starts": 0}
+    words = items[1 + WINDOWS.index(0.2)]
+    toggles = np.unpackbits(np.array([0, *words], ">u4").view(np.uint8).reshape(-1, 4), axis=1)
+    assert loaded["toggles"] == int((toggles[1:] != toggles[:-1]).sum())
+    # A first beat never follows a first beat here: each of the 300 rows begins anew. On a bus of 8 bytes rows are beats.
+    assert loaded["row_starts"] == 300
+    wide = parameters("dma", lanes=4, columns=16, neurons=2, membrane_bits=12, dram_bus_bytes=8)
+    (runs,) = (found["row_starts"] for found in derived.loads(wide, [{"loaded": 0}] * 2 + [{"loaded": 600}])[2:])
+    begin = stimulus.edges[2]
+    taken = transfers.transferred(wide).streams["beat"][0][begin : begin + WINDOW]
+    assert runs == sum(now and not before for before, now in zip([False, *taken], taken, strict=False)) < 300
 
 
 def test_counts_of_a_writer():

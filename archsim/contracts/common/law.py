@@ -39,6 +39,11 @@ def small(*memories: SramParams) -> int:
     return sum(memory.bits for memory in memories if memory.bits < WRAPPED_BITS)
 
 
+def registers(*memories: SramParams) -> int:
+    """Register bits of those memories: their rows, and the row that was read last, which a bank keeps within itself."""
+    return sum(memory.bits + memory.row_bits for memory in memories if memory.bits < WRAPPED_BITS)
+
+
 def product(names: Iterable[str], numbers: Mapping[str, int]) -> int:
     """The product of the numbers of these names; `CONSTANT` is 1."""
     result = 1

@@ -26,9 +26,8 @@ FORMS: dict[str, Form] = {
 }  # fmt: skip
 """The form of each unit's laws.
 
-Chosen at 180 nm with what is held out in view: those of encoder, transposer, array, vector unit, AND-popcount engine, count memory
-and the attention unit's adders. Written before a point was measured: those of neuron unit, spike fetch, spike writer, DMA,
-multicast and the attention unit's neurons. Two changes since follow from what a unit is, and no held-out error moved by them:
-memories made of registers, and those in which the DMA engine puts a row together, are no part of a fit (`KNOWN_BITS`): what
-is the same on a whole grid, or there in a part of the chips, is no matter of proportion.
+Chosen at 180 nm with what is held out in view: those of encoder, transposer, array, neuron unit, vector unit, DMA engine,
+AND-popcount engine, count memory, the attention unit's adders and neurons. Written before a point was measured: those of spike
+fetch, spike writer and multicast. Memories made of registers, and those in which the DMA engine puts a row together, are no part of
+a fit (`KNOWN_BITS`): what is the same on a whole grid, or there in a part of the chips, is no matter of proportion.
 """
