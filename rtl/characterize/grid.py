@@ -8,8 +8,9 @@ from typing import Any
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.neuron import NeuronParams
 from rtl.build import UNITS, Unit
-from rtl.characterize import attended, choices, moved, stimuli, transfers
+from rtl.characterize import attended, attending, choices, moved, normalising, queued, routing, stimuli, transfers
 from rtl.characterize.stimuli import Stimulus
 
 PARTS = {
@@ -18,6 +19,13 @@ PARTS = {
         ("attention_popcount", "attention_popcount:PopcountEngine"), ("attention_counts", "attention_counts:CountMemory"),
         ("attention_sums", "attention_sums:SumArray"), ("attention_neurons", "attention_sums:SumNeurons"),
     )
+} | {
+    "planes": Unit(NeuronParams, "rtl.units.core:PlaneReader", UNITS["neuron"].defaults),
+    "normaliser_control": Unit(ChipParams, "rtl.units.normaliser:Normaliser", UNITS["normaliser"].defaults),
+    "experts_control": Unit(ChipParams, "rtl.units.experts:Experts", UNITS["experts"].defaults),
+    **dict.fromkeys(
+        ("attention_control", "attention_softmax"), Unit(ChipParams, "rtl.units.attention:Attention", UNITS["attention"].defaults)
+    ),
 }  # fmt: skip
 """Parts of units that are characterised alone."""
 
@@ -34,12 +42,14 @@ class Grid:
         stimulus: what drives a point.
         fixed: parameters that follow from a point's.
         held_out: whether a point is kept out of the fits.
+        part: of a unit that is measured in a whole, an expression for the paths of its modules; "" for all of it.
     """
 
     axes: dict[str, tuple[int, ...]]
     stimulus: Callable[[Any], Stimulus]
     held_out: Callable[[dict[str, int]], bool]
     fixed: Callable[[dict[str, int]], dict[str, int]] = lambda point: {}
+    part: str = ""
 
     def points(self) -> Iterator[dict[str, int]]:
         """Every combination of the axes."""
@@ -109,8 +119,54 @@ GRIDS = {
         {"neurons": (1, 2, 4), "membrane_bits": (12, 16, 24)}, attended.fired, lambda point: point["membrane_bits"] == 16,
         lambda point: {"columns": 16},
     ),
+    "sequencer": Grid(
+        {"cores": (2, 8, 16, 32), "queue_rows": (64, 256, 1024)}, queued.queued, lambda point: point["cores"] == 8,
+    ),
+    "planes": Grid(
+        {"neurons": (1, 2, 4, 8), "membrane_bits": (12, 16, 24)}, queued.planes, lambda point: point["membrane_bits"] == 16,
+        lambda point: {"blocks": 4, "reduce_rows": 32},
+    ),
+    "attention_control": Grid(
+        {"columns": (8, 16, 32), "lanes": (1, 4), "attention_rows": (256, 4096)}, attending.attended,
+        lambda point: point["columns"] == 16,
+        lambda point: {"count_rows": 256 if (point["lanes"] == 1) == (point["attention_rows"] == 256) else 4096, "neurons": 4},
+        r"(walk|fifo|bank\d+|writer(\..*)?)?",
+    ),
+    "attention_softmax": Grid(
+        {"columns": (8, 16), "neurons": (2, 4, 8)}, attending.weighted, lambda point: point["neurons"] == 4,
+        lambda point: {
+            "lanes": 1, "membrane_bits": 20 if point["neurons"] == 2 else 24,
+            "softmax_tokens": 16 if (point["columns"] == 8) == (point["neurons"] == 2) else 64,
+        },
+        r"softmax(\..*)?|divider|array",
+    ),
+    "normaliser_control": Grid(
+        {"cores": (2, 8), "neurons": (2, 4, 8), "membrane_bits": (16, 24)}, normalising.normalised,
+        lambda point: point["neurons"] == 4,
+        lambda point: dict.fromkeys(
+            ("residual_rows", "psum_rows"), 1024 if (point["cores"] == 2) == (point["membrane_bits"] == 16) else 16384
+        ),
+        r"(tokens|rows)?",
+    ),
+    "experts_control": Grid(
+        {"cores": (2, 3, 4), "neurons": (2, 8)}, routing.routed, lambda point: point["cores"] == 3,
+        lambda point: {
+            "lanes": 1, "crossbar_depth": 2, "residual_rows": 1024 if (point["cores"] == 2) == (point["neurons"] == 2) else 16384,
+        },
+        r"(topk|reader\d+|routes\d+|replies\d+)?",
+    ),
 }  # fmt: skip
 """The units that are characterised."""
+
+WHOLES = {
+    "attention": "event_encoder, attention_popcount, attention_counts, attention_sums (attention_softmax), attention_neurons, and "
+    "attention_control between them",
+    "core": "spike_fetch, event_encoder, synapse_array, neuron, planes, spike_writer, sequencer; one register bit joins them",
+    "experts": "router, two crossbars, and experts_control around them",
+    "normaliser": "vector, and normaliser_control around it",
+    "sram": "a memory, which has a law of its own (archsim/energy/sram.csv)",
+}
+"""Units without a grid of their own: the parts that they are made of, or why there is none."""
 
 HELD_OUT_RATE = 0.2
 """Windows of this rate are kept out of the fits, at every point."""
@@ -121,5 +177,5 @@ def grid_of(unit: str) -> Grid:
     if unit not in DESIGNS:
         raise ArchsimError(f"unknown unit '{unit}'; required one of {', '.join(GRIDS)}")
     if unit not in GRIDS:
-        raise ArchsimError(f"unit '{unit}' has no stimulus yet; required one of {', '.join(GRIDS)}")
+        raise ArchsimError(f"unit '{unit}' has no grid of its own ({WHOLES[unit]}); required one of {', '.join(GRIDS)}")
     return GRIDS[unit]

@@ -24,13 +24,14 @@ from cosim import recorder
 from cosim.gates import __main__ as gates
 from cosim.gates import replay, simulator
 from cosim.gates.report import report
-from cosim.gates.units import CHIP, UNITS, plain, unit_of
+from cosim.gates.units import CHIP, UNITS, unit_of
 from cosim.recorder import Pin
 from rtl.characterize import laws, scaling
 from rtl.characterize.attribution import KINDS
 from rtl.characterize.grid import GRIDS
 from rtl.characterize.liberty import Power
 from rtl.characterize.modules import Modular
+from rtl.characterize.wholes import plain
 from rtl.synthesis.library import LIBERTY, Library
 from tests.cosim.moves import CHIPS, program
 
