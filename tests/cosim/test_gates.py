@@ -94,7 +94,10 @@ def test_laws_by_unit_by_hand():
     home = simulator.logic(SMALL, {"granules": 5, "shifts": 3}, 7, ten, OSU)
     assert home["neuron"]["data"].value == pytest.approx(wanted)
     assert home["synapse_array"]["data"].value == pytest.approx(10 * 3 * 16 * 24 * single("register_energy").value)
-    assert home["sequencer"]["clock"].value == pytest.approx(10 * 7 * 5 * 61 * single("register_clock").value)
+    # What joins the units of a core, a register bit in each of two, has none.
+    assert home["core"]["clock"].value == pytest.approx(10 * 7 * 2 * single("register_clock").value)
+    # Five queues: six semaphores and a row's number of ten bits each.
+    assert home["sequencer"]["clock"].value == pytest.approx(7 * 5 * (0.60184 + 6 * 1.69407 + 10 * 0.216109), rel=1e-5)
     # 13.42 + 0.2977 x 24 + 0.8503 x 96 pJ a cycle, and 384 bits of membranes.
     a_cycle = 13.4242 + 0.2977 * 24 + 0.8503 * 96 + 384 * 0.211773
     assert home["attention neuron"]["clock"].value == pytest.approx(7 * a_cycle, rel=1e-4)
