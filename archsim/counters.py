@@ -10,12 +10,14 @@ from archsim.results import COUNTERS, RunResult
 
 DERIVED = {
     "fetch.groups": "groups", "array.groups": "groups", "writer.granules": "granules", "writer.pooled": "granules",
-    "dma.loaded": "dram_bytes", "dma.sent": "dram_bytes", "multicast.rows": "copied_rows", "kv.words": "words",
-    "kv.additions": "additions", "q.additions": "additions", "rest.additions": "additions", "rest.popcounts": "popcounts",
+    "planes.granules": "spike_writes", "dma.loaded": "dram_bytes", "dma.sent": "dram_bytes", "multicast.rows": "copied_rows",
+    "kv.words": "words", "kv.additions": "additions", "sums.additions": "additions", "softmax.additions": "additions",
+    "scores.pairs": "popcounts", "attend.walked": "spike_reads",
 }  # fmt: skip
 """Counts that laws of single units need, and the counter that each is a part of: groups of a leader's fetch, groups of an array
-with a spike, granules that writers take and those that go to a pool, beats of LOAD and STORE, rows of the multicast (the crossbars
-copy rows too), what ATTEND_KV and ATTEND_Q do, and what other instructions of the attention unit do, which no law is of."""
+with a spike, granules that writers take and those that go to a pool, granules of PLANES, beats of LOAD and STORE, rows of the
+multicast (the crossbars copy rows too), what ATTEND_KV does, additions of ATTEND_SOFTMAX and of the others that add to sums, pairs
+of ATTEND_SCORES, and words or pairs that meet in the attention unit."""
 
 LEADER_ONLY = ("words", "empty_words", "events", "shifts", "lane_events", "spike_reads")
 """Counters of a gang's shared fetch and encoder: they count once, in the leader's record."""
@@ -81,8 +83,10 @@ def _derived(records: NDArray[np.void], once: NDArray[np.bool_], bus_bytes: int)
     """The counts `DERIVED` of each record; ``once``: whether it is no other member's than a gang's leader's."""
     opcode, beats = records["opcode"], records["dram_bytes"] // bus_bytes
     synapse, pooled = opcode == sequencer.SYNAPSE, records["pool_column_writes"] > 0
-    kv, q = opcode == sequencer.ATTEND_KV, opcode == sequencer.ATTEND_Q
-    rest = (records["engine"] == sequencer.ATTENTION) & ~kv & ~q
+    attention, kv = records["engine"] == sequencer.ATTENTION, opcode == sequencer.ATTEND_KV
+    softmax = opcode == sequencer.ATTEND_SOFTMAX
+    # Rows that a place of the walk reads: a word of K and one of V, of Q alone, or of all three.
+    reads = np.select([opcode == sequencer.ATTEND_Q, kv | (opcode == sequencer.ATTEND_GATE)], [1, 2], 3)
     return {
         "fetch.groups": records["groups"] * (synapse & once),
         "array.groups": (records["groups"] - records["empty_groups"]) * synapse,
@@ -90,8 +94,11 @@ def _derived(records: NDArray[np.void], once: NDArray[np.bool_], bus_bytes: int)
         "writer.pooled": records["granules"] * pooled,
         "dma.loaded": beats * (opcode == sequencer.LOAD), "dma.sent": beats * (opcode == sequencer.STORE),
         "multicast.rows": records["copied_rows"] * (records["engine"] == sequencer.MULTICAST),
-        "kv.words": records["words"] * kv, "kv.additions": records["additions"] * kv, "q.additions": records["additions"] * q,
-        "rest.additions": records["additions"] * rest, "rest.popcounts": records["popcounts"] * rest,
+        "planes.granules": records["spike_writes"] * (opcode == sequencer.PLANES),
+        "kv.words": records["words"] * kv, "kv.additions": records["additions"] * kv,
+        "sums.additions": records["additions"] * (attention & ~kv & ~softmax), "softmax.additions": records["additions"] * softmax,
+        "scores.pairs": records["popcounts"] * (opcode == sequencer.ATTEND_SCORES),
+        "attend.walked": records["spike_reads"] // reads * attention,
     }  # fmt: skip
 
 

@@ -33,14 +33,17 @@ INDEPENDENT, CLUSTERED = "independent", "clustered"
 """How spikes are drawn."""
 
 GROUPS = {
-    "adders": ("synapse_adders", "accumulator_registers", "attention_adders", "transposer"),
+    "adders": ("synapse_adders", "accumulator_registers", "attention_adders", "attention_control", "transposer"),
     "weights": ("weight_memory", "parameter_memory"),
     "DRAM": ("dram",),
-    "spikes": ("spike_memory", "pool_memory", "count_memory", "masker", "spike_fetch", "event_encoders", "spike_writers"),
+    "spikes": (
+        "spike_memory", "pool_memory", "count_memory", "masker", "spike_fetch", "event_encoders", "spike_writers", "plane_readers",
+    ),
     "sums": ("residual_memory", "psum_memory", "reduction_memory", "membrane_memory"),
     "neurons": ("neuron_units",),
     "control": (
         "program_memory", "clock", "logic_leakage", "memory_leakage", "route_memory", "dma_engine", "multicast", "expert_engine",
+        "sequencers",
     ),
 }
 """Components of the energy by group, in the order of the table: on-chip memories by what they hold."""

@@ -27,14 +27,14 @@ from mapping.operations import operations
 
 GROUPS = {
     "additions": ("synapse_adders", "accumulator_registers"),
-    "attention": ("attention_adders", "transposer", "count_memory", "softmax_logic", "softmax_memory"),
+    "attention": ("attention_adders", "attention_control", "transposer", "count_memory", "softmax_logic", "softmax_memory"),
     "weight reads": ("weight_memory", "parameter_memory"),
     "membranes and partial sums": ("residual_memory", "psum_memory", "reduction_memory", "membrane_memory"),
     "neurons": ("neuron_units", "normaliser_logic"),
-    "encoders with fetch and writers": ("spike_fetch", "event_encoders", "spike_writers"),
+    "encoders with fetch and writers": ("spike_fetch", "event_encoders", "spike_writers", "plane_readers"),
     "spike maps": ("spike_memory", "pool_memory", "masker"),
     "DMA and multicast": ("dma_engine", "multicast"),
-    "programs and tables": ("program_memory", "route_memory", "expert_engine", "normaliser_memory"),
+    "programs and tables": ("program_memory", "sequencers", "route_memory", "expert_engine", "normaliser_memory"),
     "clock": ("clock",),
     "leakage": ("logic_leakage", "memory_leakage"),
     "DRAM": ("dram",),

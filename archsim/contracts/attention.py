@@ -27,6 +27,7 @@ from archsim.contracts.common.law import Form, registers
 from archsim.contracts.common.layout import Field
 from archsim.contracts.event_encoder import EventEncoderParams
 from archsim.contracts.neuron import NeuronParams
+from archsim.contracts.spike_fetch import FIFO_DEPTH
 from archsim.contracts.spike_writer import SpikeWriterParams
 from archsim.contracts.sram import SramParams
 from archsim.contracts.synapse_array import SynapseArrayParams
@@ -172,6 +173,29 @@ NEURONS_LAW = Form(
 )
 """Laws of the attention unit's neurons; kept_bits: of a row of membranes, if these are registers, which each block switches too.
 Count: blocks."""
+
+
+def _control_sizes(chip: ChipParams) -> dict[str, int]:
+    """Bits of the numbers of a row and of a block of counts; of the registers of words that wait, and of scores."""
+    params, words = AttentionParams(chip), 2 * FIFO_DEPTH + 4
+    return {
+        "row_bits": params.bank.address_bits, "block_bits": params.cleared.address_bits,
+        "held": chip.columns * (words + chip.columns.bit_length()),
+    }  # fmt: skip
+
+
+CONTROL_LAW = Form(
+    ("walked", "channels", "scores", "gates", "granules"),
+    ("cycles", "cycles row_bits", "cycles block_bits", "cycles held", "cycles lanes columns", "walked", "walked columns",
+     "channels columns", "scores columns", "gates columns", "granules"),
+    ("1", "row_bits", "block_bits", "held", "lanes columns"),
+    _control_sizes,
+)  # fmt: skip
+"""Laws of what stands between the parts of the attention unit: walk, banks' ports, FIFO, pairs of words, writer; of a chip's
+parameters. Held: words in the FIFO, behind it and in the pair's register, two each; scores that wait for the adders.
+
+Counts: words, or pairs of them, that meet, and rows of the second phase of ATTEND_GATE; channels of K and Q with a spike; pairs of
+ATTEND_SCORES; both of ATTEND_GATE; granules."""
 
 
 def kv_cycles(events: int) -> int:

@@ -38,6 +38,7 @@ from archsim.contracts import core, masker, neuron
 from archsim.contracts.attention import ATTEND_FIELDS
 from archsim.contracts.common.chip import LEAST_SOFTMAX_TOKENS, ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form, small
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.sram import SramParams
 from archsim.contracts.synapse_array import HANDOVER_LATENCY
@@ -117,6 +118,24 @@ class SoftmaxParams:
     def row(self) -> Layout:
         """A row of the table."""
         return Layout.of("softmax_row", [Field("low", ENTRY_BITS), Field("high", ENTRY_BITS)])
+
+
+def _sizes(chip: ChipParams) -> dict[str, int]:
+    """Bits of a total."""
+    return {"total_bits": SoftmaxParams(chip).total_bits}
+
+
+LAW = Form(
+    ("pairs", "additions", "steps", "groups"),
+    ("cycles", "cycles columns", "cycles columns membrane_bits", "cycles total_bits", "cycles neurons total_bits", "pairs",
+     "pairs columns", "additions", "steps neurons total_bits", "groups columns membrane_bits"),
+    ("1", "columns", "columns membrane_bits", "neurons total_bits"),
+    _sizes,
+    lambda chip: small(SoftmaxParams(chip).scores, SoftmaxParams(chip).table),
+)  # fmt: skip
+"""Laws of scores, adders with their total, and dividers, of a chip's parameters; in place of those of the adders alone.
+
+Counts: pairs of tokens, entries (or counts) that are added to a channel, bits of the quotients of a block, groups handed over."""
 
 
 def check(fields: Mapping[str, int], chip: ChipParams) -> None:

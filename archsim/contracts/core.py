@@ -12,6 +12,7 @@ from functools import cached_property
 from archsim.contracts import event_encoder, neuron, spike_fetch, spike_writer, synapse_array
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field
 
 SYNAPSE_FIELDS = (
@@ -147,6 +148,15 @@ def group_end(handover: int, taken: int, cycles: int, granules: int) -> tuple[in
 def drain(pool: int) -> int:
     """Cycles from the last block taken to the end of the instruction."""
     return neuron.LATENCY + (spike_writer.POOL_DONE if pool else spike_writer.DONE)
+
+
+PLANES_LAW = Form(
+    ("granules",),
+    ("cycles", "cycles neurons", "granules", "granules neurons membrane_bits"),
+    ("1", "neurons", "neurons membrane_bits"),
+    fixed=("reduce_rows",),
+)
+"""Laws of the reader of PLANES, of the neuron unit's parameters: walk, and a selection of a bit for each sum. Count: granules."""
 
 
 def planes_cycles(planes: int, blocks: int) -> int:

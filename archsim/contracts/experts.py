@@ -42,6 +42,7 @@ from functools import cached_property
 from archsim.contracts import router
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.crossbar import CrossbarParams
 from archsim.contracts.router import MAX_EXPERTS, RouterParams
@@ -201,6 +202,22 @@ class ExpertsParams(RouteTables):
     def reply(self) -> CrossbarParams:
         """The crossbar of replies."""
         return CrossbarParams(self.chip.cores, self.chip.crossbar_depth, self.reply_flit.width)
+
+
+def _sizes(chip: ChipParams) -> dict[str, int]:
+    """Bits of the number of a row, and of the widest row."""
+    params = ExpertsParams(chip)
+    return {"row_bits": params.row_bits, "data_bits": max(params.spike_bits, params.membrane_bits)}
+
+
+LAW = Form(
+    ("choices", "entries", "flits"),
+    ("cycles", "cycles cores", "cycles cores row_bits", "cycles cores data_bits", "choices", "entries", "flits", "flits data_bits"),
+    ("1", "cores", "cores row_bits", "cores data_bits"),
+    _sizes,
+)  # fmt: skip
+"""Laws of what is around router and crossbars: walk of TOPK, a reader and a row on its way to the banks for each core; of a chip's
+parameters. Counts: choices that are stored, entries of route tables that are read, rows and requests that enter a crossbar."""
 
 
 def slot_shifts(rows: int) -> tuple[int, int]:

@@ -51,8 +51,10 @@ from math import isqrt
 from archsim.contracts import vector
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field
 from archsim.contracts.router import MAX_EXPERTS
+from archsim.contracts.sram import SramParams
 from archsim.contracts.vector import VectorParams, saturated, signed_digits
 
 NORMALISE_FIELDS = (
@@ -144,6 +146,18 @@ class NormaliserParams:
     def table_bytes(self) -> int:
         """Bytes of an entry of the table in DRAM."""
         return -(-self.chip.membrane_bits // 8)
+
+
+LAW = Form(
+    ("rows", "compared", "exponentials"),
+    ("cycles", "cycles membrane_bits", "cycles row_bits", "rows", "rows neurons membrane_bits", "compared neurons membrane_bits",
+     "exponentials neurons membrane_bits"),
+    ("1", "row_bits", "neurons membrane_bits", "cores neurons membrane_bits"),
+    lambda chip: {"row_bits": SramParams(max(chip.residual_rows, chip.psum_rows), 1).address_bits},
+)  # fmt: skip
+"""Laws of what is around the vector unit: phases, walks, selection of the core's row, scores; of a chip's parameters.
+
+Counts: rows that the vector unit takes, rows whose maximum is sought, rows that ask the table."""
 
 
 def rows_of(fields: Mapping[str, int]) -> int:

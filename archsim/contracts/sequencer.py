@@ -18,7 +18,9 @@ from functools import cache
 from archsim.contracts import attention, attention_softmax, core, dma, experts, multicast, normaliser
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.common.law import Form
 from archsim.contracts.common.layout import Field, Layout
+from archsim.contracts.sram import SramParams
 
 DMA, MULTICAST, ATTENTION, EXPERTS, CORE0 = 0, 1, 2, 3, 4
 """Engine numbers; core c is engine CORE0 + c."""
@@ -114,6 +116,15 @@ def slots(chip: ChipParams) -> int:
 def queue_sizes(chip: ChipParams) -> tuple[int, int, bool]:
     """Sizes of each queue of a chip in hardware: program rows, slots, whether its rows have an extension."""
     return chip.queue_rows, slots(chip), chip.normaliser_operand_bits > 0
+
+
+LAW = Form(
+    ("instructions",),
+    ("cycles", "cycles slots", "cycles row_bits", "instructions", "instructions slots"),
+    ("1", "slots", "row_bits"),
+    lambda chip: {"slots": slots(chip), "row_bits": SramParams(chip.queue_rows, 8 * INSTRUCTION_BYTES).address_bits},
+)
+"""Laws of a queue, of a chip's parameters: states, a semaphore for each slot, the number of a program row. Count: instructions."""
 
 
 def slot(engine: int, chip: ChipParams) -> int:

@@ -140,6 +140,7 @@ LAW = Form(
     ("cycles", "cycles elements", "cycles elements membrane_bits", "rows", "rows elements membrane_bits",
      "additions membrane_bits"),
     ("1", "membrane_bits", "elements", "elements membrane_bits"),
+    fixed=("operand_bits", "sum_bits"),
 )  # fmt: skip
 """Laws of energy and area. Counts: rows, digits of constants that are added to an element."""
 

@@ -1,12 +1,11 @@
 """Energy and area of the logic by the laws of its units; what has no law keeps the table's figures.
 
 A law's terms of the cycles are the clock of the unit's registers, and stand where reports have the clock; the others are what its
-events cost, with a factor for the wires, which netlists do not have. Of what has no law (sequencers, the attention unit's control)
-the clock is that of the registers that are left.
+events cost, with a factor for the wires, which netlists do not have. What has no law (a register that joins the units of a core,
+and what joins those in the multicast's way) has the clock of the registers that are left.
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.law import CYCLES, KNOWN_BITS
@@ -22,31 +21,29 @@ REPLACED = {
     "synapse_adders": ("additions",), "accumulator_registers": ("additions", "groups", ATTENTION + "groups"),
     "transposer": ("transposed", ATTENTION + "transposed"), "masker": ("masked",),
     "neuron_units": ("granules", ATTENTION + "granules"),
+    "attention_adders": ("popcounts", "gates", *(ATTENTION + name for name in ("additions", "popcounts", "gates"))),
+    "softmax_logic": (ATTENTION + "score_writes", ATTENTION + "division_steps"),
+    "normaliser_logic": ("vector_rows", "vector_additions", "compared_rows", "exponential_reads"),
 }  # fmt: skip
 """Products of the table in whose place laws stand: counters by component."""
-
-LEFT = {ATTENTION + "additions": "rest.additions", ATTENTION + "popcounts": "rest.popcounts"}
-"""Counters of the table of which laws cover a part, and what is left of them: instructions that no law is of."""
 
 REPLACED_AREAS = {
     "synapse_adders": ("adders",), "accumulator_registers": ("accumulators",), "attention_adders": ("adders", "popcounts"),
     "transposer": ("registers",), "neuron_units": ("neurons",), "masker": ("adders", "registers"),
+    "softmax_logic": ("adder bits", "registers"), "normaliser_logic": ("adder bits", "registers"),
 }  # fmt: skip
 """Areas of the table in whose place laws stand."""
 
 ACCUMULATORS = {
     "synapse_array": "cycles lanes columns membrane_bits", "attention_sums": "cycles columns membrane_bits",
+    "attention_softmax": "cycles columns membrane_bits",
 }  # fmt: skip
 """Terms that are the clock of two accumulators for each adder: the one that adds, and the one that hands over."""
 
 
 def logic_terms(chip: ChipParams, table: Iterable[Term]) -> list[Term]:
     """Products of what switches with counts: the laws' and, of the table's, those in whose place none stands."""
-    kept = [
-        replace(term, counter=LEFT.get(term.counter, term.counter)) if term.component == "attention_adders" else term
-        for term in table
-        if term.counter not in REPLACED.get(term.component, ())
-    ]
+    kept = [term for term in table if term.counter not in REPLACED.get(term.component, ())]
     return [term for instance in instances(chip) for term in _events(instance)] + kept
 
 
@@ -57,10 +54,10 @@ def _events(instance: Instance) -> list[Term]:
         if name == CYCLES or not instance.counts:
             continue
         assert name in instance.counts, f"{instance.law}: a coefficient for {name}, and no counter of a run (instances.py)"
-        count = instance.counts[name]
-        readings = (reading(instance.law, ENERGY, text, instance.numbers), scale(ENERGY), single(WIRES), *count.assumed)
-        component = instance.components.get(name, instance.component)
-        found.append(Term(component, count.counter, (*count.factors, *_sizes(instance, text)), readings, instance.unit))
+        component, counts = instance.components.get(name, instance.component), instance.counts[name]
+        for count in counts if isinstance(counts, tuple) else (counts,):
+            readings = (reading(instance.law, ENERGY, text, instance.numbers), scale(ENERGY), single(WIRES), *count.assumed)
+            found.append(Term(component, count.counter, (*count.factors, *_sizes(instance, text)), readings, instance.unit))
     return found
 
 
@@ -119,7 +116,7 @@ def clocked_bits(instance: Instance) -> float:
 
 
 def left(chip: ChipParams) -> dict[str, dict[str, int]]:
-    """Register bits that no law has, by engine and unit as `registers_by_unit`: all of a unit without a law, or its control."""
+    """Register bits that no law has, by engine and unit as `registers_by_unit`: of a unit without a law, or between its parts."""
     covered: dict[str, float] = {}
     for instance in instances(chip):
         covered[instance.unit] = covered.get(instance.unit, 0.0) + instance.copies * clocked_bits(instance)
@@ -133,8 +130,8 @@ def left(chip: ChipParams) -> dict[str, dict[str, int]]:
     }
 
 
-PARTLY = ("attention", "multicast", "experts")
-"""Units that are made of parts with a law and of control without one."""
+PARTLY = ("multicast",)
+"""Units that are made of parts with a law and of registers without one between them: what joins transposers and masker."""
 
 
 def law_area_terms(chip: ChipParams, table: Iterable[Term]) -> list[Term]:

@@ -1,6 +1,6 @@
 """The units of a chip that have a law: their sizes, how many there are, and which counts of a run the law's counts are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,9 @@ from archsim.contracts.common.laws import FORMS
 from archsim.contracts.core import CoreParams
 from archsim.contracts.experts import ExpertsParams
 from archsim.contracts.multicast import masker_of, transposer_of
+from archsim.energy.clock import registers_by_unit
 from archsim.energy.coefficients import Reading, single
+from archsim.energy.normaliser import vector_unit
 from archsim.energy.term import ATTENTION, ATTENTION_NEURON
 
 Factors = tuple[tuple[float, str], ...]
@@ -35,7 +37,8 @@ class Instance:
         engine: the engine whose clock they have: ``core`` and so on.
         component: entry of the reports for what is no clock.
         params: their parameters.
-        counts: what the law counts; what is missing must have no coefficient.
+        counts: what the law counts, one or several of a run; what is missing must have no coefficient. Nothing where another
+            instance has the counts of all.
         copies: how many there are in an engine.
         components: entries of the reports for single counts.
         own: whether its known registers are its own; else they are memories, which have their area as banks.
@@ -46,7 +49,7 @@ class Instance:
     engine: str
     component: str
     params: Any
-    counts: dict[str, Count]
+    counts: Mapping[str, Count | tuple[Count, ...]]
     copies: int = 1
     components: dict[str, str] = field(default_factory=dict)
     own: bool = False
@@ -59,7 +62,14 @@ class Instance:
 
 def instances(chip: ChipParams) -> list[Instance]:
     """All units of the chip that have a law."""
-    return [*_core(chip), *_attention(chip), *_moving(chip), *_experts(chip)]
+    return [*_queues(chip), *_core(chip), *_attention(chip), *_moving(chip), *_experts(chip), *_normaliser(chip)]
+
+
+def _queues(chip: ChipParams) -> Iterator[Instance]:
+    """A queue of each engine; the first one has the instructions of all, whose queues are alike."""
+    counts = {"instructions": Count("instructions")}
+    for engine in registers_by_unit(chip):
+        yield Instance("sequencer", "sequencer", engine, "sequencers", chip, counts if engine == "core" else {})
 
 
 def _core(chip: ChipParams) -> Iterator[Instance]:
@@ -78,6 +88,7 @@ def _core(chip: ChipParams) -> Iterator[Instance]:
     yield Instance("spike_writer", "spike_writer", "core", "spike_writers", core.writer, {
         "granules": Count("writer.granules"), "spikes": Count("spikes"), "pooled": Count("writer.pooled"),
     })  # fmt: skip
+    yield Instance("planes", "planes", "core", "plane_readers", core.neuron, {"granules": Count("planes.granules")})
 
 
 def _encoder(prefix: str) -> dict[str, Count]:
@@ -89,14 +100,12 @@ def _encoder(prefix: str) -> dict[str, Count]:
 def _attention(chip: ChipParams) -> Iterator[Instance]:
     pairs, blocks = ATTENTION + "transposed", (chip.blocks if chip.blocks > 1 else 0, "blocks of V's channels")
     bits = (2 * chip.columns, "bits of a word of K and one of V")
-    counts: dict[str, dict[str, Count]] = {
+    added, groups = Count("sums.additions", (), (single("counts_not_zero"),)), Count(ATTENTION + "groups")
+    counts: dict[str, dict[str, Count | tuple[Count, ...]]] = {
         "attention_popcount": {
             "pairs": Count(pairs), "selections": Count(pairs, (blocks,)), "spikes": Count(pairs, (bits,), (_in_rows(),)),
         },
         "attention_counts": {"words": Count("kv.words"), "additions": Count("kv.additions")},
-        "attention_sums": {
-            "additions": Count("q.additions", (), (single("counts_not_zero"),)), "groups": Count(ATTENTION + "groups"),
-        },
     }  # fmt: skip
     yield Instance(
         "event_encoder", "attention", "attention", "event_encoders", AttentionParams(chip).encoder, _encoder(ATTENTION)
@@ -105,6 +114,20 @@ def _attention(chip: ChipParams) -> Iterator[Instance]:
     for law, own in counts.items():
         components = shifted if law == "attention_popcount" else {}
         yield Instance(law, "attention", "attention", "attention_adders", chip, own, components=components)
+    yield Instance("attention_control", "attention", "attention", "attention_control", chip, {
+        "walked": Count("attend.walked"), "channels": Count(ATTENTION + "events"), "scores": Count("scores.pairs"),
+        "gates": Count(ATTENTION + "gates"), "granules": Count(ATTENTION + "granules"),
+    })  # fmt: skip
+    if chip.softmax_tokens:
+        # Its adders are those of all instructions, with a total beside them.
+        yield Instance("attention_softmax", "attention", "attention", "softmax_logic", chip, {
+            "pairs": Count(ATTENTION + "score_writes"), "steps": Count(ATTENTION + "division_steps"), "groups": groups,
+            "additions": (Count("softmax.additions"), added),
+        }, components={"additions": "attention_adders", "groups": "attention_adders"})  # fmt: skip
+    else:
+        yield Instance(
+            "attention_sums", "attention", "attention", "attention_adders", chip, {"additions": added, "groups": groups}
+        )
     granules = {"granules": Count(ATTENTION + "granules")}
     yield Instance("attention_neurons", ATTENTION_NEURON, "attention", "neuron_units", chip, granules)
 
@@ -139,6 +162,23 @@ def _experts(chip: ChipParams) -> Iterator[Instance]:
     yield Instance("crossbar", "experts", "experts", "expert_engine", sizes.reply, {"flits": Count("flits")})
     # Every flit is counted with the crossbar of the replies, whose flits are at least as wide.
     yield Instance("crossbar", "experts", "experts", "expert_engine", sizes.request, {})
+    yield Instance("experts_control", "experts", "experts", "expert_engine", chip, {
+        "choices": Count("choices"), "entries": Count("route_reads"), "flits": Count("flits"),
+    })  # fmt: skip
+
+
+def _normaliser(chip: ChipParams) -> Iterator[Instance]:
+    """The vector unit, of which the table has roots and reciprocals still: its law counts none; and what is around it."""
+    if not chip.normaliser_operand_bits:
+        return
+    unit = vector_unit(chip)
+    elements = (unit.elements, "elements of a row")
+    yield Instance("vector", "normaliser", "normaliser", "normaliser_logic", unit, {
+        "rows": Count("vector_rows"), "additions": Count("vector_additions", (elements,), (single("elements_added"),)),
+    })  # fmt: skip
+    yield Instance("normaliser_control", "normaliser", "normaliser", "normaliser_logic", chip, {
+        "rows": Count("vector_rows"), "compared": Count("compared_rows"), "exponentials": Count("exponential_reads"),
+    })  # fmt: skip
 
 
 def _in_rows() -> Reading:

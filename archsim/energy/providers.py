@@ -26,7 +26,8 @@ LOGIC = {
     "synapse_adders": "synapse_array", "accumulator_registers": "synapse_array", "attention_adders": "attention",
     "transposer": "multicast", "masker": "multicast", "softmax_logic": "attention", "neuron_units": "neuron",
     "spike_fetch": "spike_fetch", "event_encoders": "event_encoder", "spike_writers": "spike_writer", "dma_engine": "dma",
-    "multicast": "multicast", "expert_engine": "experts", "normaliser_logic": "normaliser",
+    "multicast": "multicast", "expert_engine": "experts", "normaliser_logic": "normaliser", "sequencers": "sequencer",
+    "plane_readers": "planes", "attention_control": "attention",
 }  # fmt: skip
 """Components that are logic which switches, and the unit where they are; of the attention unit, see `unit_of`."""
 
@@ -41,7 +42,7 @@ def unit_of(term: Term) -> str:
     """The unit of logic in which a product switches; empty for memories, leakage and DRAM."""
     if term.unit or term.component not in LOGIC:
         return term.unit
-    if term.counter.startswith((ATTENTION, "rest.")):
+    if term.counter.startswith(ATTENTION):
         return ATTENTION_NEURON if term.component == "neuron_units" else "attention"
     return LOGIC[term.component]
 
@@ -111,6 +112,8 @@ def compared(report: Mapping[str, Any]) -> dict[str, Any]:
     rows = []
     for name in dict.fromkeys((*laws, *table)):
         both = {"laws": laws.get(name, {}), "table": table.get(name, {})}
+        if not any(value for entry in both.values() for value in entry.values()):  # the chip has no such unit
+            continue
         rows.append({"unit": name} | {
             f"{kind}_{provider}_uj": entry.get(kind, 0.0) * unit for kind in (DATA, CLOCK) for provider, entry in both.items()
         })  # fmt: skip

@@ -217,8 +217,7 @@ class Pool:
             for part in self._written:
                 memories.dram[part] = self._dram[part]
         yield memories
-        # Not after an exception, which says that the run broke a rule.
-        self._free.append(memories)
+        self._free.append(memories)  # not after an exception, which says that the run broke a rule
 
 
 def _joined(parts: Iterable[range]) -> list[slice]:

@@ -33,7 +33,7 @@ from archsim.results import RunResult
 from archsim.simulate import Workload, load, run_image, write_image
 from cosim.gates import replay, simulator
 from cosim.gates.report import report
-from cosim.gates.units import UNITS, plain, unit_of
+from cosim.gates.units import UNITS, unit_of
 from cosim.machine import Machine, written
 from cosim.run import SLACK
 from rtl.characterize import scaling
@@ -42,6 +42,7 @@ from rtl.characterize.liberty import Power
 from rtl.characterize.modules import TOP as MODULE_TOP
 from rtl.characterize.modules import Modular
 from rtl.characterize.results import read
+from rtl.characterize.wholes import plain
 from rtl.synthesis import tools
 from rtl.synthesis.library import LIBERTY, Library
 

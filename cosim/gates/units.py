@@ -43,8 +43,3 @@ def unit_of(module: str) -> str:
         if re.fullmatch(pattern, module):
             return unit
     raise ArchsimError(f"module '{module}' of the chip: required one of a unit in cosim/gates/units.py; add its path there")
-
-
-def plain(module: str) -> str:
-    """A module's path without the numbers by which Amaranth tells names apart (``popcount$192``)."""
-    return re.sub(r"\$\d+", "", module)

@@ -23,7 +23,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from archsim.contracts.common.errors import ArchsimError
 from rtl.build import verilog
-from rtl.characterize import bench, energy, gates, grid, groups, liberty, scaling
+from rtl.characterize import bench, energy, gates, grid, groups, liberty, scaling, wholes
 from rtl.characterize.gates import Netlist
 from rtl.characterize.liberty import Power
 from rtl.characterize.package import FILE, NATIVE, packaged
@@ -37,21 +37,27 @@ FLOW = (bench, energy, gates, groups, liberty, cells, library, tools)
 """Modules whose text is part of a point's key."""
 
 
-def key_of(code: str, stimulus: Stimulus, text: str) -> str:
-    """What a point depends on, as a short hash."""
+def key_of(code: str, stimulus: Stimulus, text: str, part: str = "") -> str:
+    """What a point depends on, as a short hash; ``part``: modules of a whole that are measured (`grid.Grid.part`)."""
     levels = {name: value if isinstance(value, int) else list(value) for name, value in stimulus.levels.items()}
     streams = {name: [list(offers), items] for name, (offers, items) in stimulus.streams.items()}
     given = [levels, streams, dict(stimulus.answers), stimulus.reset, WINDOWS, WINDOW]
     counted = [inspect.getsource(stimulus.counts), stimulus.outputs, [dict(entry) for entry in stimulus.instructions]]
     parts = [code, json.dumps([given, counted]), text, json.dumps(tools.versions())]
     parts += [Path(str(module.__file__)).read_text() for module in FLOW]
+    parts += [part, *(Path(str(module.__file__)).read_text() for module in wholes.SOURCES)] if part else []
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def characterise(unit: str, code: str, stimulus: Stimulus, power: Power) -> dict[str, Any]:
-    """Synthesis and simulation of one point: area in um2, path in ns, leakage in nW, and each window's counts and energies."""
+def characterise(unit: str, code: str, stimulus: Stimulus, power: Power, part: str = "") -> dict[str, Any]:
+    """Synthesis and simulation of one point: area in um2, path in ns, leakage in nW, and each window's counts and energies.
+
+    With ``part`` those of its modules alone, and no path.
+    """
     with tempfile.TemporaryDirectory(prefix="characterize-") as name:
         folder = Path(name)
+        if part:
+            return wholes.measured(unit, part, code, stimulus, power, folder)
         found = cells.synthesise(code, unit, power.library, folder)
         netlist = Netlist.read(unit, folder)
         windows = gates.simulate(unit, netlist, power, stimulus, folder)
@@ -83,17 +89,18 @@ def measure(units: Sequence[str], power: Power, path: Path, command: str) -> Non
         for unit, point in todo:
             params = grid.DESIGNS[unit].parameters({name: str(value) for name, value in point.items()})
             code, stimulus = verilog(grid.DESIGNS[unit].create(params), unit), grid.GRIDS[unit].stimulus(params)
-            row = {"unit": unit, "parameters": point, "key": key_of(code, stimulus, power.library.text)}
+            part = grid.GRIDS[unit].part
+            row = {"unit": unit, "parameters": point, "key": key_of(code, stimulus, power.library.text, part)}
             known = rows.get(place(row), {}).get("key") == row["key"]
             if not known:
                 rows[place(row)] = (
                     row
-                    | characterise(unit, code, stimulus, power)
+                    | characterise(unit, code, stimulus, power, part)
                     | {"tools": tools.versions(), "library": power.library.hashes, "command": command}
                 )
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text("".join(json.dumps(rows[key]) + "\n" for key in sorted(rows)))
-            print(f"{unit:16} {text_of(point)} {'known' if known else 'measured'}", flush=True)
+            print(f"{unit:18} {text_of(point)} {'known' if known else 'measured'}", flush=True)
             bar.advance(task)
 
 

@@ -8,8 +8,20 @@ from typing import Any
 from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
+from archsim.contracts.neuron import NeuronParams
 from rtl.build import UNITS, Unit
-from rtl.characterize import attended, choices, derived, moved, stimuli, transfers
+from rtl.characterize import (
+    attended,
+    attending,
+    choices,
+    derived,
+    moved,
+    normalising,
+    queued,
+    routing,
+    stimuli,
+    transfers,
+)
 from rtl.characterize.derived import Counts
 from rtl.characterize.stimuli import Stimulus
 
@@ -19,6 +31,13 @@ PARTS = {
         ("attention_popcount", "attention_popcount:PopcountEngine"), ("attention_counts", "attention_counts:CountMemory"),
         ("attention_sums", "attention_sums:SumArray"), ("attention_neurons", "attention_sums:SumNeurons"),
     )
+} | {
+    "planes": Unit(NeuronParams, "rtl.units.core:PlaneReader", UNITS["neuron"].defaults),
+    "normaliser_control": Unit(ChipParams, "rtl.units.normaliser:Normaliser", UNITS["normaliser"].defaults),
+    "experts_control": Unit(ChipParams, "rtl.units.experts:Experts", UNITS["experts"].defaults),
+    **dict.fromkeys(
+        ("attention_control", "attention_softmax"), Unit(ChipParams, "rtl.units.attention:Attention", UNITS["attention"].defaults)
+    ),
 }  # fmt: skip
 """Parts of units that are characterised alone."""
 
@@ -38,6 +57,7 @@ class Grid:
         more: further points, as large as units of chips are, by the parameters in which they differ from ``fixed``; every axis.
         tests: the same, held out: the sizes of presets.
         derived: counts of the windows of a point that follow from the others and from the stimulus, by the unit's parameters.
+        part: of a unit that is measured in a whole, an expression for the paths of its modules; "" for all of it.
     """
 
     axes: dict[str, tuple[int, ...]]
@@ -47,6 +67,7 @@ class Grid:
     more: tuple[dict[str, int], ...] = ()
     tests: tuple[dict[str, int], ...] = ()
     derived: Callable[[Any, Counts], list[dict[str, int]]] = derived.nothing
+    part: str = ""
 
     def combinations(self) -> Iterator[dict[str, int]]:
         """Every combination of the axes."""
@@ -175,8 +196,56 @@ GRIDS = {
             {"neurons": 16, "membrane_bits": 12, "columns": 64}, {"neurons": 16, "membrane_bits": 20, "columns": 64},
         ),
     ),
+    "sequencer": Grid(
+        {"cores": (2, 8, 16, 32), "queue_rows": (64, 256, 1024)}, queued.queued, lambda point: point["cores"] == 8,
+    ),
+    "planes": Grid(
+        {"neurons": (1, 2, 4, 8), "membrane_bits": (12, 16, 24)}, queued.planes, lambda point: point["membrane_bits"] == 16,
+        lambda point: {"blocks": 4, "reduce_rows": 32},
+        tests=({"neurons": 16, "membrane_bits": 24},), more=({"neurons": 16, "membrane_bits": 12},),
+    ),
+    "attention_control": Grid(
+        {"columns": (8, 16, 32), "lanes": (1, 4), "attention_rows": (256, 4096)}, attending.attended,
+        lambda point: point["columns"] == 16,
+        lambda point: {"count_rows": 256 if (point["lanes"] == 1) == (point["attention_rows"] == 256) else 4096, "neurons": 4},
+        tests=({"columns": 64, "lanes": 1, "attention_rows": 1024, "count_rows": 512, "neurons": 16},),
+        part=r"(walk|fifo|bank\d+|writer(\..*)?)?",
+    ),
+    "attention_softmax": Grid(
+        {"columns": (8, 16), "neurons": (2, 4, 8)}, attending.weighted, lambda point: point["neurons"] == 4,
+        lambda point: {
+            "lanes": 1, "membrane_bits": 20 if point["neurons"] == 2 else 24,
+            "softmax_tokens": 16 if (point["columns"] == 8) == (point["neurons"] == 2) else 64,
+        },
+        part=r"softmax(\..*)?|divider|array",
+    ),
+    "normaliser_control": Grid(
+        {"cores": (2, 8), "neurons": (2, 4, 8), "membrane_bits": (16, 24)}, normalising.normalised,
+        lambda point: point["neurons"] == 4,
+        lambda point: dict.fromkeys(
+            ("residual_rows", "psum_rows"), 1024 if (point["cores"] == 2) == (point["membrane_bits"] == 16) else 16384
+        ),
+        part=r"(tokens|rows)?",
+    ),
+    "experts_control": Grid(
+        {"cores": (2, 3, 4), "neurons": (2, 8)}, routing.routed, lambda point: point["cores"] == 3,
+        lambda point: {
+            "lanes": 1, "crossbar_depth": 2, "residual_rows": 1024 if (point["cores"] == 2) == (point["neurons"] == 2) else 16384,
+        },
+        part=r"(topk|reader\d+|routes\d+|replies\d+)?",
+    ),
 }  # fmt: skip
 """The units that are characterised."""
+
+WHOLES = {
+    "attention": "event_encoder, attention_popcount, attention_counts, attention_sums (attention_softmax), attention_neurons, and "
+    "attention_control between them",
+    "core": "spike_fetch, event_encoder, synapse_array, neuron, planes, spike_writer, sequencer; one register bit joins them",
+    "experts": "router, two crossbars, and experts_control around them",
+    "normaliser": "vector, and normaliser_control around it",
+    "sram": "a memory, which has a law of its own (archsim/energy/sram.csv)",
+}
+"""Units without a grid of their own: the parts that they are made of, or why there is none."""
 
 HELD_OUT_RATE = 0.2
 """Windows of this rate are kept out of the fits, at every point."""
@@ -187,5 +256,5 @@ def grid_of(unit: str) -> Grid:
     if unit not in DESIGNS:
         raise ArchsimError(f"unknown unit '{unit}'; required one of {', '.join(GRIDS)}")
     if unit not in GRIDS:
-        raise ArchsimError(f"unit '{unit}' has no stimulus yet; required one of {', '.join(GRIDS)}")
+        raise ArchsimError(f"unit '{unit}' has no grid of its own ({WHOLES[unit]}); required one of {', '.join(GRIDS)}")
     return GRIDS[unit]

@@ -33,6 +33,9 @@ OWNER = "owner"
 TOP = ""
 """Path of the design itself."""
 
+SETTLE = "opt -hier\nopt -hier"
+"""What takes registers away whose bits nobody reads outside of their module, where the first pass has not."""
+
 _COMPILER = "gcc"
 
 _MODULE = re.compile(r"^(?=module \\?([^\s(]+))(.*?^endmodule)", re.MULTILINE | re.DOTALL)
@@ -65,8 +68,10 @@ class Modular:
         return cls(Netlist.read(top, folder), tuple(path.removeprefix(top).removeprefix(".") for path in paths))
 
 
-def synthesise(code: str, top: str, library: Library, folder: Path) -> float:
+def synthesise(code: str, top: str, library: Library, folder: Path, again: str = "") -> float:
     """Leave in ``folder`` the netlist of module ``top`` of a Verilog text, module by module; returns the area of its cells, um2.
+
+    ``again``: commands behind the synthesis, for what a small design has left between its modules (`SETTLE`).
 
     Raises ArchsimError when yosys fails, and when cells are left that are not in the library.
     """
@@ -75,7 +80,7 @@ def synthesise(code: str, top: str, library: Library, folder: Path) -> float:
     (folder / "abc.constr").write_text(f"set_driving_cell {library.inverter}\nset_load {library.load_ff} [all_outputs]\n")
     boxes = [name for name, memory in found.items() if tools.is_wrapped(memory)]
     modules = [name for name in json.loads((folder / "design.json").read_text())["modules"] if name not in boxes]
-    tools.yosys(_script(top, modules, boxes, timing), folder)
+    tools.yosys(_script(top, modules, boxes, timing, again), folder)
     stat = json.loads((folder / "stat.json").read_text())["modules"][f"\\{top}"]
     odd = sorted(set(stat["num_cells_by_type"]) - set(library.cells))
     if odd:
@@ -92,12 +97,12 @@ def within(code: str, top: str) -> str:
     return "\n".join([*own, ""])
 
 
-def _script(top: str, modules: Sequence[str], boxes: Sequence[str], timing: Sequence[str]) -> str:
+def _script(top: str, modules: Sequence[str], boxes: Sequence[str], timing: Sequence[str], again: str) -> str:
     """The flow of `rtl.synthesis.cells`, flat at the end in place of the beginning."""
     box = ["blackbox " + " ".join(f"\\{name}" for name in boxes)] if boxes else []
     evert = ["expose -evert t:*.*", "delete -output w:*.clk w:*.rst"] if boxes else []
     return "\n".join([
-        "read_rtlil design.il", *box, f"synth -hieropt -top {top}", "dfflibmap -liberty functions.lib",
+        "read_rtlil design.il", *box, f"synth -hieropt -top {top}", *([again] if again else []), "dfflibmap -liberty functions.lib",
         f"abc {' '.join(f'-liberty {name}' for name in timing)} -D {TARGET_PS} -constr abc.constr", "setundef -zero",
         *(f'setattr -set {OWNER} "{name}" \\{name}/c:*' for name in modules),
         "flatten", "opt_clean -purge", *evert, "opt_clean -purge",

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archsim.contracts.common.errors import ArchsimError
-from rtl.build import UNITS
 from rtl.characterize import laws
-from rtl.characterize.grid import GRIDS, HELD_OUT_RATE
+from rtl.characterize.grid import GRIDS, HELD_OUT_RATE, WHOLES
 from rtl.characterize.laws import Fit
 from rtl.characterize.stimuli import RATES, RECORDED, WINDOW, WINDOWS
 
@@ -24,6 +23,8 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
         f"  and at every parameter the rate {HELD_OUT_RATE} and the spikes recorded of the trained network ({RECORDED}).",
         "* Errors are relative; the worst ones count.",
         "* The simulator uses the laws of Debian's library (archsim/energy/laws.json), scaled to its chips' node.",
+        "* Parts that are measured in a whole have no path: "
+        f"{', '.join(unit for unit, entry in GRIDS.items() if entry.part)}.",
         "* No part of a fit are memories made of registers and their like: "
         f"{clock:.4g} pJ a bit and cycle, {laws.KNOWN_NAND2:g} NAND2.",
         f"* Of what is no clock {laws.switching_share(rows):.0%} is the switching of driven pins, in all windows together.", "",
@@ -45,9 +46,9 @@ def report(rows: Sequence[Mapping[str, Any]], source: str) -> str:
             lines.append(_row(unit + part, name, fit))
             details += _coefficients(unit, name, fit)
         details += _points(unit, own)
-    others = ", ".join(sorted(set(UNITS) - set(GRIDS)))
+    wholes = "; ".join(f"{name}: {reason}" for name, reason in WHOLES.items())
     worst = [_worst(name, fits) for name, fits in judged.items() if fits]
-    return "\n".join([*lines, "", *worst, f"* Units without a grid: {others}.", "", *details])
+    return "\n".join([*lines, "", *worst, f"* Units without a grid of their own. {wholes}.", "", *details])
 
 
 def _worst(name: str, fits: Sequence[tuple[Fit, str]]) -> str:
@@ -82,7 +83,7 @@ def _points(unit: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{row['area_um2']:.5g}",
             str(row["nand2"]),
             str(row["flip_flops"]),
-            str(row["critical_path_ns"]),
+            str(row["critical_path_ns"] or "-"),
             f"{row['leakage_nw']:.1f}",
         ]
         lines.append(f"| {' | '.join([*(str(row['parameters'][name]) for name in names), *figures, *energies])} |")

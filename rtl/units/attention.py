@@ -22,7 +22,7 @@ from rtl.units.attention_counts import CountMemory, row_of
 from rtl.units.attention_popcount import PopcountEngine
 from rtl.units.attention_softmax import PAIRS, Divider, Scores, SoftmaxArray
 from rtl.units.attention_sums import SumArray, SumNeurons, addend_bits, heads_of, scores
-from rtl.units.attention_walks import CONFIG, PLACE, AttentionWalk
+from rtl.units.attention_walks import CONFIG, PLACE, AttentionWalk, spikes_write_layout
 from rtl.units.attention_writer import AttentionWriter
 from rtl.units.event_encoder import EventEncoder
 from rtl.units.sequencer import Sequencer
@@ -53,10 +53,7 @@ class Attention(Component):
 
     def __init__(self, chip: ChipParams):
         self.params = params = AttentionParams(chip)
-        bank = params.bank
-        self._load = Layout.of("spikes_write", [
-            Field("bank", 2), Field("row", bank.address_bits), Field("data", bank.granule_bits, count=bank.granules),
-        ])  # fmt: skip
+        self._load = spikes_write_layout(params)
         self.counts, self.writer = CountMemory(params), AttentionWriter(params)
         self.softmax = Scores(params) if chip.softmax_tokens else None
         self.ports: dict[str, tuple[Component, str]] = {

@@ -3,7 +3,7 @@
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib.wiring import Component, In
 
-from archsim.contracts.attention import ATTEND_FIELDS
+from archsim.contracts.attention import ATTEND_FIELDS, AttentionParams
 from archsim.contracts.common.layout import Field, Layout
 from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q
 from archsim.contracts.spike_fetch import ADDRESS_BITS
@@ -19,6 +19,14 @@ PLACE = Layout.of("place", [
     Field("block", _BITS["count_base"].width), Field("last", 1), Field("final", 1),
 ])  # fmt: skip
 """Words that meet: their rows, their lane, the block of the count memory; they end their group (of tokens), the instruction."""
+
+
+def spikes_write_layout(params: AttentionParams) -> Layout:
+    """Write port of the four banks of spikes: the bank, the row, and its words."""
+    bank = params.bank
+    return Layout.of("spikes_write", [
+        Field("bank", 2), Field("row", bank.address_bits), Field("data", bank.granule_bits, count=bank.granules),
+    ])  # fmt: skip
 
 
 class Nest:

@@ -16,13 +16,14 @@ from archsim.contracts.common.laws import FORMS
 from archsim.contracts.experts import ExpertsParams
 from archsim.counters import DERIVED, tally
 from archsim.energy import area_mm2, area_terms, by_law, energy_pj, energy_terms
-from archsim.energy.by_law import LEFT, REPLACED, clocked_bits, left
+from archsim.energy.by_law import REPLACED, clocked_bits, left
 from archsim.energy.clock import BUSY, registers, registers_by_unit
 from archsim.energy.coefficients import coefficients, single
 from archsim.energy.explain import explain
 from archsim.energy.instances import instances
 from archsim.energy.laws import ENERGY, FILE, PREFIX, checked, entries, native, outside, package, reading
 from archsim.energy.model import COMPONENTS, UNCOSTED
+from archsim.energy.normaliser import vector_unit
 from archsim.energy.providers import LOGIC, by_unit, compared, native_nand2, native_pj
 from archsim.energy.ranges import area_range_mm2, energy_range_pj, warnings
 from archsim.energy.stated import assumptions, figures_used, not_modelled
@@ -38,8 +39,18 @@ DATA_SCALE = 1.5 * SCALE
 
 AREA_SCALE = 0.0342765
 
-BY_LAW_UNCOSTED = {"empty_words", "empty_groups"} | {"stall_cycles", "fill_cycles", "dropped", "flit_stalls"}
-"""Counters without energy where laws are used; the fit has left out what an empty word costs."""
+LEFT_OUT = {"empty_words", "empty_groups", "popcounts", "gates", "compared_rows", "division_steps"}
+"""Counters whose own cost the fits have left out, beside that of the words and rows that they are of."""
+
+BY_LAW_UNCOSTED = LEFT_OUT | {"stall_cycles", "fill_cycles", "dropped", "flit_stalls"}
+"""Counters without energy where laws are used."""
+
+BEYOND = {"normaliser_control": 0.12, "attention_neurons": 0.13}
+"""Laws whose worst energy is beyond the bound of a tenth, as their table says, and what it is below."""
+
+
+OPTIONAL = ("masker", "softmax_logic", "normaliser_logic")
+"""Components that only some chips have."""
 
 
 @pytest.fixture
@@ -102,7 +113,7 @@ def test_fetch_encoders_and_attention_by_hand(chip):
     own, counts = units["attention_counts"], {"kv.words": 4, "kv.additions": 6}
     wanted = 4 * 16 * own["words columns"] + 6 * own["additions"]
     assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * DATA_SCALE)
-    own, counts = units["attention_sums"], {"q.additions": 6, ATTENTION + "groups": 2}
+    own, counts = units["attention_sums"], {"sums.additions": 6, ATTENTION + "groups": 2}
     wanted = 6 * 0.5 * 8 * own["additions count_bits"] + 2 * 16 * 24 * own["groups columns membrane_bits"]
     assert energy_pj(chip, counts, 0)["attention_adders"] == pytest.approx(wanted * DATA_SCALE)
 
@@ -119,17 +130,93 @@ def test_units_in_the_way_of_a_row_and_experts_by_hand():
     assert energy["masker"] == pytest.approx(wanted * DATA_SCALE)
     tokens, bits = 3 * 16 * 24 * units["router"]["tokens experts score_bits"], ExpertsParams(chip).reply.data_bits
     moved = 9 * bits * (units["crossbar"]["flits data_bits"] + 2 * units["crossbar"]["flits ports data_bits"])
-    assert energy["expert_engine"] == pytest.approx((tokens + moved) * DATA_SCALE)
+    around = by_hand("experts_control", chip, choices=6, flits=9)
+    assert energy["expert_engine"] == pytest.approx((tokens + moved + around) * DATA_SCALE)
+    around = by_hand("experts_control", chip, entries=4)
+    assert energy_pj(chip, {"route_reads": 4}, 0)["expert_engine"] == pytest.approx(around * DATA_SCALE)
+
+
+def by_hand(unit, params, **counts):
+    """What a law says of these counts, pJ: the sum of its terms, each multiplied out."""
+    numbers = FORMS[unit].numbers(params) | dict.fromkeys(FORMS[unit].counts, 0) | counts
+    return sum(
+        value * math.prod(numbers[name] for name in text.split())
+        for text, value in package().units[unit].energy_pj.items() if CYCLES not in text.split()
+    )  # fmt: skip
+
+
+def test_queues_bit_planes_and_control_by_hand(chip):
+    # A queue has a semaphore for each of four engines and two cores, and its row of 1024 a number of 10 bits.
+    assert FORMS["sequencer"].numbers(chip)["slots"] == 6 and FORMS["sequencer"].numbers(chip)["row_bits"] == 10
+    own = package().units["sequencer"].energy_pj
+    wanted = 5 * (own["instructions"] + 6 * own["instructions slots"])
+    assert energy_pj(chip, {"instructions": 5}, 0)["sequencers"] == pytest.approx(wanted * DATA_SCALE)
+    own = package().units["planes"].energy_pj
+    wanted = 7 * (own["granules"] + 4 * 24 * own["granules neurons membrane_bits"])
+    assert energy_pj(chip, {"planes.granules": 7}, 0)["plane_readers"] == pytest.approx(wanted * DATA_SCALE)
+    # Four words of two wait in the FIFO, two behind it, two in the pair's register, and 16 scores of 5 bits.
+    assert FORMS["attention_control"].numbers(chip)["held"] == 16 * (12 + 5)
+    counts = {"attend.walked": 9, ATTENTION + "events": 4, "scores.pairs": 3, ATTENTION + "gates": 2, ATTENTION + "granules": 8}
+    wanted = by_hand("attention_control", chip, walked=9, channels=4, scores=3, gates=2, granules=8)
+    assert energy_pj(chip, counts, 0)["attention_control"] == pytest.approx(wanted * DATA_SCALE) and wanted > 0
+
+
+def test_a_softmax_by_hand():
+    chip = load_chip("small_complete")
+    counts = {ATTENTION + "score_writes": 12, ATTENTION + "division_steps": 5, "softmax.additions": 7}
+    energy, laws = energy_pj(chip, counts, 0), FORMS["attention_softmax"]
+    assert laws.numbers(chip)["total_bits"] == 12  # 16 entries of up to 255
+    pairs, added = by_hand("attention_softmax", chip, pairs=12, steps=5), by_hand("attention_softmax", chip, additions=1)
+    assert energy["softmax_logic"] == pytest.approx(pairs * DATA_SCALE)
+    assert energy["attention_adders"] == pytest.approx(7 * added * DATA_SCALE)
+    # What other instructions add is in the same adders, half of it 0; the law of adders without a total has no part in it.
+    assert energy_pj(chip, {"sums.additions": 8}, 0)["attention_adders"] == pytest.approx(4 * added * DATA_SCALE)
+    assert "attention_sums" not in {instance.law for instance in instances(chip)}
+
+
+def test_a_normaliser_by_hand():
+    chip = load_chip("small_normaliser")
+    energy = energy_pj(chip, {"vector_rows": 6, "vector_additions": 9, "compared_rows": 3, "exponential_reads": 2}, 0)
+    unit = vector_unit(chip)
+    # An addition is made to four elements; three quarters of them change.
+    wanted = by_hand("vector", unit, rows=6, additions=9 * 4 * 0.75)
+    wanted += by_hand("normaliser_control", chip, rows=6, compared=3, exponentials=2)
+    assert energy["normaliser_logic"] == pytest.approx(wanted * DATA_SCALE)
+
+
+GROWING = {
+    "small": {"sequencers": ("cores", 4), "plane_readers": ("neurons", 8), "attention_control": ("lanes", 4)},
+    "small_complete": {"softmax_logic": ("membrane_bits", 20)},
+    "small_normaliser": {"normaliser_logic": ("membrane_bits", 20)},
+    "small_experts": {"expert_engine": ("neurons", 8)},
+}
+"""Of a chip a component, and a size with another value; it has more where the size is greater."""
+
+
+@pytest.mark.parametrize(("name", "component"), [(name, part) for name, parts in GROWING.items() for part in parts])
+def test_a_larger_unit_takes_more(name, component):
+    chip = load_chip(name)
+    size, value = GROWING[name][component]
+    both = sorted((chip, chip.replace(**{size: value})), key=lambda one: getattr(one, size))
+    areas = [area_mm2(one)[component] for one in both]
+    clocks = [
+        sum(term.value for term in energy_terms(one) if term.unit == LOGIC[component] and term.counter == CYCLES) for one in both
+    ]  # fmt: skip
+    assert 0 < areas[0] < areas[1] and 0 < clocks[0] < clocks[1]
+    # Every count costs, and twice as much of all of them twice as much.
+    counts = {term.counter for term in energy_terms(chip) if term.component == component}
+    energy = energy_pj(chip, dict.fromkeys(counts, 3), 0)[component]
+    assert all(energy_pj(chip, {count: 3}, 0)[component] > 0 for count in counts)
+    assert energy_pj(chip, dict.fromkeys(counts, 6), 0)[component] == pytest.approx(2 * energy) and energy > 0
 
 
 def test_what_no_law_is_of_keeps_the_tables_price(chip):
-    table, laws = chip.replace(energy_laws=0), chip
-    for counter, component in (("shifts", "accumulator_registers"), (ATTENTION + "gates", "attention_adders")):
+    normalised = load_chip("small_normaliser")
+    for laws, counter, component in (
+        (chip, "shifts", "accumulator_registers"), (normalised, "vector_steps", "normaliser_logic"),
+    ):  # fmt: skip
+        table = laws.replace(energy_laws=0)
         assert energy_pj(laws, {counter: 3}, 0)[component] == energy_pj(table, {counter: 3}, 0)[component] > 0
-    # Additions and AND-popcounts of the attention unit, outside of ATTEND_KV and ATTEND_Q.
-    for counter, rest in LEFT.items():
-        assert energy_pj(laws, {rest: 3}, 0)["attention_adders"] == energy_pj(table, {counter: 3}, 0)["attention_adders"] > 0
-        assert energy_pj(laws, {counter: 3}, 0)["attention_adders"] == 0
     # Comparators of a maximum are in no measured neuron unit.
     more = chip.replace(residual_maximum=1)
     both = [
@@ -194,19 +281,18 @@ def test_no_event_is_counted_twice(name):
         if any(what == comparators for _, what in term.factors):
             continue
         assert term.counter not in REPLACED.get(term.component, ()), term
-        assert term.counter not in LEFT or term.component != "attention_adders", term
     assert len(kept) < len(table)
     for component, counters in REPLACED.items():
         known = {term.counter for term in table if term.component == component}
-        assert set(counters) <= known or component == "masker" and not known, component
+        assert set(counters) <= known or component in OPTIONAL and not known, component
 
 
 def test_every_counter_is_costed_or_says_why_not():
-    chip = load_chip("small_complete").replace(crossbar_depth=4, softmax_tokens=16)
+    chip = load_chip("small_normaliser").replace(crossbar_depth=4)
     costed = {DERIVED.get(term.counter, term.counter).removeprefix(ATTENTION) for term in energy_terms(chip)}
     names = {counter.name for counter in COUNTERS}
     assert costed | BY_LAW_UNCOSTED == names | {"instructions", CYCLES}
-    assert not costed & BY_LAW_UNCOSTED and set(UNCOSTED) >= BY_LAW_UNCOSTED
+    assert not costed & BY_LAW_UNCOSTED and set(UNCOSTED) | LEFT_OUT >= BY_LAW_UNCOSTED
 
 
 def test_counts_of_units_are_parts_of_the_counters(make):
@@ -215,7 +301,8 @@ def test_counts_of_units_are_parts_of_the_counters(make):
     # beats of 8.
     assert (conv["fetch.groups"], conv["array.groups"]) == (4, 8)
     assert (conv["writer.granules"], conv["writer.pooled"], conv["dma.loaded"]) == (32, 0, 512)
-    assert (attention["kv.additions"], attention["q.additions"], attention["rest.additions"]) == (100, 0, 0)
+    assert (attention["kv.additions"], attention["sums.additions"], attention["softmax.additions"]) == (100, 0, 0)
+    assert attention["attend.walked"] == 15  # of 30 rows half are of K
     assert (attention["multicast.rows"], head["multicast.rows"], head["dma.sent"], head["dma.loaded"]) == (7, 7, 5, 0)
 
 
@@ -231,8 +318,18 @@ def test_a_pool_takes_what_comes_and_other_instructions_are_told_apart(make):
     (conv, attention, head) = tally(result, 3)
     assert (conv["writer.granules"], conv["writer.pooled"]) == (32, 32)
     assert (head["writer.granules"], head["writer.pooled"]) == (3, 0)
-    assert (attention["kv.additions"], attention["rest.additions"], attention["rest.popcounts"]) == (0, 100, 9)
+    assert (attention["kv.additions"], attention["sums.additions"], attention["scores.pairs"]) == (0, 100, 9)
+    assert attention["attend.walked"] == 10  # a row each of Q, K and V
     assert attention["multicast.rows"] == 0
+    attends, planes = records["engine"] == sequencer.ATTENTION, records["opcode"] == sequencer.PLANES
+    records["spike_writes"][planes] = 7
+    for opcode, walked, sums, softmax in (
+        (sequencer.ATTEND_Q, 30, 100, 0), (sequencer.ATTEND_GATE, 15, 100, 0), (sequencer.ATTEND_SOFTMAX, 10, 0, 100),
+    ):  # fmt: skip
+        records["opcode"][attends] = opcode
+        (_, attention, head) = tally(result, 3)
+        found = [attention[name] for name in ("attend.walked", "sums.additions", "softmax.additions", "scores.pairs")]
+        assert found == [walked, sums, softmax, 0] and head["planes.granules"] == 7 and head["writer.granules"] == 3
 
 
 def test_figures_are_native_times_a_factor(chip):
@@ -252,7 +349,7 @@ def test_areas_by_hand(chip):
     # Beats of a row, 576 bits, are put together in registers of the DMA engine; 8.3 NAND2 of 24 um2 each.
     own = package().units["dma"].area_um2
     wanted = own["1"] + 4 * 24 * own["stored_bits"] + 576 * 8.3 * 24
-    assert area_mm2(chip)["dma_engine"] == pytest.approx(wanted * 1e-6 * AREA_SCALE)
+    assert area_mm2(chip)["dma_engine"] == pytest.approx(wanted * 1e-6 * AREA_SCALE, rel=1e-5)
     one = area_mm2(chip)["neuron_units"], area_mm2(chip.replace(cores=3))["neuron_units"]
     own = package().units["neuron"].area_um2
     assert one[1] - one[0] == pytest.approx(
@@ -368,7 +465,7 @@ def test_a_report_names_its_provider_and_explains_by_it(make):
     report = json.loads(json.dumps(summarise(make())))
     own = report["energy_provider"]
     assert own["provider"] == "laws" and own["factors"]["energy"]["value"] == pytest.approx(SCALE) and "neuron" in own["by_law"]
-    assert own["register_bits_without_a_law"]["attention: attention"] > 1000
+    assert own["register_bits_without_a_law"] == {"core: core": 1}
     chain = explain(report, "energy_uj.synapse_adders")
     name = "law.synapse_array.energy.lane_events*columns*membrane_bits"
     entry = chain["coefficients"][name]
@@ -399,9 +496,8 @@ def test_every_law_is_whole_and_judged():
     for name, entry in entries().items():
         assert entry.least < entry.value < entry.most and len(entry.source) > 10, name
     for unit, laws in package().units.items():
-        # Of the attention unit's neurons the law is too high where recorded sums are 0 (docs/energy.md).
-        assert laws.error_energy <= (0.13 if unit == "attention_neurons" else 0.1), unit
-        assert laws.error_area <= 0.1 and laws.held_out >= 18, unit
+        assert laws.error_energy <= BEYOND.get(unit, 0.1) and laws.error_area <= 0.1 and laws.held_out >= 11, unit
+    assert all(package().units[unit].error_energy > 0.1 for unit in BEYOND)
 
 
 @pytest.mark.parametrize("name", ["small", "small_t4", "adders_128", "adders_512", "adders_512_t4"])

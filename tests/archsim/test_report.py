@@ -42,7 +42,7 @@ def test_page_is_self_contained_and_says_what_it_rests_on(result, tmp_path):
     assert set(re.findall(r"url\(#([^)]+)\)", text)) | set(re.findall(r'href="#([^"]+)"', text)) <= set(ids)
     for line in not_modelled(result.chip):
         assert escape(line) in text
-    assert "by laws at 180 nm" in text and "attention: attention 1,319" in text
+    assert "by laws at 180 nm" in text and "core: core 1" in text
     for row in ("conv", "attention", "head"):
         assert f"<td>{row}</td>" in text
 

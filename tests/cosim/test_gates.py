@@ -25,13 +25,14 @@ from cosim import recorder
 from cosim.gates import __main__ as gates
 from cosim.gates import replay, simulator
 from cosim.gates.report import report
-from cosim.gates.units import CHIP, UNITS, plain, unit_of
+from cosim.gates.units import CHIP, UNITS, unit_of
 from cosim.recorder import Pin
 from rtl.characterize import laws, scaling
 from rtl.characterize.attribution import KINDS
 from rtl.characterize.grid import GRIDS
 from rtl.characterize.liberty import Power
 from rtl.characterize.modules import Modular
+from rtl.characterize.wholes import plain
 from rtl.synthesis.library import LIBERTY, Library
 from tests.cosim.moves import CHIPS, program
 
@@ -94,7 +95,10 @@ def test_laws_by_unit_by_hand():
     home = simulator.logic(SMALL, {"granules": 5, "shifts": 3}, 7, ten, OSU)
     assert home["neuron"]["data"].value == pytest.approx(wanted)
     assert home["synapse_array"]["data"].value == pytest.approx(10 * 3 * 16 * 24 * single("register_energy").value)
-    assert home["sequencer"]["clock"].value == pytest.approx(10 * 7 * 5 * 61 * single("register_clock").value)
+    # What joins the units of a core, a register bit in each of two, has none.
+    assert home["core"]["clock"].value == pytest.approx(10 * 7 * 2 * single("register_clock").value)
+    # Five queues: six semaphores and a row's number of ten bits each.
+    assert home["sequencer"]["clock"].value == pytest.approx(7 * 5 * (0.60184 + 6 * 1.69407 + 10 * 0.216109), rel=1e-5)
     own = package().units["attention_neurons"].energy_pj
     # The registers of the membranes have 4 rows of 4 x 24 bits, and the row that was read.
     a_cycle = own["cycles"] + 24 * own["cycles membrane_bits"] + 96 * own["cycles neurons membrane_bits"] + 5 * 96 * 0.211773
