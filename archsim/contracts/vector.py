@@ -137,12 +137,19 @@ class VectorParams:
 
 LAW = Form(
     ("rows", "additions"),
-    ("cycles", "cycles elements", "cycles elements membrane_bits", "rows", "rows elements membrane_bits",
-     "additions membrane_bits"),
-    ("1", "membrane_bits", "elements", "elements membrane_bits"),
-    fixed=("operand_bits", "sum_bits"),
+    ("cycles", "cycles register_bits", "rows", "rows elements product_bits", "additions product_bits"),
+    ("1", "register_bits", "elements product_bits"),
+    lambda params: {
+        "register_bits": params.elements * (3 * params.membrane_bits + 3 * params.operand_bits + params.product_bits)
+        + 2 * params.sum_bits + params.membrane_bits + 2 * params.operand_bits,
+        "product_bits": params.product_bits,
+    },
 )  # fmt: skip
-"""Laws of energy and area. Counts: rows, digits of constants that are added to an element."""
+"""Laws of energy and area. Counts: rows, digits of constants that are added to an element.
+
+register_bits: of each element row, bias and result, constant and digits (three operands' worth), product; of all the total, its
+remainder, scalar and quotient. Products are shifted: what that takes goes with their bits.
+"""
 
 
 def scale_cycles(places: int, digits: int, center: int) -> int:

@@ -135,7 +135,7 @@ GRIDS = {
     ),
     "router": Grid(
         {"experts": (4, 8, 16), "score_bits": (12, 16, 20)}, choices.routed, lambda point: point["score_bits"] == 16,
-        lambda point: {"neurons": 4, "slot_bits": 8},
+        lambda point: {"neurons": 4, "slot_bits": 8}, tests=({"experts": 8, "score_bits": 24},),
     ),
     "crossbar": Grid(
         {"ports": (2, 3, 4), "data_bits": (8, 16, 32)}, choices.packets, lambda point: point["data_bits"] == 16,
@@ -144,6 +144,8 @@ GRIDS = {
     "vector": Grid(
         {"elements": (1, 2, 4), "membrane_bits": (12, 16, 20)}, choices.scaled, lambda point: point["membrane_bits"] == 16,
         lambda point: {"operand_bits": 8, "sum_bits": point["membrane_bits"] + 8, "table_bits": 8},
+        tests=({"elements": 16, "membrane_bits": 24, "operand_bits": 10, "sum_bits": 47},),
+        more=({"elements": 4, "membrane_bits": 24, "operand_bits": 16, "sum_bits": 47},),
     ),
     "spike_fetch": Grid(
         {"lanes": (1, 2, 4), "word_bits": (8, 16, 32)}, moved.fetched, lambda point: point["word_bits"] == 16,
@@ -202,7 +204,8 @@ GRIDS = {
     "planes": Grid(
         {"neurons": (1, 2, 4, 8), "membrane_bits": (12, 16, 24)}, queued.planes, lambda point: point["membrane_bits"] == 16,
         lambda point: {"blocks": 4, "reduce_rows": 32},
-        tests=({"neurons": 16, "membrane_bits": 24},), more=({"neurons": 16, "membrane_bits": 12},),
+        tests=({"neurons": 16, "membrane_bits": 24}, {"neurons": 16, "membrane_bits": 24, "reduce_rows": 64}),
+        more=({"neurons": 16, "membrane_bits": 12},),
     ),
     "attention_control": Grid(
         {"columns": (8, 16, 32), "lanes": (1, 4), "attention_rows": (256, 4096)}, attending.attended,
