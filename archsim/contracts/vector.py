@@ -137,7 +137,8 @@ class VectorParams:
 
 LAW = Form(
     ("rows", "additions"),
-    ("cycles", "cycles register_bits", "rows", "rows elements product_bits", "additions product_bits"),
+    ("cycles", "cycles register_bits", "rows", "rows elements product_bits", "rows elements operand_bits product_bits",
+     "additions product_bits"),
     ("1", "register_bits", "elements product_bits"),
     lambda params: {
         "register_bits": params.elements * (3 * params.membrane_bits + 3 * params.operand_bits + params.product_bits)
@@ -148,7 +149,8 @@ LAW = Form(
 """Laws of energy and area. Counts: rows, digits of constants that are added to an element.
 
 register_bits: of each element row, bias and result, constant and digits (three operands' worth), product; of all the total, its
-remainder, scalar and quotient. Products are shifted: what that takes goes with their bits.
+remainder, scalar and quotient. What a row takes beside its additions goes with the network that moves an element to the place of
+a digit: as many places of a product as an operand has bits.
 """
 
 

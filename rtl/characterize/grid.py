@@ -145,7 +145,11 @@ GRIDS = {
         {"elements": (1, 2, 4), "membrane_bits": (12, 16, 20)}, choices.scaled, lambda point: point["membrane_bits"] == 16,
         lambda point: {"operand_bits": 8, "sum_bits": point["membrane_bits"] + 8, "table_bits": 8},
         tests=({"elements": 16, "membrane_bits": 24, "operand_bits": 10, "sum_bits": 47},),
-        more=({"elements": 4, "membrane_bits": 24, "operand_bits": 16, "sum_bits": 47},),
+        more=(
+            {"elements": 4, "membrane_bits": 24, "operand_bits": 16, "sum_bits": 47},
+            {"elements": 4, "membrane_bits": 24, "operand_bits": 10, "sum_bits": 47},
+            {"elements": 16, "membrane_bits": 24, "operand_bits": 16, "sum_bits": 47},
+        ),
     ),
     "spike_fetch": Grid(
         {"lanes": (1, 2, 4), "word_bits": (8, 16, 32)}, moved.fetched, lambda point: point["word_bits"] == 16,
