@@ -23,7 +23,7 @@ declare -A COMMANDS=(
     [cosim-sample-128]="$BIN/archsim cosim $PUBLISHED --chip adders_128 --sample 200 --seed 1"
     [cosim-sample-512]="$BIN/archsim cosim $PUBLISHED --chip adders_512 --sample 200 --seed 1"
     [published]="$BIN/python -m scripts.published"
-    [chains]="$BIN/python -m scripts.chains --size 15M"
+    [chains]="$BIN/python -m scripts.chains --size 15M --trained workloads/meta_spikeformer.yaml"
     [compare]="$BIN/python -m scripts.compare --rates 0.05 0.15 --figure docs/spikformer.svg"
     [bandwidth]="$BIN/python -m scripts.bandwidth $PUBLISHED"
 )
