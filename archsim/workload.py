@@ -149,10 +149,7 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str)
 
     In mode ``execute`` a published size with firing rates is calibrated, so that its random weights fire at them.
     """
-    precision = Precision(
-        chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits,
-        chip.normaliser_operand_bits or OPERAND_BITS,
-    )  # fmt: skip
+    precision = precision_of(config, chip)
     if config.network.size is not None:
         size = published_size(place, config)
         shapes = size.network(Shapes())
@@ -168,6 +165,14 @@ def read(place: str | Path, config: WorkloadConfig, chip: ChipParams, mode: str)
     trained, recording = _artefacts(place, config)
     network = quantise(trained_network(config, trained), precision)
     return Sources(on_chip(network, chip), trained, recording)
+
+
+def precision_of(config: WorkloadConfig, chip: ChipParams) -> Precision:
+    """Bits of a workload's integers on a chip."""
+    return Precision(
+        chip.weight_bits, config.operand_bits.image, config.operand_bits.head, chip.membrane_bits,
+        chip.normaliser_operand_bits or OPERAND_BITS,
+    )  # fmt: skip
 
 
 def trained_network(config: WorkloadConfig, trained: artefact.Artefact) -> Network:

@@ -13,7 +13,7 @@ from archsim.contracts.neuron import LIF
 from archsim.jit import entry, kernel
 from archsim.results import COUNTERS, Recording
 from archsim.units.core import Banks, Scratch, store_group
-from archsim.vectors import BLOCK, ROOM, WIDTH, add_rows, list_bits
+from archsim.vectors import BLOCK, ROOM, ROW, WIDTH, add_rows, aligned, list_bits
 from benchmarks.paired import REPEATS, seconds
 
 TURNS, WORDS, RATE = 20_000, 64, 0.15
@@ -50,18 +50,19 @@ def nanoseconds(run: Callable[[int], None], each: int) -> float:
 def main() -> None:
     """Measure and print."""
     rng, chip, none = np.random.default_rng(1), load_chip("adders_512"), np.zeros((0, 0, 0), np.int32)
-    weight, rows = rng.integers(-128, 128, (512, WIDTH), np.int8), rng.integers(0, 512, BLOCK).astype(np.int32)
+    weight, rows = aligned((512, WIDTH), np.int8), rng.integers(0, 512, BLOCK).astype(ROW)
+    weight[:] = rng.integers(-128, 128, (512, WIDTH))
     spikes = rng.random((WORDS, 64)) < RATE
-    words, listed = np.packbits(spikes, bitorder="little").view(np.uint64), np.zeros(WORDS * 64 + ROOM, np.int32)
+    words, listed = np.packbits(spikes, bitorder="little").view(np.uint64), aligned(WORDS * 64 + ROOM, ROW)
     scratch = Scratch.empty(chip, 0, 0, 0, 0, Recording(none, none))
     scratch.neuron.params[1] = 50
-    flat, map_rows = np.zeros(chip.columns * 16, np.int32), np.zeros((16, chip.lanes), np.uint64)
+    flat, map_rows = aligned(chip.columns * 16, np.int32), np.zeros((16, chip.lanes), np.uint64)
     params = np.zeros((chip.param_rows, 3, chip.neurons), np.int32)
     banks = Banks(map_rows, weight, params, flat, flat.copy(), flat.copy(), map_rows.copy())
     fields = {"out_width": 1, "out_height": 1, "blocks": chip.blocks, "steps": 1, "slices": 4, "lanes": 1, "spike_out": 1,
               "neuron": LIF, "out_slice": 1}  # fmt: skip
     group, counts = entry(SYNAPSE_FIELDS, fields), np.zeros(len(COUNTERS), np.int64)
-    sums = np.zeros(WIDTH, np.int32)
+    sums = aligned(WIDTH, np.int32)
     taken = {
         f"weight row of {WIDTH} columns added": nanoseconds(lambda n: _add(rows, weight, sums, n), len(rows)),
         f"word listed, rate {RATE}": nanoseconds(lambda n: _list(words, listed, n), WORDS),

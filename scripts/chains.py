@@ -26,6 +26,7 @@ from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.common.errors import ArchsimError
 from archsim.energy import energy_pj
 from archsim.summary import summarise
+from archsim.workload import precision_of
 from mapping import reference
 from mapping.importers import artefact, meta_spikeformer
 from mapping.ir import Chain, Part
@@ -34,7 +35,7 @@ from mapping.networks.meta_spikeformer import PUBLISHED, MetaSpikeformer, unmerg
 from mapping.networks.weights import Shapes
 from mapping.operands import operands
 from mapping.operators import refusal
-from mapping.quantise import Precision, quantise
+from mapping.quantise import quantise
 from scripts.published import rates, workload
 
 FAMILY, OPERAND_BITS, ONES = "meta_spikeformer", 8, 0.5
@@ -136,10 +137,12 @@ def rounded(part: Part, bits: int) -> Part:
 
 
 def accuracies(place: Path) -> tuple[float, float, int]:
-    """Share of right test images of a small trained network in integers: merged, and merged from parts rounded before; images."""
+    """Right test images of a small trained network in integers, 0..1: merged, and merged from parts rounded before; their number.
+
+    Widths are those of the chip that the workload names.
+    """
     config = load_workload(place)
-    trained = artefact.load(config.artefact)
-    precision = Precision(8, config.operand_bits.image, config.operand_bits.head, 24)
+    trained, precision = artefact.load(config.artefact), precision_of(config, read_chip(config.chip, config.directory).params)
     network = meta_spikeformer.read(trained, merged=False)
     shares = []
     for change in (lambda part: part, lambda part: rounded(part, precision.weight_bits)):

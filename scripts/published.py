@@ -129,8 +129,10 @@ def kept_name(family: str, size: str, chip: str) -> str:
 def priced(folder: Path) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     """(family, size, chip, row) of the reports that were kept in a folder, their energies by the model as it is now.
 
-    Raises ArchsimError for a file that is no report, and for one with other counters than the model has now.
+    Raises ArchsimError for a folder without such reports, a file that is no report, and one with other counters than now.
     """
+    if not any(folder.glob(kept_name("*", "*", "*"))):
+        raise ArchsimError(f"{folder}: required reports that --keep has written, found none")
     for family, sizes in SIZES.items():
         for size in sizes:
             for path in sorted(folder.glob(kept_name(family, size, "*"))):
@@ -219,6 +221,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30, help="minutes of a process")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.keep and (arguments.map or arguments.check or arguments.sample):
+        parser.error("--keep: required a run, whose report stays; given --map, --check or --sample, which make none")
     if arguments.family and arguments.steps:
         vary(arguments.family, arguments.steps)
     if arguments.one:
@@ -232,9 +236,12 @@ def main() -> None:
         f"{'mJ':>9} {'low .. high':>16}  rates"
     )
     differing = 0
-    for row in priced(arguments.priced) if arguments.priced else rows(arguments):
-        print(text(*row), flush=True)
-        differing += row[3].get("differing", 0)
+    try:
+        for row in priced(arguments.priced) if arguments.priced else rows(arguments):
+            print(text(*row), flush=True)
+            differing += row[3].get("differing", 0)
+    except ArchsimError as error:
+        parser.exit(2, f"{error}\n")
     if differing:
         raise SystemExit(1)
 

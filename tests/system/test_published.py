@@ -235,3 +235,13 @@ def test_a_kept_report_is_priced_by_the_model_as_it_is_now(tmp_path, monkeypatch
     monkeypatch.setattr(published, "COUNTERS", published.COUNTERS[1:])  # a report of another version has others
     with pytest.raises(ArchsimError, match=r"tiny.small.json: required the counters of this version"):
         list(published.priced(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [(["--priced", "{}"], "required reports that --keep has written"), (["--keep", "{}", "--map"], "--keep: ")]
+)
+def test_reports_that_are_not_there_and_runs_that_make_none_are_refused(tmp_path, monkeypatch, capsys, given, said):
+    monkeypatch.setattr("sys.argv", ["published", *(word.format(tmp_path) for word in given)])
+    with pytest.raises(SystemExit, match="2"):
+        published.main()
+    assert said in capsys.readouterr().err
