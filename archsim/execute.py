@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from archsim.contracts import sequencer
 from archsim.jit import copy, kernel, lowest_bit
+from archsim.threads import progress_of, report, yield_processor
 from archsim.units import attention, core, dma, multicast
 from archsim.units.attention import run_attend
 from archsim.units.core import run_synapse
@@ -19,7 +20,7 @@ from archsim.units.core_groups import NEVER
 from archsim.units.core_planes import run_planes
 from archsim.units.core_weights import sharing
 from archsim.units.sram import Stack
-from archsim.vectors import progress_of, report, yield_processor
+from archsim.vectors import LINE, fetch_early
 
 LOAD, STORE, COPY, SYNAPSE, PLANES = (
     sequencer.LOAD, sequencer.STORE, sequencer.COPY, sequencer.SYNAPSE, sequencer.PLANES,
@@ -100,9 +101,9 @@ class Run(NamedTuple):
         maps: rows of all maps, uint64 [rows, L], written as instructions compute them.
         trace: likewise, rows to store instead of computed ones, which are those of ``maps``; [0, L]: compute.
         cycles: int64 [instructions], written for those whose time depends on spikes.
-        static: int64 [rows, COUNTERS], what follows from the fields alone, each row once.
-        rows: int64 [instructions], the row of each.
-        counters: int64 [instructions, COUNTERS], that and what spikes add, written for the same ones.
+        counters: int64 [rows, COUNTERS]: first those that follow from the fields alone, each once; behind them a row for each
+            instruction whose spikes add to these.
+        rows, own: int64 [instructions], the first and the second row of each; the same one if nothing is added.
         progress: tasks that each thread has done, int64 [threads, 8]: a line of the cache each.
         versions: how often each input bank of each core has been written, int64 [cores, 2].
         holders: whose rows are those of each weight bank of each core, int64 [cores, 2].
@@ -113,9 +114,9 @@ class Run(NamedTuple):
     maps: NDArray[np.uint64]
     trace: NDArray[np.uint64]
     cycles: NDArray[np.int64]
-    static: NDArray[np.int64]
-    rows: NDArray[np.int64]
     counters: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    own: NDArray[np.int64]
     progress: NDArray[np.int64]
     versions: NDArray[np.int64]
     holders: NDArray[np.int64]
@@ -155,19 +156,31 @@ def take_rows(place, trace, rows):
 @kernel
 def keep_rows(place, bank, maps):
     """Copy the rows that an instruction has written from its bank to the maps."""
+    if maps.shape[1] == 1:  # a constant, for which the loop over lanes falls away
+        keep_lanes(place, bank, maps, 1)
+    else:
+        keep_lanes(place, bank, maps, maps.shape[1])
+
+
+@kernel
+def keep_lanes(place, bank, maps, lanes):
+    """:func:`keep_rows` of so many lanes."""
+    # Copies: the compiler does not know that the rows are stored elsewhere than the fields.
+    slices, words, map_words, bank_slice = place.slices, place.words, place.map_words, place.bank_slice
     for position in range(place.positions):
-        map_first = map_row(place, position)
-        for index in range(place.slices):
-            first = map_first + index * place.map_words
-            row = place.bank_row + position * place.bank_position + index * place.bank_slice
-            for word in range(place.words):
-                copy(maps[first + word], bank[row + word])
+        first, row = map_row(place, position), place.bank_row + position * place.bank_position
+        for _ in range(slices):
+            for word in range(words):
+                for lane in range(lanes):
+                    maps[first + word, lane] = bank[row + word, lane]
+            first += map_words
+            row += bank_slice
 
 
 @kernel
 def work_synapse(f, number, member, tables, run, work):
     """A SYNAPSE of one core."""
-    stack, place, counts = run.stack, tables.places[number], run.counters[number]
+    stack, place, counts = run.stack, tables.places[number], run.counters[run.own[number]]
     compute, trace, out = len(run.trace) == 0, work.none, stack.spike_out[member, f.out_bank]
     if not compute:
         trace = work.rows[: take_rows(place, run.trace, work.rows)]
@@ -190,7 +203,7 @@ def work_planes(f, number, member, tables, run, work):
     stack, place, trace, out = run.stack, tables.places[number], work.none, run.stack.spike_out[member, f.out_bank]
     if len(run.trace):
         trace = work.rows[: take_rows(place, run.trace, work.rows)]
-    neurons, counts = stack.residual.shape[2], run.counters[number]
+    neurons, counts = stack.residual.shape[2], run.counters[run.own[number]]
     run.cycles[number] = run_planes(f, neurons, stack.reduce[member], trace, out, counts)
     if len(run.trace) == 0:
         keep_rows(place, out, run.maps)
@@ -199,7 +212,7 @@ def work_planes(f, number, member, tables, run, work):
 @kernel
 def work_attention(f, number, opcode, tables, run, work):
     """An ATTEND instruction."""
-    stack, place, counts = run.stack, tables.places[number], run.counters[number]
+    stack, place, counts = run.stack, tables.places[number], run.counters[run.own[number]]
     compute, trace, out = len(run.trace) == 0, work.none, stack.out[f.out_bank]
     if not compute:
         trace = work.rows[: take_rows(place, run.trace, work.rows)]
@@ -214,6 +227,21 @@ def work_attention(f, number, opcode, tables, run, work):
 
 
 @kernel
+def fetch_early_for(tasks, task, tables, run):
+    """Ask for what a task reads and writes first, while the one before it runs: programs are longer than the caches."""
+    if task == len(tasks.number):
+        return
+    opcode, entry, number = tasks.opcode[task], tasks.entry[task], tasks.number[task]
+    if opcode == SYNAPSE:
+        fetch_early(tables.synapses, entry)
+        fetch_early(tables.places, number)
+        for counter in range(0, run.counters.shape[1], LINE):
+            fetch_early(run.counters[run.own[number]], counter)
+    elif opcode in (LOAD, STORE):
+        fetch_early(tables.transfers, entry)
+
+
+@kernel
 def run_tasks(tasks, tables, run, work, thread):
     """All tasks of a thread."""
     sizes, stack, compute = run.sizes, run.stack, len(run.trace) == 0
@@ -225,8 +253,9 @@ def run_tasks(tasks, tables, run, work, thread):
             if spins % SPINS == 0:
                 yield_processor()
         number, opcode, entry = tasks.number[task], tasks.opcode[task], tasks.entry[task]
-        if opcode != LOAD and opcode != STORE and opcode != COPY:
-            copy(run.counters[number], run.static[run.rows[number]])
+        fetch_early_for(tasks, task + 1, tables, run)
+        if run.own[number] != run.rows[number]:
+            copy(run.counters[run.own[number]], run.counters[run.rows[number]])
         if opcode == SYNAPSE:
             work_synapse(tables.synapses[entry], number, tasks.engine[task] - CORE0, tables, run, work)
         elif opcode == LOAD:

@@ -22,7 +22,10 @@ def cache_base() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "archsim"
 
 
-KERNELS = ("contracts", "units", "stepped", "execute.py", "jit.py", "timing.py", "vectors.py")
+KERNELS = (
+    "contracts", "units", "stepped", "elementwise.py", "execute.py", "handshake.py", "jit.py", "results.py", "threads.py",
+    "timing.py", "vectors.py",
+)  # fmt: skip
 """Folders and modules whose code is compiled into kernels."""
 
 

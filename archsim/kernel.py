@@ -111,12 +111,15 @@ class Simulation:
         watched = self.observe is not None or self.watch is not None
         stepwise = watched or self.capture.potentials or not program.compiled
         if stepwise:
-            return self._records(program, *self._step_through(program))
+            cycles, counters = self._step_through(program)
+            return self._records(program, cycles, counters, np.arange(len(cycles)))
         with program.seat() as seat:
-            return self._records(program, self._drive(program, seat), seat.counters)
+            return self._records(program, self._drive(program, seat), seat.counters, program.own)
 
-    def _records(self, program: Prepared, cycles: NDArray[np.int64], counters: NDArray[np.int64]) -> NDArray[np.void]:
-        """The event simulation: records of all instructions."""
+    def _records(
+        self, program: Prepared, cycles: NDArray[np.int64], counters: NDArray[np.int64], own: NDArray[np.int64]
+    ) -> NDArray[np.void]:
+        """The event simulation: records of all instructions, each with its row of the counters."""
         heads = program.heads
         found, *semaphores = times(heads, program.order, cycles, WAITS)
         self._check_semaphores(program, *semaphores)
@@ -124,7 +127,7 @@ class Simulation:
         # Instructions stand queue behind queue, so that those that start together keep the order of their engines.
         order = np.argsort(found.start, kind="stable")
         parts = halves(order, SHARED_RECORDS) if self._threads() > 1 else [slice(None)]
-        together([partial(fill, order[part], program.identity, found, counters, table[part]) for part in parts])
+        together([partial(fill, order[part], program.identity, found, counters, own, table[part]) for part in parts])
         return table.view(RECORD)[:, 0]
 
     def _threads(self) -> int:
@@ -140,6 +143,8 @@ class Simulation:
         taken: NDArray[np.int64],
     ) -> None:
         """Raise ArchsimError if a semaphore would have exceeded its bits at any time."""
+        if came.max() < 1 << sequencer.SEMAPHORE_BITS:  # so many were never posted
+            return
         first, _ = post_places(program.heads)
         for producer, consumer in np.argwhere(came >= 1 << sequencer.SEMAPHORE_BITS).tolist():
             place, pair = first[producer, consumer], (producer, consumer)
@@ -162,8 +167,8 @@ class Simulation:
         progress = np.zeros((THREADS, LINE), np.int64)
         versions = np.zeros((self.chip.cores, 2), np.int64)
         holders = first_holders(self.chip.cores, self._threads())
-        static = program.static, program.rows
-        run = Run(sizes, self.memories.stack, maps, trace, cycles, *static, seat.counters, progress, versions, holders)
+        counters = seat.counters, program.rows, program.own
+        run = Run(sizes, self.memories.stack, maps, trace, cycles, *counters, progress, versions, holders)
         shares = zip(program.tasks[self._threads()], seat.work, range(THREADS), strict=False)
         together([partial(run_tasks, tasks, program.tables, run, work, thread) for tasks, work, thread in shares])
         part_all(holders, self.memories.stack.weight)

@@ -41,7 +41,7 @@ Instruction = tuple[int, int, dict[str, int]]
 
 
 class Seat(NamedTuple):
-    """What a run writes: counters int64 [instructions, COUNTERS], static ones and what spikes add; scratch of each thread."""
+    """What a run writes: counters int64 [rows, COUNTERS], the static ones first (`execute.Run`), and scratch of each thread."""
 
     counters: NDArray[np.int64]
     work: list[Work]
@@ -60,6 +60,7 @@ class Prepared:
         maps: first row of each map among those of all.
         static: rows int64 [rows, COUNTERS], if compiled: the counters that follow from the fields, each row once.
         rows: int64 [instructions], the row of each.
+        own: int64 [instructions], that row or, where spikes add to the counters, one of its own behind them all.
     """
 
     def __init__(
@@ -98,8 +99,7 @@ class Prepared:
 
     def conflicts(self, records: NDArray[np.void]) -> bool:
         """Whether two instructions of a run owned one bank at the same time."""
-        numbers = self.heads.first[records["engine"]] + records["index"]
-        return bool(conflict(numbers, records["start"].copy(), records["end"].copy(), *self.owned))
+        return bool(conflict(records.view(np.int64).reshape(len(records), -1), self.heads.first, *self.owned))
 
     def _compile(self, notes: Mapping[str, Any]) -> None:
         chip, kinds = self.chip, [KINDS[fields["opcode"]] for _, _, fields in self.places]
@@ -121,6 +121,8 @@ class Prepared:
         transfers, copies, synapses, planes, attends = tables
         self.tables = Tables(transfers, copies, synapses, planes, attends, written)
         self.cycles, self.static, self.rows = self._static()
+        driven = np.array(kinds) > 1
+        self.own = np.where(driven, len(self.static) - 1 + np.cumsum(driven), self.rows)
         self._seats: list[Seat] = []
         self.tasks = {threads: self._tasks(threads) for threads in (1, THREADS)}
 
@@ -130,7 +132,9 @@ class Prepared:
         try:
             seat = self._seats.pop()
         except IndexError:
-            seat = Seat(self.static[self.rows], self._scratch())
+            counters = np.zeros((len(self.static) + np.count_nonzero(self.own != self.rows), len(COUNTERS)), np.int64)
+            counters[: len(self.static)] = self.static
+            seat = Seat(counters, self._scratch())
         try:
             yield seat
         finally:

@@ -5,6 +5,7 @@ A spike map is canonical as bool [T, positions, channels]; on a chip it is words
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -53,8 +54,7 @@ class Capture:
         notes: ``Program.notes``: ``tensors`` gives the shape of each map, ``instructions`` the place of each output.
         trace: words per tensor to replay (trace mode), or None (execute mode).
         potentials: whether to record membrane inputs and potentials.
-        words: per tensor, the words that were stored.
-        rows: uint64 [rows, L], the words of all tensors; ``words`` are views.
+        rows: uint64 [rows, L], the words of all tensors, one behind the other: those of a trace, and 0 where they will be computed.
         loads: per layer of experts, int64 [experts, 2]: choices of each expert, and of these those that found room.
         inputs, levels: per layer, membrane inputs and potentials, int32 [T, positions before the pool, channels].
     """
@@ -63,27 +63,30 @@ class Capture:
     notes: Mapping[str, Any]
     trace: Mapping[str, NDArray[np.uint64]] | None = None
     potentials: bool = False
-    words: dict[str, NDArray[np.uint64]] = field(default_factory=dict)
     loads: dict[int, NDArray[np.int64]] = field(default_factory=dict)
     inputs: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     levels: dict[str, NDArray[np.int32]] = field(default_factory=dict)
     rows: NDArray[np.uint64] = field(init=False)
 
     def __post_init__(self) -> None:
-        """The tensors, one behind the other: those of a trace, and 0 where they will be computed."""
-        sizes = {name: self._size(name) for name in self.notes["tensors"]}
-        self.rows = np.zeros((sum(prod(size[:3]) for size in sizes.values()), self.chip.lanes), np.uint64)
-        first = 0
-        for name, size in sizes.items():
-            last = first + prod(size[:3])
-            self.words[name] = self.rows[first:last].reshape(size)
-            if self.trace is not None and name in self.trace:
-                self.words[name][:] = self.trace[name]
-            first = last
+        """Make room, and copy the trace."""
+        shapes = self.notes["tensors"].values()
+        count = sum(shape["positions"] * shape["slices"] * shape["words"] for shape in shapes)
+        self.rows = np.zeros((count, self.chip.lanes), np.uint64)
+        for name, words in (self.trace or {}).items():
+            if name in self.words:
+                self.words[name][:] = words
 
-    def _size(self, name: str) -> tuple[int, int, int, int]:
-        shape = self.notes["tensors"][name]
-        return shape["positions"], shape["slices"], shape["words"], self.chip.lanes
+    @cached_property
+    def words(self) -> dict[str, NDArray[np.uint64]]:
+        """Per tensor, the words that were stored, uint64 [positions, slices, words, L]; views of the rows."""
+        found, first = {}, 0
+        for name, shape in self.notes["tensors"].items():
+            size = shape["positions"], shape["slices"], shape["words"], self.chip.lanes
+            last = first + prod(size[:3])
+            found[name] = self.rows[first:last].reshape(size)
+            first = last
+        return found
 
     @property
     def trace_rows(self) -> NDArray[np.uint64]:

@@ -14,6 +14,7 @@ from archsim.contracts import sequencer
 from archsim.jit import copy, lowest_bit, njit
 from archsim.results import (
     NOT_WAITING,
+    RECORD,
     WAIT_ATTENTION,
     WAIT_CORE,
     WAIT_DMA,
@@ -29,6 +30,9 @@ WAITS = np.full(sequencer.MAX_ENGINES, WAIT_CORE)
 WAITS[[sequencer.DMA, sequencer.MULTICAST, sequencer.ATTENTION, sequencer.EXPERTS, sequencer.NORMALISER]] = (
     WAIT_DMA, WAIT_MULTICAST, WAIT_ATTENTION, WAIT_EXPERTS, WAIT_NORMALISER,
 )  # fmt: skip
+
+ENGINE, INDEX, START, END = (list(RECORD.names or ()).index(name) for name in ("engine", "index", "start", "end"))
+"""Places of fields in a record."""
 
 start_law = njit(sequencer.start)
 
@@ -202,15 +206,15 @@ def times(heads, order, cycles, waits):
 
 
 @njit
-def fill(order, identity, times, counters, table):
-    """Records as rows of int64 in ``order``: IDENTITY, TIMES and counters of each instruction."""
+def fill(order, identity, times, counters, own, table):
+    """Records as rows of int64 in ``order``: IDENTITY, TIMES and counters (row ``own``) of each instruction."""
     first, last = identity.shape[1], identity.shape[1] + len(times)
     for place in range(len(order)):
         number, row = order[place], table[place]
         copy(row[:first], identity[number])
         row[first], row[first + 1] = times.ready[number], times.start[number]
         row[first + 2], row[first + 3] = times.end[number], times.waited[number]
-        copy(row[last:], counters[number])
+        copy(row[last:], counters[own[number]])
 
 
 @njit
@@ -225,16 +229,17 @@ def highest_semaphore(posts, takes):
 
 
 @njit
-def conflict(numbers, start, end, owned, first, banks):
+def conflict(records, heads, owned, first, banks):
     """Whether two instructions owned one bank at the same time.
 
-    ``numbers`` are those of the instructions in the order of their starts, ``start`` and ``end`` their cycles;
+    ``records``: int64 [instructions, fields] in the order of their starts; ``heads``: number of each engine's first instruction;
     instruction i owns ``owned[first[i]:first[i + 1]]`` of ``banks`` banks.
     """
     busy = np.full(banks, -1)
-    for place in range(len(numbers)):
-        for bank in owned[first[numbers[place]] : first[numbers[place] + 1]]:
-            if start[place] <= busy[bank]:
+    for record in records:
+        number = heads[record[ENGINE]] + record[INDEX]
+        for bank in owned[first[number] : first[number + 1]]:
+            if record[START] <= busy[bank]:
                 return True
-            busy[bank] = end[place]
+            busy[bank] = record[END]
     return False

@@ -1,4 +1,4 @@
-"""Operations of kernels that the compiler does not find by itself: words of bytes, weight rows added in registers, two threads."""
+"""Operations of kernels that the compiler does not find by itself: words of bytes, weight rows added in registers."""
 
 from typing import Any
 
@@ -32,13 +32,13 @@ def aligned(shape: int | tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 
 
-def _pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any = None) -> Any:
+def pointer(context: Any, builder: Any, kind: Any, array: Any, index: Any = None) -> Any:
     """Address of element ``index`` of a contiguous array."""
     data = context.make_array(kind)(context, builder, array).data
     return data if index is None else builder.gep(data, [index])
 
 
-def _splat(builder: Any, value: Any, vector: Any) -> Any:
+def splat(builder: Any, value: Any, vector: Any) -> Any:
     """A vector of a scalar in every place."""
     first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, _I32(0))
     return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), ir.Constant(ir.VectorType(_I32, vector.count), None))
@@ -49,7 +49,7 @@ def load_word(typing_context, data, byte):  # type: ignore[no-untyped-def]
     """Eight bytes of a uint8 array from ``byte`` on as a uint64, the lowest first; they must exist."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        place = _pointer(context, builder, signature.args[0], *arguments)
+        place = pointer(context, builder, signature.args[0], *arguments)
         word = builder.load(builder.bitcast(place, _I64.as_pointer()))
         word.align = 1
         return word
@@ -62,7 +62,7 @@ def store_word(typing_context, data, byte, word):  # type: ignore[no-untyped-def
     """The inverse of :func:`load_word`."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        place = _pointer(context, builder, signature.args[0], *arguments[:2])
+        place = pointer(context, builder, signature.args[0], *arguments[:2])
         builder.store(arguments[2], builder.bitcast(place, _I64.as_pointer())).align = 1
         return context.get_dummy_value()
 
@@ -81,14 +81,14 @@ def unpack(typing_context, data, byte, target):  # type: ignore[no-untyped-def]
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         packed, wide = ir.VectorType(_I8, _BYTES), ir.VectorType(_I32, PART)
-        part = builder.load(builder.bitcast(_pointer(context, builder, signature.args[0], *arguments[:2]), packed.as_pointer()))
+        part = builder.load(builder.bitcast(pointer(context, builder, signature.args[0], *arguments[:2]), packed.as_pointer()))
         part.align = 1
         # Into the upper bytes, so that a shift to the right brings the sign down.
         places = [_BYTES if number < _LOW else PACKED // 8 * one + number - _LOW for one in range(PART) for number in range(4)]
         mask = ir.Constant(ir.VectorType(_I32, 4 * PART), places)
         upper = builder.bitcast(builder.shuffle_vector(part, ir.Constant(packed, None), mask), wide)
         values = builder.ashr(upper, ir.Constant(wide, [8 * _LOW] * PART))
-        place = _pointer(context, builder, signature.args[2], arguments[2])
+        place = pointer(context, builder, signature.args[2], arguments[2])
         builder.store(values, builder.bitcast(place, wide.as_pointer())).align = 4
         return context.get_dummy_value()
 
@@ -101,12 +101,12 @@ def pack(typing_context, data, byte, values):  # type: ignore[no-untyped-def]
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         packed, wide = ir.VectorType(_I8, _BYTES), ir.VectorType(_I32, PART)
-        place = _pointer(context, builder, signature.args[2], arguments[2])
+        place = pointer(context, builder, signature.args[2], arguments[2])
         part = builder.load(builder.bitcast(place, wide.as_pointer()))
         part.align = 4
         octets = builder.bitcast(part, ir.VectorType(_I8, 4 * PART))
         mask = ir.Constant(ir.VectorType(_I32, _BYTES), [4 * one + number for one in range(PART) for number in range(PACKED // 8)])
-        target = builder.bitcast(_pointer(context, builder, signature.args[0], *arguments[:2]), packed.as_pointer())
+        target = builder.bitcast(pointer(context, builder, signature.args[0], *arguments[:2]), packed.as_pointer())
         builder.store(builder.shuffle_vector(octets, octets, mask), target).align = 1
         return context.get_dummy_value()
 
@@ -119,7 +119,7 @@ def add_bits(typing_context, values, word):  # type: ignore[no-untyped-def]
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         vector, flags = ir.VectorType(_I32, WIDTH), ir.VectorType(ir.IntType(1), WIDTH)
-        place = builder.bitcast(_pointer(context, builder, signature.args[0], arguments[0]), vector.as_pointer())
+        place = builder.bitcast(pointer(context, builder, signature.args[0], arguments[0]), vector.as_pointer())
         before = builder.load(place)
         before.align = 4
         added = builder.add(before, builder.zext(builder.bitcast(arguments[1], flags), vector))
@@ -136,7 +136,7 @@ def at_least(typing_context, values, bounds):  # type: ignore[no-untyped-def]
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         vector, loaded = ir.VectorType(_I32, WIDTH), []
         for kind, array in zip(signature.args, arguments, strict=True):
-            part = builder.load(builder.bitcast(_pointer(context, builder, kind, array), vector.as_pointer()))
+            part = builder.load(builder.bitcast(pointer(context, builder, kind, array), vector.as_pointer()))
             part.align = 4
             loaded.append(part)
         return builder.bitcast(builder.icmp_signed(">=", *loaded), _I64)
@@ -146,6 +146,9 @@ def at_least(typing_context, values, bounds):  # type: ignore[no-untyped-def]
 
 BYTE = 8
 """Bits whose places the table has at once."""
+
+HALF = WIDTH // 2
+"""Places of a word that few words have more of: a line of the cache in a list."""
 
 ROOM = WIDTH
 """Elements that :func:`list_bits` may write behind the end of its list."""
@@ -169,8 +172,8 @@ def list_by_table(typing_context, rows, end, bits, row):  # type: ignore[no-unty
             byte = builder.and_(builder.lshr(bits, _I64(shift)), _I64((1 << BYTE) - 1))
             first = builder.add(builder.trunc(row, _I16), _I16(shift))
             before = builder.ctpop(builder.and_(bits, _I64((1 << shift) - 1)))
-            place = _pointer(context, builder, signature.args[0], arguments[0], builder.add(end, before))
-            found = builder.add(builder.load(builder.gep(table, [_I64(0), byte])), _splat(builder, first, places))
+            place = pointer(context, builder, signature.args[0], arguments[0], builder.add(end, before))
+            found = builder.add(builder.load(builder.gep(table, [_I64(0), byte])), splat(builder, first, places))
             builder.store(found, builder.bitcast(place, places.as_pointer())).align = 2
         return builder.add(end, builder.ctpop(bits))
 
@@ -183,15 +186,23 @@ def list_by_compression(typing_context, rows, end, bits, row):  # type: ignore[n
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         _, end, bits, row = arguments
-        places, flags, wide = (ir.VectorType(kind, WIDTH) for kind in (_I8, ir.IntType(1), _I16))
+        places, flags, part = ir.VectorType(_I8, WIDTH), ir.VectorType(ir.IntType(1), WIDTH), ir.VectorType(_I16, HALF)
         kind = ir.FunctionType(places, [places, places, flags])
         compress = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.mask.compress.v64i8")
         every, none = ir.Constant(places, list(range(WIDTH))), ir.Constant(places, None)
         dense = builder.call(compress, [every, none, builder.bitcast(bits, flags)])
-        found = builder.add(builder.zext(dense, wide), _splat(builder, builder.trunc(row, _I16), wide))
-        place = _pointer(context, builder, signature.args[0], arguments[0], end)
-        builder.store(found, builder.bitcast(place, wide.as_pointer())).align = 2
-        return builder.add(end, builder.ctpop(bits))
+        place = pointer(context, builder, signature.args[0], arguments[0], end)
+        first, count = splat(builder, builder.trunc(row, _I16), part), builder.ctpop(bits)
+
+        def write(start: int) -> None:
+            taken = ir.Constant(ir.VectorType(_I32, HALF), list(range(start, start + HALF)))
+            found = builder.add(builder.zext(builder.shuffle_vector(dense, none, taken), part), first)
+            builder.store(found, builder.bitcast(builder.gep(place, [_I64(start)]), part.as_pointer())).align = 2
+
+        write(0)
+        with builder.if_then(builder.icmp_unsigned(">", count, _I64(HALF)), likely=False):
+            write(HALF)
+        return builder.add(end, count)
 
     return types.int64(rows, types.int64, types.uint64, types.int64), generate
 
@@ -213,15 +224,15 @@ def add_rows(typing_context, rows, first, last, weight, sums, sign, fresh):  # t
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         narrow, short, wide = (ir.VectorType(ir.IntType(bits), WIDTH) for bits in (8, 16, 32))
         number, kinds = arguments[0], signature.args
-        matrix = _pointer(context, builder, kinds[3], arguments[3])
+        matrix = pointer(context, builder, kinds[3], arguments[3])
         total = cgutils.alloca_once_value(builder, ir.Constant(short, None))
         with cgutils.for_range_slice(builder, arguments[1], arguments[2], _I64(1), inc=True) as (index, _):
-            number = builder.load(_pointer(context, builder, kinds[0], arguments[0], index))
+            number = builder.load(pointer(context, builder, kinds[0], arguments[0], index))
             byte = builder.mul(builder.zext(number, _I64), _I64(WIDTH))
             row = builder.load(builder.bitcast(builder.gep(matrix, [byte]), narrow.as_pointer()))
             row.align = 1
             builder.store(builder.add(builder.load(total), builder.sext(row, short)), total)
-        place = builder.bitcast(_pointer(context, builder, kinds[4], arguments[4]), wide.as_pointer())
+        place = builder.bitcast(pointer(context, builder, kinds[4], arguments[4]), wide.as_pointer())
         before = builder.load(place)
         before.align = 4
         before = builder.select(arguments[6], ir.Constant(wide, None), before)
@@ -240,13 +251,13 @@ def add_counts(typing_context, rows, end, counts, sums):  # type: ignore[no-unty
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         wide, kinds = ir.VectorType(_I32, WIDTH), signature.args
-        matrix = _pointer(context, builder, kinds[2], arguments[2])
-        place = builder.bitcast(_pointer(context, builder, kinds[3], arguments[3]), wide.as_pointer())
+        matrix = pointer(context, builder, kinds[2], arguments[2])
+        place = builder.bitcast(pointer(context, builder, kinds[3], arguments[3]), wide.as_pointer())
         before = builder.load(place)
         before.align = 4
         total = cgutils.alloca_once_value(builder, before)
         with cgutils.for_range(builder, arguments[1]) as loop:
-            number = builder.load(_pointer(context, builder, kinds[0], arguments[0], loop.index))
+            number = builder.load(pointer(context, builder, kinds[0], arguments[0], loop.index))
             first = builder.mul(builder.zext(number, _I64), _I64(WIDTH))
             row = builder.load(builder.bitcast(builder.gep(matrix, [first]), wide.as_pointer()))
             row.align = 4
@@ -257,40 +268,17 @@ def add_counts(typing_context, rows, end, counts, sums):  # type: ignore[no-unty
     return types.void(rows, types.int64, counts, sums), generate
 
 
-def _progress(context: Any, builder: Any, kind: Any, array: Any, thread: Any) -> Any:
-    return _pointer(context, builder, kind, array, builder.mul(thread, _I64(LINE)))
-
-
 @intrinsic
-def progress_of(typing_context, progress, thread):  # type: ignore[no-untyped-def]
-    """Tasks that a thread has reported in int64 [threads, 8], whose results can then be seen."""
+def fetch_early(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """Ask for the lines of the cache that hold element ``index`` of an array of one axis, before it is needed."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        place = _progress(context, builder, signature.args[0], *arguments)
-        return builder.load_atomic(place, "acquire", 8)
-
-    return types.int64(progress, types.int64), generate
-
-
-@intrinsic
-def report(typing_context, progress, thread, done):  # type: ignore[no-untyped-def]
-    """Report that a thread has done so many tasks."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        place = _progress(context, builder, signature.args[0], *arguments[:2])
-        builder.store_atomic(arguments[2], place, "release", 8)
+        kind, octet = signature.args[0], _I8.as_pointer()
+        place = builder.bitcast(pointer(context, builder, kind, *arguments), octet)
+        prefetch = ir.FunctionType(ir.VoidType(), [octet, _I32, _I32, _I32])
+        call = cgutils.get_or_insert_function(builder.module, prefetch, "llvm.prefetch.p0i8")
+        for byte in range(0, context.get_abi_sizeof(context.get_data_type(kind.dtype)), 8 * LINE):
+            builder.call(call, [builder.gep(place, [_I64(byte)]), *map(_I32, (0, 3, 1))])  # to read, to keep, data
         return context.get_dummy_value()
 
-    return types.void(progress, types.int64, types.int64), generate
-
-
-@intrinsic
-def yield_processor(typing_context):  # type: ignore[no-untyped-def]
-    """Let another thread have the processor (POSIX ``sched_yield``)."""
-
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        kind = ir.FunctionType(ir.IntType(32), [])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "sched_yield"), [])
-        return context.get_dummy_value()
-
-    return types.void(), generate
+    return types.void(array, types.int64), generate

@@ -19,7 +19,7 @@ from archsim.units.spike_fetch import clip, list_events
 from archsim.units.spike_writer import output_row, pooled, store
 from archsim.units.sram import CoreMemory
 from archsim.units.synapse_array import add_weights
-from archsim.vectors import ROOM, ROW, WIDTH, aligned
+from archsim.vectors import LINE, ROOM, ROW, WIDTH, aligned, fetch_early
 
 FIRST_ADD = contract.FIRST_ADD
 group_end = njit(contract.group_end)
@@ -121,12 +121,22 @@ def count_blocks(f, counts):
 
 
 @kernel
+def fetch_weights(f, weight):
+    """Ask for all weight rows of a tile, which its events then read in no order that a processor could foresee."""
+    columns, flat = weight.shape[1], weight.reshape(-1)
+    first, rows = f.weight_base * columns, f.kernel_height * f.kernel_width * f.tap_rows
+    for place in range(first, min(first + rows * columns, len(flat)), 8 * LINE):
+        fetch_early(flat, place)
+
+
+@kernel
 def compute_tile(f, bits, banks, scratch, counts):
     """Sums, neurons and output of all groups of a tile."""
     spikes, sums, half = banks.spike_in, scratch.sums, 1 << (bits - 1)
     shifted = not f.psum_out and take_params(f, banks.param, scratch.neuron.params)
     # What the sums of a tile cannot pass, whatever spikes: weights are int8.
     most = f.kernel_height * f.kernel_width * f.words * sums.shape[1] << 7
+    fetch_weights(f, banks.weight)
     for y in range(f.out_height):
         top, bottom = clip(f.in_y + y * f.stride, f.kernel_height, f.in_height)
         for x in range(f.out_width):

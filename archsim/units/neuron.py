@@ -6,8 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim import elementwise
 from archsim.contracts import neuron
 from archsim.contracts.core import SYNAPSE_FIELDS
+from archsim.elementwise import lif_step, plain_lif_step
 from archsim.jit import copy, entry, kernel, njit
 from archsim.vectors import WIDTH, aligned, at_least
 
@@ -83,7 +85,7 @@ def fire(y, v, threshold, kind, bits, h):
         return np.uint64(0)
     # Constants, so that the loops of the usual kind and width are made for them.
     if kind == neuron.LIF and len(y) == WIDTH:
-        return update(y, v, threshold, neuron.LIF, bits, h, WIDTH)
+        return lif_step(v, h, v, y, threshold, bits)
     if kind == neuron.LIF:
         fired = update(y, v, threshold, neuron.LIF, bits, h, len(y))
     else:
@@ -129,8 +131,8 @@ def form_inputs(f, psum_row, residual_row, first, sums, bits, banks, scratch):
         add_inputs(sums, psum, bias, shift, scratch.zeros, bits, y, len(sums))
         for p in range(len(sums)):
             y[p] = membrane_maximum(y[p], residual[p])
-    elif len(sums) == WIDTH:  # a constant, so that the loop needs no end
-        add_inputs(sums, psum, bias, shift, residual, bits, y, WIDTH)
+    elif len(sums) == WIDTH:
+        elementwise.form_inputs(y, sums, psum, bias, shift, residual, bits)
     else:
         add_inputs(sums, psum, bias, shift, residual, bits, y, len(sums))
 
@@ -138,14 +140,11 @@ def form_inputs(f, psum_row, residual_row, first, sums, bits, banks, scratch):
 @kernel
 def plain_step(t, sums, bits, scratch):
     """:func:`columns_step` of WIDTH LIF neurons whose inputs are the sums and the bias, in one pass."""
-    v, h, bias, threshold = scratch.v, scratch.h, scratch.params[0], scratch.params[1]
+    v, bias, threshold = scratch.v, scratch.params[0], scratch.params[1]
     if t == 0:
         for p in range(WIDTH):
             v[p] = initial(threshold[p], neuron.LIF)
-    for p in range(WIDTH):
-        h[p] = potential(v[p], membrane_input(sums[p], 0, bias[p], 0, 0, bits), neuron.LIF, bits)
-        v[p] = reset(h[p], threshold[p], neuron.LIF, bits)
-    return at_least(h, threshold)
+    return plain_lif_step(v, v, sums, bias, threshold, bits)
 
 
 @kernel

@@ -10,7 +10,7 @@ from archsim.contracts import spike_fetch
 from archsim.handshake import taken, waits
 from archsim.jit import entry, kernel, njit, popcount
 from archsim.units.event_encoder import word_cycles
-from archsim.vectors import list_bits
+from archsim.vectors import WIDTH, list_bits
 
 clip = njit(spike_fetch.clip)
 """First tap and end tap of a window, from the contract."""
@@ -95,12 +95,39 @@ def count_words(f, origin, window, shift, spikes, lanes):
     return cycles, empty, events, lane_events
 
 
+NARROW = 32
+"""Rows of a tap up to which one list of a word holds several taps."""
+
+
+@kernel
+def list_taps(f, origin, window, spikes, lane, rows):
+    """:func:`list_events` of taps of one narrow word each: as many as fit are put side by side, as their weight rows are."""
+    top, bottom, left, right = window
+    y_stride, x_stride, kernel_width, tap_rows = f.y_stride, f.x_stride, f.kernel_width, f.tap_rows
+    side, first, end = np.uint64(0), f.weight_base, 0
+    for dy in range(top, bottom):
+        base, row = origin + dy * y_stride, f.weight_base + (dy * kernel_width + left) * tap_rows
+        for dx in range(left, right):
+            word = spikes[(base + dx * x_stride) & ADDRESS_MASK, lane]
+            if row + tap_rows > first + WIDTH:
+                end = list_bits(rows, end, side, first)
+                side, first = np.uint64(0), row
+            if word >> np.uint64(tap_rows):  # spikes behind the channels of the map
+                end = list_bits(rows, end, word, row)
+            else:
+                side |= word << np.uint64(row - first)
+            row += tap_rows
+    return list_bits(rows, end, side, first)
+
+
 @kernel
 def list_events(f, origin, window, spikes, lane, columns, rows):
     """Weight rows of a lane's events in one (position, slice) into ``rows``; returns how many."""
     top, bottom, left, right = window
     words, y_stride, x_stride, kernel_width = f.words, f.y_stride, f.x_stride, f.kernel_width
     weight_base, tap_rows, end = f.weight_base, f.tap_rows, 0
+    if words == 1 and tap_rows <= NARROW:
+        return list_taps(f, origin, window, spikes, lane, rows)
     for dy in range(top, bottom):
         for dx in range(left, right):
             base = origin + dy * y_stride + dx * x_stride

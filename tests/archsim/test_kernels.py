@@ -5,11 +5,14 @@ import pytest
 
 from archsim.config import load_chip
 from archsim.contracts import neuron
-from archsim.jit import njit
+from archsim.contracts.core import SYNAPSE_FIELDS
+from archsim.elementwise import form_inputs, lif_step
+from archsim.jit import entry, njit
 from archsim.results import Recording
 from archsim.units.core import Scratch
 from archsim.units.dma import bits_at, integers, membranes, put_bits, store_integers
 from archsim.units.neuron import NeuronScratch, plain_step
+from archsim.units.spike_fetch import list_events
 from archsim.units.synapse_array import add_weights
 from archsim.vectors import PACKED, PART, ROOM, ROW, WIDTH, add_bits, add_counts, aligned, list_bits, list_by_table
 
@@ -64,6 +67,62 @@ def test_plain_neurons_equal_the_reference():
         fired, membranes = neuron.reference(inputs[:, column].tolist(), int(threshold[column]), neuron.LIF, bits)
         assert [int(word) >> column & 1 for word in spikes] == fired
         assert scratch.v[column] == membranes[-1]
+
+
+@njit
+def inputs_of(y, sums, psum, bias, shift, residual, bits):
+    form_inputs(y, sums, psum, bias, shift, residual, bits)
+
+
+@njit
+def fired_of(v, h, y, threshold, bits):
+    return lif_step(v, h, v, y, threshold, bits)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 24])
+def test_contracts_on_all_columns_at_once(bits):
+    """Every shift, to the left and to the right, with each operand at its rails, one column another than the next."""
+    rng, top = np.random.default_rng(bits), (1 << bits - 1) - 1
+    sides = 1 << neuron.SHIFT_BITS - 1
+    for shift in rng.permuted(np.tile(np.arange(-sides, sides), (9, WIDTH // (2 * sides))), axis=1):
+        total, psum, bias, residual = rng.choice([-top - 1, -1, 0, 1, top, top // 3], (4, WIDTH))
+        given = [part.astype(np.int32) for part in (total, psum, bias, shift, residual)]
+        inputs_of(y := np.full(WIDTH + 1, 77, np.int32), *given, bits)
+        expected = [neuron.membrane_input(*map(int, column), bits) for column in zip(*given, strict=True)]
+        assert y.tolist() == [*expected, 77]
+        v, threshold = rng.choice([-top - 1, -1, 0, 1, top], (2, WIDTH)).astype(np.int32)
+        before, h = v.copy(), np.full(WIDTH + 1, 77, np.int32)
+        spikes = int(fired_of(v, h, y, threshold, bits))
+        for column in range(WIDTH):
+            potential = neuron.potential(int(before[column]), expected[column], neuron.LIF, bits)
+            assert h[column] == potential and spikes >> column & 1 == (potential >= threshold[column])
+            assert v[column] == neuron.reset(potential, int(threshold[column]), neuron.LIF, bits)
+        assert h[WIDTH] == 77
+
+
+@njit
+def taps_of(f, origin, window, spikes, columns, rows):
+    return list_events(f, origin, window, spikes, 0, columns, rows)
+
+
+@pytest.mark.parametrize("tap_rows", [1, 3, 16, 22, 32, 33, 64])
+@pytest.mark.parametrize("stray", [False, True])
+def test_narrow_taps_are_listed_side_by_side(tap_rows, stray):
+    """Whole windows and clipped ones; a spike behind the map's channels (``stray``) has the row that it points to."""
+    rng = np.random.default_rng(tap_rows)
+    fields = {"words": 1, "kernel_width": 3, "x_stride": 2, "y_stride": 9, "tap_rows": tap_rows, "weight_base": 7}
+    f = entry(SYNAPSE_FIELDS, fields)
+    for window in ((0, 3, 0, 3), (1, 3, 0, 3), (0, 2, 1, 3), (0, 3, 2, 3), (1, 1, 0, 3), (0, 3, 0, 1)):
+        spikes = rng.integers(0, 1 << 64, (99, 1), np.uint64)
+        spikes >>= np.uint64(0 if stray else 64 - tap_rows)
+        expected = [
+            7 + (dy * 3 + dx) * tap_rows + bit
+            for dy in range(*window[:2]) for dx in range(*window[2:]) for bit in range(64)
+            if int(spikes[20 + dy * 9 + dx * 2, 0]) >> bit & 1
+        ]  # fmt: skip
+        rows = np.zeros(9 * 64 + ROOM, ROW)
+        end = taps_of(f, 20, window, spikes, 64, rows)
+        assert sorted(rows[:end].tolist()) == sorted(expected)
 
 
 @pytest.mark.parametrize("columns", [16, 64])
