@@ -53,9 +53,10 @@ COMPONENTS = {
 """Components of the reports: label, and the least confidence of what its figures rest on."""
 
 ASSUMPTIONS = (
-    "memories: energy of a read and of a write, leakage and area of a bank by runs of CACTI at 45 nm (sram.csv), interpolated on "
-    "logarithmic axes over width and capacity; an access of fewer than 8 bits costs as much as one of 8",
-    "memory cells and their periphery are those of low standby power: of other devices leakage is 250 to 25,000 times as much",
+    "memories: energy of a read and of a write, leakage and area of a bank by runs of CACTI at 45 nm (sram.csv), on "
+    "straight lines over capacity between runs of a width; an access of fewer than 8 bits costs as much as one of 8",
+    "memory cells and their periphery are those of low standby power: of other devices leakage is 250 to 25,000 times as much; "
+    "what gates leak (0.4 of it, more below 4 KB) is left out",
     "one port that reads or writes; the second port of a bank changes neither energy nor area",
     "adders: Aladdin at 45 nm, by width; Horowitz's figures (0.4 to 0.5 of these) are not used",
     "an addition writes one accumulator register (Aladdin, 40 nm, unscaled); doubling and hand-over all",

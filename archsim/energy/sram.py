@@ -1,16 +1,22 @@
-"""What an access, a bank's leakage and its area are: a table of runs of CACTI over size and width, and interpolation in it."""
+"""What an access, a bank's leakage and its area are: a table of runs of CACTI over size and width, and interpolation in it.
+
+CACTI gives a bank one of many organisations (how many subarrays, how many words in a row of one). Within one a figure is nearly a
+straight line over the size; from one to the next it jumps. The table holds both sides of every jump that was found, for each width
+that CACTI takes (whole bytes), so that the law between two runs is a straight line.
+"""
 
 import csv
 import math
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
 from archsim.energy.coefficients import Reading, by_capacity, single
 
-FILE, HELD = "sram.csv", "sram_held.csv"
-"""The table in this package, and runs that it is judged by; their heads say how they were made."""
+FILE, HELD, OTHER = "sram.csv", "sram_held.csv", "sram_other.csv"
+"""The table in this package, runs that judge it, and runs of arrays and of other devices; their heads say how they were made."""
 
 DEVICE = "itrs-lstp"
 """Device of cells and periphery that the energy model takes: low standby power."""
@@ -21,7 +27,10 @@ LEAST_BITS = 8
 
 @dataclass(frozen=True)
 class Run:
-    """One run of CACTI: device, capacity of all banks in bytes, bits of an access, banks; pJ, mW of a bank, mm2 of all banks."""
+    """One run of CACTI: device, capacity of all banks in bytes, bits of an access, banks; pJ, mW of a bank, mm2 of all banks.
+
+    A line of the files, in the order of their columns.
+    """
 
     device: str
     size: int
@@ -44,15 +53,17 @@ FIGURES: dict[str, tuple[str, Callable[[Run], float]]] = {
 def runs(device: str = DEVICE, file: str = FILE) -> tuple[Run, ...]:
     """The runs of a device."""
     text = files("archsim.energy").joinpath(file).read_text(encoding="utf-8")
-    rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
-    found = (
-        Run(
-            row["cell"], int(row["bytes"]), int(row["bits"]), int(row["banks"]), float(row["read_pj"]), float(row["write_pj"]),
-            float(row["leakage_mw"]), float(row["area_mm2"]),
-        )
-        for row in rows
-    )  # fmt: skip
-    return tuple(run for run in found if run.device == device)
+    _, *rows = csv.reader(line for line in text.splitlines() if not line.startswith("#"))
+    return tuple(Run(own, *map(int, row[:3]), *map(float, row[3:])) for own, *row in rows if own == device)
+
+
+@cache
+def table(file: str = FILE) -> dict[int, tuple[Run, ...]]:
+    """The runs of one bank of `DEVICE` by width; those of a width by their sizes."""
+    found: dict[int, list[Run]] = {}
+    for run in sorted((run for run in runs(file=file) if run.banks == 1), key=lambda run: (run.bits, run.size)):
+        found.setdefault(run.bits, []).append(run)
+    return {bits: tuple(of_width) for bits, of_width in found.items()}
 
 
 @cache
@@ -67,15 +78,16 @@ def bank(figure: str, size: float, bits: int) -> Reading:
     The range is that of the cited points of the same capacity (``sram_*`` of the table of coefficients), in proportion.
     """
     unit, of = FIGURES[figure]
-    width, table = max(bits, LEAST_BITS), _by_size()
-    fitting = [run.size for run in table if run.bits >= width]
-    value = interpolated(size, width, of)
+    width, among = max(bits, LEAST_BITS), table()
+    value = interpolated(size, width, of, among)
     about = f"{size:g} bytes, {bits} bits"
-    if any(run.size == size and run.bits == width for run in table):
+    if any(run.size == size for run in among.get(width, ())):
         law = f"{about}: a run of CACTI ({FILE})"
     else:
         law = f"{about}: between runs of CACTI ({FILE})"
-    outside = not fitting or not min(fitting) <= size <= max(fitting)
+    outside = width > max(among) or any(
+        not among[used][0].size <= size <= among[used][-1].size for used in neighbours(width, among)
+    )
     ends = _ends(figure, size)
     factors = ends.low / ends.value, ends.high / ends.value
     if outside:  # assumed: half to twice as much beside the range of what is inside
@@ -90,30 +102,47 @@ def _ends(figure: str, size: float) -> Reading:
     return by_capacity("sram_area" if figure == "area" else "sram_read", size)
 
 
-def interpolated(
-    size: float, bits: float, of: Callable[[Run], float] = lambda run: run.read_pj, among: Sequence[Run] | None = None
-) -> float:
-    """A figure of one bank at a size in bytes and bits of an access: on logarithmic axes, over the bits, then over the size.
+def neighbours(bits: float, among: Mapping[int, Sequence[Run]]) -> tuple[int, ...]:
+    """The widths that a width lies between: itself where it has runs; beyond the widest, that one and the one half as wide."""
+    widths = sorted(among)
+    index = bisect_left(widths, bits)
+    if index == len(widths):
+        return widths[bisect_left(widths, widths[-1] / 2)], widths[-1]
+    return (widths[index],) if widths[index] == bits else (widths[index - 1], widths[index])
 
-    Only sizes with runs at least as wide count, where there are two. Outside of the runs the nearest segment's slope goes on.
-    ``among``: the runs to use (default: the table's).
+
+def interpolated(size: float, bits: float, of: Callable[[Run], float], among: Mapping[int, Sequence[Run]]) -> float:
+    """A figure of one bank, as ``of`` takes it from a run.
+
+    Args:
+        size: capacity, bytes.
+        bits: bits of an access, not fewer than the least width of ``among``.
+        of: which figure.
+        among: the runs to use by width, by size within a width; at least two of each.
+
+    Of widths without runs: on logarithmic axes between the two beside it.
     """
-    by_size: dict[int, list[tuple[float, float]]] = {}
-    for run in _by_size() if among is None else among:
-        by_size.setdefault(run.size, []).append((run.bits, of(run)))
-    wide = {own: points for own, points in by_size.items() if max(points)[0] >= bits}
-    used = wide if len(wide) > 1 else by_size
-    return _line(sorted((float(own), _line(sorted(points), bits)) for own, points in used.items()), max(1.0, size))
+    ends = [(float(width), over_size(among[width], size, of)) for width in neighbours(bits, among)]
+    return ends[0][1] if len(ends) == 1 else power(ends[0], ends[1], bits)
 
 
-@cache
-def _by_size() -> tuple[Run, ...]:
-    """The runs of one bank of `DEVICE`."""
-    return tuple(run for run in runs() if run.banks == 1)
+def over_size(own: Sequence[Run], size: float, of: Callable[[Run], float]) -> float:
+    """A figure at a size in bytes, from runs of one width by size: a straight line between two runs.
+
+    Outside of the runs, the slope on logarithmic axes of the last half octave goes on.
+    """
+    first, last = own[0].size, own[-1].size
+    if not first <= size <= last:
+        half = math.sqrt(2)
+        end, inner = (first, min(first * half, last)) if size < first else (last, max(last / half, first))
+        return power((inner, over_size(own, inner, of)), (end, over_size(own, end, of)), max(1.0, size))
+    index = max(1, bisect_left(own, size, key=lambda run: run.size))
+    low, high = own[index - 1], own[index]
+    share = (size - low.size) / (high.size - low.size)
+    return of(low) * (1 - share) + of(high) * share
 
 
-def _line(points: Sequence[tuple[float, float]], x: float) -> float:
-    """The value at x between points (at least two), on logarithmic axes."""
-    index = next((i for i in range(1, len(points) - 1) if x <= points[i][0]), len(points) - 1)
-    (low, first), (high, second) = points[index - 1], points[index]
+def power(one: tuple[float, float], other: tuple[float, float], x: float) -> float:
+    """The value at x of the straight line on logarithmic axes through two points."""
+    (low, first), (high, second) = one, other
     return first * (x / low) ** (math.log(second / first) / math.log(high / low))

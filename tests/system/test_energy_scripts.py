@@ -1,6 +1,7 @@
 """Do the scripts about energy conserve what they divide, move the right way, and refuse what they cannot judge?"""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from archsim.config import load_chip
 from archsim.energy.laws import package
-from archsim.energy.sram import runs
+from archsim.energy.sram import FIGURES, runs
 from archsim.workload import SIZES
 from mapping.networks import spikingformer
 from scripts import architect, memory_law, published, side_by_side, waterfall
@@ -143,8 +144,21 @@ def test_lanes_keep_adders_and_weight_memory():
 def test_the_memory_law_is_judged_by_other_runs():
     run = runs()[0]
     assert memory_law.error("read", run) < 1e-3
-    assert memory_law.error("read", replace(run, read_pj=2 * run.read_pj)) == pytest.approx(0.5, abs=1e-3)
-    assert memory_law.line("", [0.0, 0.05, 0.3, 0.02]).split() == ["3.5%", "22.5%", "30.0%", "75%", "4"]
+    assert memory_law.error("read", replace(run, read_pj=2 * run.read_pj)) == pytest.approx(-0.5, abs=1e-3)
+    two = replace(run, size=2 * run.size, banks=2, area_mm2=2 * run.area_mm2)  # banks that cost nothing to join
+    assert all(abs(memory_law.error(figure, two)) < 1e-3 for figure in FIGURES)
+    assert memory_law.line("", [0.0, -0.05, 0.3, 0.02]).split() == ["3.5%", "29.2%", "30.0%", "75.0%", "4"]
     own = memory_law.classes((64, 128), lambda run: run.bits, [run, run, replace(run, bits=100)])
     assert own == {64: [run, run]}
-    assert any("read, up to 512 bits" in line for line in memory_law.lines())
+    off = [run, replace(run, area_mm2=run.area_mm2 / 1.2), replace(run, leakage_mw=run.leakage_mw * 2)]
+    assert [text.split(": ")[1] for text in memory_law.farthest(off, 2)] == [
+        "read +0.0%, write +0.0%, leakage -50.0%, area +0.0%", "read +0.0%, write +0.0%, leakage +0.0%, area +20.0%",
+    ]  # fmt: skip
+    # 1000 to 4000 bytes, of which 1 % is a jump of a read by 20 %, and 0.5 % a jump of 5 %; from 2010 bytes on it is a slope.
+    sizes = {1000: 1.0, 1010: 1.2, 2000: 1.2, 2010: 1.26, 4000: 2.5}
+    jumping = [replace(run, size=size, read_pj=run.read_pj * by) for size, by in sizes.items()]
+    assert memory_law.open_share({64: jumping}) == pytest.approx(math.log(1.01) / math.log(4))
+    lines = memory_law.lines()
+    for figure in FIGURES:
+        for group in (", up to 512 bits", ", up to 1,024 bytes", ", array of 16 banks"):
+            assert sum(line.startswith(figure + group) for line in lines) == 1
