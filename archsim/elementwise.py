@@ -53,9 +53,6 @@ class Numbers:
     def __neg__(self) -> "Numbers":
         return self.trace.made("sub", 0, self)
 
-    def __mul__(self, other: "Numbers | int") -> "Numbers":
-        return self.trace.made("mul", self, other)
-
     def __rmul__(self, other: int) -> "Numbers":
         return self.trace.made("mul", other, self)
 
@@ -73,9 +70,6 @@ class Numbers:
 
     def __lt__(self, other: "Numbers | int") -> Flags:
         return self.trace.compared("<", self, other)
-
-    def __gt__(self, other: "Numbers | int") -> Flags:
-        return self.trace.compared(">", self, other)
 
     def __ge__(self, other: "Numbers | int") -> Flags:
         return self.trace.compared(">=", self, other)
