@@ -84,7 +84,7 @@ def packets(params: CrossbarParams) -> Stimulus:
         items: list[list[int]] = [[]]
         for window in WINDOWS:
             size = (WINDOW, params.data_bits)
-            bits = recorded.words(WINDOW, 1, params.data_bits)[:, 0] if isinstance(window, str) else rng.random(size) < 0.2
+            bits = recorded.wide_words(*size) if isinstance(window, str) else rng.random(size) < 0.2
             data = [int("".join("1" if bit else "0" for bit in row), 2) for row in bits]
             goals = np.repeat(rng.integers(0, params.ports, -(-WINDOW // PACKET)), PACKET).tolist()
             ends = [int(index % PACKET == PACKET - 1) for index in range(WINDOW)]

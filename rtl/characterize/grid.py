@@ -201,6 +201,7 @@ GRIDS = {
         more=(
             {"neurons": 16, "membrane_bits": 12, "columns": 64}, {"neurons": 16, "membrane_bits": 20, "columns": 64},
         ),
+        derived=derived.attended_blocks,
     ),
     "sequencer": Grid(
         {"cores": (2, 8, 16, 32), "queue_rows": (64, 256, 1024)}, queued.queued, lambda point: point["cores"] == 8,
@@ -215,7 +216,9 @@ GRIDS = {
         {"columns": (8, 16, 32), "lanes": (1, 4), "attention_rows": (256, 4096)}, attending.attended,
         lambda point: point["columns"] == 16,
         lambda point: {"count_rows": 256 if (point["lanes"] == 1) == (point["attention_rows"] == 256) else 4096, "neurons": 4},
-        tests=({"columns": 64, "lanes": 1, "attention_rows": 1024, "count_rows": 512, "neurons": 16},),
+        tests=(
+            {"columns": 64, "lanes": 1, "attention_rows": 1024, "count_rows": 512, "neurons": 16},
+        ),
         part=r"(walk|fifo|bank\d+|writer(\..*)?)?",
     ),
     "attention_softmax": Grid(
@@ -232,7 +235,12 @@ GRIDS = {
         lambda point: dict.fromkeys(
             ("residual_rows", "psum_rows"), 1024 if (point["cores"] == 2) == (point["membrane_bits"] == 16) else 16384
         ),
-        part=r"(tokens|rows)?",
+        tests=({"cores": 8, "neurons": 16, "membrane_bits": 24, "columns": 64, "residual_rows": 3200, "psum_rows": 512},),
+        more=(
+            {"cores": 2, "neurons": 16, "membrane_bits": 24, "columns": 64},
+            {"cores": 8, "neurons": 16, "membrane_bits": 16, "columns": 64},
+        ),
+        derived=derived.changed, part=r"(tokens|rows)?",
     ),
     "experts_control": Grid(
         {"cores": (2, 3, 4), "neurons": (2, 8)}, routing.routed, lambda point: point["cores"] == 3,
