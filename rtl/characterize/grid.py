@@ -140,6 +140,10 @@ GRIDS = {
     "crossbar": Grid(
         {"ports": (2, 3, 4), "data_bits": (8, 16, 32)}, choices.packets, lambda point: point["data_bits"] == 16,
         lambda point: {"depth": 4},
+        tests=(
+            {"ports": 4, "data_bits": 107}, {"ports": 8, "data_bits": 76, "depth": 2}, {"ports": 8, "data_bits": 396, "depth": 2},
+        ),
+        more=({"ports": 4, "data_bits": 128}, {"ports": 8, "data_bits": 128, "depth": 2}),
     ),
     "vector": Grid(
         {"elements": (1, 2, 4), "membrane_bits": (12, 16, 20)}, choices.scaled, lambda point: point["membrane_bits"] == 16,
@@ -216,9 +220,7 @@ GRIDS = {
         {"columns": (8, 16, 32), "lanes": (1, 4), "attention_rows": (256, 4096)}, attending.attended,
         lambda point: point["columns"] == 16,
         lambda point: {"count_rows": 256 if (point["lanes"] == 1) == (point["attention_rows"] == 256) else 4096, "neurons": 4},
-        tests=(
-            {"columns": 64, "lanes": 1, "attention_rows": 1024, "count_rows": 512, "neurons": 16},
-        ),
+        tests=({"columns": 64, "lanes": 1, "attention_rows": 1024, "count_rows": 512, "neurons": 16},),
         part=r"(walk|fifo|bank\d+|writer(\..*)?)?",
     ),
     "attention_softmax": Grid(
@@ -227,6 +229,8 @@ GRIDS = {
             "lanes": 1, "membrane_bits": 20 if point["neurons"] == 2 else 24,
             "softmax_tokens": 16 if (point["columns"] == 8) == (point["neurons"] == 2) else 64,
         },
+        tests=({"columns": 64, "neurons": 16, "membrane_bits": 24, "softmax_tokens": 49},),
+        more=({"columns": 32, "neurons": 16, "membrane_bits": 24, "softmax_tokens": 64},),
         part=r"softmax(\..*)?|divider|array",
     ),
     "normaliser_control": Grid(
@@ -247,6 +251,11 @@ GRIDS = {
         lambda point: {
             "lanes": 1, "crossbar_depth": 2, "residual_rows": 1024 if (point["cores"] == 2) == (point["neurons"] == 2) else 16384,
         },
+        tests=(
+            {"cores": 8, "neurons": 16, "columns": 64, "membrane_bits": 24, "residual_rows": 3200},
+            {"cores": 4, "neurons": 4, "columns": 16, "membrane_bits": 24, "crossbar_depth": 4, "residual_rows": 2048},
+        ),
+        more=({"cores": 8, "neurons": 8, "columns": 64, "membrane_bits": 24, "residual_rows": 1024},),
         part=r"(topk|reader\d+|routes\d+|replies\d+)?",
     ),
 }  # fmt: skip

@@ -124,8 +124,9 @@ def test_units_in_the_way_of_a_row_and_experts_by_hand():
     own = units["masker"]  # eight words are two rows of four lanes
     wanted = 2 * (own["words"] + 64 * own["words lanes word_bits"]) + 8 * 1.6 * own["spikes"]
     assert energy["masker"] == pytest.approx(wanted * DATA_SCALE)
-    tokens, bits = 3 * 16 * 24 * units["router"]["tokens experts score_bits"], ExpertsParams(chip).reply.data_bits
-    moved = 9 * bits * (units["crossbar"]["flits data_bits"] + 2 * units["crossbar"]["flits ports data_bits"])
+    tokens, reply = 3 * 16 * 24 * units["router"]["tokens experts score_bits"], ExpertsParams(chip).reply
+    moved = 9 * reply.data_bits * units["crossbar"]["flits data_bits"]
+    assert moved == pytest.approx(by_hand("crossbar", reply, flits=9))
     around = by_hand("experts_control", chip, choices=6, flits=9)
     assert energy["expert_engine"] == pytest.approx((tokens + moved + around) * DATA_SCALE)
     around = by_hand("experts_control", chip, entries=4)
@@ -499,10 +500,14 @@ def test_every_law_is_whole_and_judged():
         assert laws.error_energy <= 0.1 and laws.error_area <= 0.1 and laws.held_out >= 11, unit
 
 
-@pytest.mark.parametrize("name", ["small", "small_t4", "adders_128", "adders_512", "adders_512_t4"])
+BEYOND = {"scale_out": {"attention_control", "dma"}, "adders_512_masked": {"attention_control"}}
+"""Laws of which a preset lies outside: 8,192 rows of the attention unit's banks and a bus of 128 bytes were not measured."""
+
+
+@pytest.mark.parametrize("name", chip_names())
 def test_the_presets_lie_inside_of_what_was_measured(name):
-    beyond = {instance.law: outside(instance.law, instance.numbers) for instance in instances(load_chip(name))}
-    assert not any(beyond.values()), beyond
+    beyond = {instance.law for instance in instances(load_chip(name)) if outside(instance.law, instance.numbers)}
+    assert beyond == BEYOND.get(name, set())
 
 
 @pytest.mark.parametrize("name", chip_names())

@@ -11,7 +11,19 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Layout
 from archsim.contracts.vector import signed_digits
 from rtl.build import verilog
-from rtl.characterize import attended, derived, energy, gates, grid, moved, normalising, recorded, stimuli, transfers
+from rtl.characterize import (
+    attended,
+    choices,
+    derived,
+    energy,
+    gates,
+    grid,
+    moved,
+    normalising,
+    recorded,
+    stimuli,
+    transfers,
+)
 from rtl.characterize.__main__ import key_of, read
 from rtl.characterize.gates import Netlist
 from rtl.characterize.liberty import Power
@@ -267,6 +279,28 @@ def test_counts_of_the_attention_neurons_are_those_of_the_verilog():
         assert [int(window[:-1].sum()) for window in taken] == [counts["granules"] for counts in windows]
         found = derived.attended_blocks(chip, windows)
         assert all(0 <= one["busy"] <= counts["granules"] >= one["runs"] for one, counts in zip(found, windows, strict=True))
+
+
+def test_packets_of_wide_data_are_single_flits_of_recorded_words():
+    for bits, packet in ((32, 4), (64, 4), (65, 1), (396, 1)):
+        params = parameters("crossbar", ports=2, depth=1, data_bits=bits)
+        flits = list(map(params.i.unpack, choices.packets(params).items["i__1"][-1]))
+        assert [flit["last"] for flit in flits] == [int(number % packet == packet - 1) for number in range(WINDOW)]
+        for number, word in enumerate(recorded.wide_words(WINDOW, bits)[:50]):
+            assert format(flits[number]["data"], f"0{bits}b") == "".join("1" if bit else "0" for bit in word)
+
+
+def test_something_moves_in_every_window_of_a_wide_crossbar():
+    for row, _ in measured("crossbar"):
+        if row["parameters"]["data_bits"] > choices.WIDE:
+            flits = [window["counts"]["flits"] for window in row["windows"]]
+            assert flits[0] == 0 and min(flits[1:]) > 30 * row["parameters"]["ports"], row["parameters"]
+
+
+def test_a_softmax_has_a_block_whatever_the_neurons():
+    for row, _ in measured("attention_softmax"):
+        pairs = [window["counts"]["pairs"] for window in row["windows"][1:]]
+        assert min(pairs) > 0 and all(window["counts"]["steps"] > 0 for window in row["windows"][1:]), row["parameters"]
 
 
 def test_recorded_words_of_any_width():
