@@ -220,7 +220,10 @@ GRIDS = {
         {"columns": (8, 16, 32), "lanes": (1, 4), "attention_rows": (256, 4096)}, attending.attended,
         lambda point: point["columns"] == 16,
         lambda point: {"count_rows": 256 if (point["lanes"] == 1) == (point["attention_rows"] == 256) else 4096, "neurons": 4},
-        tests=({"columns": 64, "lanes": 1, "attention_rows": 1024, "count_rows": 512, "neurons": 16},),
+        tests=(
+            {"columns": 64, "lanes": 1, "attention_rows": 1024, "count_rows": 512, "neurons": 16},
+            {"columns": 64, "lanes": 1, "attention_rows": 8192, "count_rows": 2048, "neurons": 16},
+        ),
         part=r"(walk|fifo|bank\d+|writer(\..*)?)?",
     ),
     "attention_softmax": Grid(
