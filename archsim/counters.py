@@ -12,12 +12,12 @@ DERIVED = {
     "fetch.groups": "groups", "array.groups": "groups", "writer.granules": "granules", "writer.pooled": "granules",
     "planes.granules": "spike_writes", "dma.loaded": "dram_bytes", "dma.sent": "dram_bytes", "multicast.rows": "copied_rows",
     "kv.words": "words", "kv.additions": "additions", "sums.additions": "additions", "softmax.additions": "additions",
-    "scores.pairs": "popcounts", "attend.walked": "spike_reads",
+    "scores.pairs": "popcounts", "attend.walked": "spike_reads", "attend.busy": "granules",
 }  # fmt: skip
 """Counts that laws of single units need, and the counter that each is a part of: groups of a leader's fetch, groups of an array
 with a spike, granules that writers take and those that go to a pool, granules of PLANES, beats of LOAD and STORE, rows of the
 multicast (the crossbars copy rows too), what ATTEND_KV does, additions of ATTEND_SOFTMAX and of the others that add to sums, pairs
-of ATTEND_SCORES, and words or pairs that meet in the attention unit."""
+of ATTEND_SCORES, words or pairs that meet in the attention unit, and there granules of groups to which something was added."""
 
 LEADER_ONLY = ("words", "empty_words", "events", "shifts", "lane_events", "spike_reads")
 """Counters of a gang's shared fetch and encoder: they count once, in the leader's record."""
@@ -87,6 +87,8 @@ def _derived(records: NDArray[np.void], once: NDArray[np.bool_], bus_bytes: int)
     softmax = opcode == sequencer.ATTEND_SOFTMAX
     # Rows that a place of the walk reads: a word of K and one of V, of Q alone, or of all three.
     reads = np.select([opcode == sequencer.ATTEND_Q, kv | (opcode == sequencer.ATTEND_GATE)], [1, 2], 3)
+    # All groups of an instruction have the same number of blocks.
+    empty = records["empty_groups"] * (records["granules"] // np.maximum(1, records["groups"]))
     return {
         "fetch.groups": records["groups"] * (synapse & once),
         "array.groups": (records["groups"] - records["empty_groups"]) * synapse,
@@ -98,7 +100,7 @@ def _derived(records: NDArray[np.void], once: NDArray[np.bool_], bus_bytes: int)
         "kv.words": records["words"] * kv, "kv.additions": records["additions"] * kv,
         "sums.additions": records["additions"] * (attention & ~kv & ~softmax), "softmax.additions": records["additions"] * softmax,
         "scores.pairs": records["popcounts"] * (opcode == sequencer.ATTEND_SCORES),
-        "attend.walked": records["spike_reads"] // reads * attention,
+        "attend.walked": records["spike_reads"] // reads * attention, "attend.busy": (records["granules"] - empty) * attention,
     }  # fmt: skip
 
 

@@ -22,7 +22,7 @@ class Counter:
 
 COUNTERS = (
     Counter("groups", "groups", "accumulator groups handed over"),
-    Counter("empty_groups", "groups", "of a core's, groups without a spike, whose sums are 0"),
+    Counter("empty_groups", "groups", "of these, groups to which nothing was added: their sums are 0"),
     Counter("words", "words", "spike words that the encoder took"),
     Counter("empty_words", "words", "of these, words without a spike (one cycle each)"),
     Counter("events", "events", "weight (or count) rows added, one cycle each"),
@@ -80,6 +80,7 @@ COUNTERS = (
     Counter("reply_writes", "rows", "rows written to reply tables"),
     Counter("vector_rows", "rows", "rows of P elements that the normaliser's vector unit took"),
     Counter("vector_additions", "rows", "additions to a row there, one cycle each: of a digit's share, or of the total"),
+    Counter("changed_elements", "elements", "elements of rows that it read, unlike those of the row before in the instruction"),
     Counter("vector_steps", "steps", "steps of its divider: bits of quotients, digits of roots"),
     Counter("compared_rows", "rows", "rows of scores that the normaliser compared"),
     Counter("exponential_reads", "rows", "rows looked up in the normaliser's tables, P entries each"),

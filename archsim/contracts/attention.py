@@ -164,15 +164,18 @@ SUMS_LAW = Form(
 """Laws of the adders of ATTEND_Q. Counts: channels of Q with a spike, counts added that are not 0, groups handed over."""
 
 NEURONS_LAW = Form(
-    ("granules",),
+    ("granules", "busy", "runs"),
     ("cycles", "cycles membrane_bits", "cycles neurons membrane_bits", "granules", "granules neurons membrane_bits",
-     "granules kept_bits"),
+     "granules kept_bits", "busy neurons membrane_bits", "runs neurons membrane_bits"),
     ("1", "membrane_bits", "neurons membrane_bits"),
     lambda chip: {"kept_bits": chip.neurons * chip.membrane_bits * (registers(AttentionParams(chip).neuron.v) > 0)},
     known=lambda chip: registers(AttentionParams(chip).neuron.v),
 )
 """Laws of the attention unit's neurons; kept_bits: of a row of membranes, if these are registers, which each block switches too.
-Count: blocks."""
+
+Counts: blocks; busy, those of groups to which something was added: a count row that is not marked as holding 0, a score that is not
+0, a spike of K AND V, an entry of a softmax (the sums of the others are 0, and only their membranes switch); runs of blocks in
+successive cycles, as a group comes, behind the last of which new membranes meet old inputs, as in a core's neuron unit."""
 
 
 def _control_sizes(chip: ChipParams) -> dict[str, int]:

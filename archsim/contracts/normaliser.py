@@ -43,9 +43,10 @@ it is accepted PHASE_GAP cycles after the last finish. MAXIMUM reads a row a cyc
 a cycle later. The instruction ends DONE cycles after the last finish.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from math import isqrt
 
 from archsim.contracts import vector
@@ -134,13 +135,8 @@ class NormaliserParams:
     def unit(self) -> VectorParams:
         """The vector unit: as wide as a row of membranes; its total is the widest whose root fits one."""
         chip = self.chip
-        return VectorParams(
-            chip.neurons,
-            chip.membrane_bits,
-            chip.normaliser_operand_bits,
-            2 * chip.membrane_bits - 1,
-            chip.normaliser_table_bits,
-        )
+        bits = chip.membrane_bits
+        return VectorParams(chip.neurons, bits, chip.normaliser_operand_bits, 2 * bits - 1, chip.normaliser_table_bits)
 
     @property
     def table_bytes(self) -> int:
@@ -149,15 +145,24 @@ class NormaliserParams:
 
 
 LAW = Form(
-    ("rows", "compared", "exponentials"),
-    ("cycles", "cycles membrane_bits", "cycles row_bits", "rows", "rows neurons membrane_bits", "compared neurons membrane_bits",
+    ("rows", "changes", "compared", "exponentials"),
+    ("cycles", "cycles membrane_bits", "cycles row_bits", "rows", "changes membrane_bits", "compared neurons membrane_bits",
      "exponentials neurons membrane_bits"),
     ("1", "row_bits", "neurons membrane_bits", "cores neurons membrane_bits"),
     lambda chip: {"row_bits": SramParams(max(chip.residual_rows, chip.psum_rows), 1).address_bits},
 )  # fmt: skip
 """Laws of what is around the vector unit: phases, walks, selection of the core's row, scores; of a chip's parameters.
 
-Counts: rows that the vector unit takes, rows whose maximum is sought, rows that ask the table."""
+Counts: rows that the vector unit takes, `changed_elements`, rows whose maximum is sought, rows that ask the table."""
+
+
+def changed_elements(rows: Iterable[Sequence[int]]) -> int:
+    """Elements of an instruction's rows, in the order in which banks give them, unlike the same element of the row before.
+
+    The row before the first one is taken for 0. Phases whose row no bank gives have no part in it.
+    """
+    pairs = pairwise([[0] * len(given[0]), *given] if (given := list(rows)) else [])
+    return sum(element != last for before, row in pairs for element, last in zip(row, before, strict=True))
 
 
 def rows_of(fields: Mapping[str, int]) -> int:
@@ -186,10 +191,9 @@ def check(fields: Mapping[str, int], chip: ChipParams, weighs: bool) -> None:
         }  # fmt: skip
     for field, (low, high) in limits.items():
         if not low <= fields[field] <= high:
-            required = f"{low}" if low == high else f"{low}..{high}"
+            required = f"{low}" if low == high else f"in {low}..{high}"
             raise ArchsimError(
-                f"normaliser: {field} of {name} must be {'' if low == high else 'in '}{required} on chip '{chip.name}', "
-                f"given {fields[field]}"
+                f"normaliser: {field} of {name} must be {required} on chip '{chip.name}', given {fields[field]}"
             )
     most = (1 << (chip.normaliser_operand_bits - 1)) - 1
     if not weighs and fields["elements"] > most:
@@ -222,9 +226,8 @@ def normalise_cycles(fields: Mapping[str, int], params: VectorParams, square_wor
     tokens, rows = fields["tokens"] * fields["steps"], rows_of(fields)
     center = vector.scale_cycles(digit_places(fields["elements"]), vector.ALL_DIGITS, 1)
     fixed = phase_cycles(rows, rows) + phase_cycles(rows, rows * center) + 2 * phase_cycles(rows, 0)
-    fixed += phase_cycles(1, vector.root_cycles(params.sum_bits)) + phase_cycles(
-        1, vector.reciprocal_cycles(fields["reciprocal_shift"])
-    )
+    fixed += phase_cycles(1, vector.root_cycles(params.sum_bits))
+    fixed += phase_cycles(1, vector.reciprocal_cycles(fields["reciprocal_shift"]))
     return FIRST_ROW + tokens * fixed + square_work + scale_work - PHASE_GAP + DONE
 
 
@@ -237,8 +240,7 @@ def weigh_cycles(fields: Mapping[str, int], scale_work: int) -> int:
 
 def cut(operand: int, digits: int) -> int:
     """An operand of which only the ``digits`` highest signed digits are left."""
-    kept = sorted(signed_digits(operand).items(), reverse=True)[:digits]
-    return sum(digit * 2**place for place, digit in kept)
+    return sum(digit * 2**place for place, digit in sorted(signed_digits(operand).items(), reverse=True)[:digits])
 
 
 def _scalar(total: int, params: VectorParams, reciprocal_shift: int, digits: int) -> int:
@@ -252,9 +254,7 @@ def reference_normalise(x: Sequence[int], fields: Mapping[str, int], params: Vec
     bits = params.membrane_bits
     total = sum(x)
     centred = [saturated((len(x) * value - total) >> fields["center_shift"], bits) for value in x]
-    squares = [
-        saturated(value * saturated(value, params.operand_bits) >> fields["square_shift"], bits) for value in centred
-    ]
+    squares = [saturated(v * saturated(v, params.operand_bits) >> fields["square_shift"], bits) for v in centred]
     root = isqrt(min(sum(squares), 2 ** (params.sum_bits - 1) - 1))
     scalar = _scalar(root, params, fields["reciprocal_shift"], fields["digits"]) if root else 0
     return [saturated(value * scalar >> fields["scale_shift"], bits) for value in centred]

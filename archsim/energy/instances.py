@@ -128,8 +128,9 @@ def _attention(chip: ChipParams) -> Iterator[Instance]:
         yield Instance(
             "attention_sums", "attention", "attention", "attention_adders", chip, {"additions": added, "groups": groups}
         )
-    granules = {"granules": Count(ATTENTION + "granules")}
-    yield Instance("attention_neurons", ATTENTION_NEURON, "attention", "neuron_units", chip, granules)
+    yield Instance("attention_neurons", ATTENTION_NEURON, "attention", "neuron_units", chip, {
+        "granules": Count(ATTENTION + "granules"), "busy": Count("attend.busy"), "runs": groups,
+    })  # fmt: skip
 
 
 def _moving(chip: ChipParams) -> Iterator[Instance]:
@@ -177,7 +178,8 @@ def _normaliser(chip: ChipParams) -> Iterator[Instance]:
         "rows": Count("vector_rows"), "additions": Count("vector_additions", (elements,), (single("elements_added"),)),
     })  # fmt: skip
     yield Instance("normaliser_control", "normaliser", "normaliser", "normaliser_logic", chip, {
-        "rows": Count("vector_rows"), "compared": Count("compared_rows"), "exponentials": Count("exponential_reads"),
+        "rows": Count("vector_rows"), "changes": Count("changed_elements"), "compared": Count("compared_rows"),
+        "exponentials": Count("exponential_reads"),
     })  # fmt: skip
 
 

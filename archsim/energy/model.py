@@ -93,7 +93,7 @@ UNCOSTED = {
     "row_starts": "DMA engine; by laws alone", "empty_groups": "counted through groups; by laws those that are not empty",
     "spikes": "counted through spike_writes", "choices": "router; counted through route_writes",
     "dropped": "no packet is sent", "flits": "crossbars; the rows moved are copied_rows or residual_reads",
-    "flit_stalls": "time only",
+    "flit_stalls": "time only", "changed_elements": "counted through vector_rows; by laws alone",
 }  # fmt: skip
 """Counters that carry no energy of their own, and why."""
 

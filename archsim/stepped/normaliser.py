@@ -45,6 +45,7 @@ class Engine:
         to_read: rows of the phase that are not read yet.
         to_write: those whose result is not taken yet.
         standing: the row that the bank has answered.
+        answered: every row that a bank has answered, in their order.
     """
 
     fields: Mapping[str, int]
@@ -60,6 +61,7 @@ class Engine:
     to_write: list[int] = field(default_factory=list)
     standing: Any = None
     is_first: bool = True
+    answered: list[list[int]] = field(default_factory=list)
 
     def begin(self, phase: int) -> None:
         """The walkers of a phase begin."""
@@ -135,6 +137,8 @@ class Engine:
         if self.standing is None and self.to_read:
             source = self.scores if self.phase in (MAXIMUM, EXPONENTIAL) else self.bank
             self.standing = source[self.to_read.pop(0)].astype(np.int64)
+            if self.phase not in NO_BANK:
+                self.answered.append(self.standing.tolist())
 
     def _compare(self) -> bool:
         """A cycle of MAXIMUM."""
@@ -163,6 +167,11 @@ def tokens_of(fields: Mapping[str, int]) -> Iterator[tuple[int, int]]:
 
 def run(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> int:
     """Run a NORMALISE or WEIGH; returns the cycles from the start to the end."""
+    return counted(fields, chip, memories)[0]
+
+
+def counted(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> tuple[int, int]:
+    """Run a NORMALISE or WEIGH; returns its cycles, and the elements of the rows that it read unlike those of the row before."""
     weighs, core = fields["opcode"] == sequencer.WEIGH, memories.cores[fields["core"]]
     contract.check(fields, chip, weighs)
     unit = Unit(NormaliserParams(chip).unit, memories.normaliser.table)
@@ -176,4 +185,4 @@ def run(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> int:
             while not ended:
                 cycle += 1
                 ended = engine.step()
-    return cycle + 1
+    return cycle + 1, contract.changed_elements(engine.answered)

@@ -99,7 +99,7 @@ def attend_tile(f, kind, bits, p_count, banks, scratch, compute, counts):
     for token in range(tokens):
         for word in range(f.words):
             for step in range(f.steps):
-                sums[:] = 0
+                sums[:], reads = 0, counts[COUNT.count_reads]
                 if kind == 0:
                     cycles = gather_q(f, columns, token, word, step, banks, scratch, compute, counts)
                 elif kind == 1:
@@ -108,6 +108,8 @@ def attend_tile(f, kind, bits, p_count, banks, scratch, compute, counts):
                     )
                 else:
                     cycles = count_gate(f, word, step, banks.keys, banks.values, sums, counts)
+                added = counts[COUNT.count_reads] > reads if kind == 0 else sums.any()
+                counts[COUNT.empty_groups] += not added
                 before = handover
                 handover, taken = group_end(handover, taken, cycles, f.blocks)
                 busy += cycles

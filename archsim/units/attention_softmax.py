@@ -60,8 +60,10 @@ def softmax_tile(f, bits, p_count, banks, scratch, compute, counts):
     scratch.neuron.params[1] = f.threshold
     for token in range(f.tile):
         for step in range(f.steps):
+            before = counts[COUNT.additions]
             for number in range(f.tokens):
                 counts[COUNT.additions] += popcount(word_at(f, banks.values, f.v_base, number, step, 0) & head)
+            counts[COUNT.empty_groups] += counts[COUNT.additions] == before
             if compute:
                 sums[:] = 0
                 total, register = gather_softmax(f, bits, token, step, register, banks, sums)

@@ -40,6 +40,17 @@ def scale_rows(bank, rows, operand, constant, offset, shift, digits, sizes):
 
 
 @njit
+def changes(bank, rows, before):
+    """Elements of rows of a bank unlike those of the row before them, which is ``before`` for the first and then the last one."""
+    found = 0
+    for row in rows:
+        for p in range(len(before)):
+            found += bank[row, p] != before[p]
+            before[p] = bank[row, p]
+    return found
+
+
+@njit
 def probability(total, f, sizes):
     """The scalar that RECIPROCAL keeps."""
     return saturated(reciprocal(total, f.reciprocal_shift, sizes[0]), sizes[1])
@@ -47,33 +58,39 @@ def probability(total, f, sizes):
 
 @njit
 def normalise(f, rows, bank, sizes):
-    """NORMALISE of tokens whose rows are ``rows`` [tokens, rows of each]; cycles of work of SQUARE and of SCALE.
+    """NORMALISE of tokens whose rows are ``rows`` [tokens, rows of each]; cycles of work of SQUARE and of SCALE, changed elements.
 
     ``sizes``: bits of membranes, operands and totals.
     """
-    values, square_work, scale_work = np.zeros(bank.shape[1], np.int64), 0, 0
+    values, before = np.zeros(bank.shape[1], np.int64), np.zeros(bank.shape[1], bank.dtype)
+    square_work, scale_work, changed = 0, 0, 0
     for token in range(len(rows)):
         total = 0
         for row in rows[token]:
             total = saturated(total + bank[row].astype(np.int64).sum(), sizes[2])
+        changed += changes(bank, rows[token], before) + changes(bank, rows[token], before)  # SUM, CENTER
         scale_rows(bank, rows[token], CONSTANT, f.elements, total, f.center_shift, ALL_DIGITS, sizes)
         total = 0
         for row in rows[token]:
             x = bank[row].astype(np.int64)
             square_work += scaled(x, SQUARE, 0, 0, f.square_shift, ALL_DIGITS, sizes, values)
             total = saturated(total + values.sum(), sizes[2])
+        changed += changes(bank, rows[token], before) + changes(bank, rows[token], before)  # SQUARE, SCALE
         length = root(total)
         factor = probability(length, f, sizes) if length > 0 else 0
         scale_work += scale_rows(bank, rows[token], SCALAR, factor, 0, f.scale_shift, f.digits, sizes)
-    return square_work, scale_work
+    return square_work, scale_work, changed
 
 
 @njit
 def weigh(f, residual, psum, table, table_bits, sizes):
-    """WEIGH of all tokens; the cycles of work of SCALE. ``sizes`` as of :func:`normalise`."""
-    neurons, work = residual.shape[1], 0
+    """WEIGH of all tokens; the cycles of work of SCALE, and changed elements. ``sizes`` as of :func:`normalise`."""
+    neurons, work, changed = residual.shape[1], 0, 0
+    before = np.zeros(neurons, residual.dtype)
     for token in range(f.tokens):
         first = f.score_base + token * f.score_token
+        blocks = first + np.arange(f.blocks)
+        changed += changes(residual, blocks, before) + changes(residual, blocks, before)  # MAXIMUM, EXPONENTIAL
         scores = residual[first : first + f.blocks].reshape(-1)
         greatest = np.int64(scores[: f.experts].max())
         total = 0
@@ -86,8 +103,9 @@ def weigh(f, residual, psum, table, table_bits, sizes):
                 added += table[_table_row(argument, f.table_shift, table_bits)]
             total = saturated(total + added, sizes[2])
         rows = f.base + token * f.token_rows + np.arange(f.rows)
+        changed += changes(psum, rows, before)
         work += scale_rows(psum, rows, SCALAR, probability(total, f, sizes), 0, f.scale_shift, f.digits, sizes)
-    return work
+    return work, changed
 
 
 def token_rows(fields: Mapping[str, int]) -> NDArray[np.int64]:
@@ -109,18 +127,19 @@ def run(fields: Mapping[str, int], chip: ChipParams, memories: Memories) -> tupl
     division = vector.reciprocal_cycles(fields["reciprocal_shift"])
     if weighs:
         tokens, rows = fields["tokens"], fields["rows"]
-        work = weigh(f, core.residual, core.psum, memories.normaliser.table, unit.table_bits, sizes)
+        work, changed = weigh(f, core.residual, core.psum, memories.normaliser.table, unit.table_bits, sizes)
         scores = tokens * fields["blocks"]
         counts[COUNT.residual_reads], counts[COUNT.compared_rows], counts[COUNT.exponential_reads] = 2 * scores, scores, scores
         counts[COUNT.psum_reads] = counts[COUNT.psum_writes] = tokens * rows
         counts[COUNT.vector_rows] = tokens * (fields["blocks"] + 1 + rows)
         counts[COUNT.vector_additions], counts[COUNT.vector_steps] = work, tokens * division
+        counts[COUNT.changed_elements] = changed
         return contract.weigh_cycles(fields, work), counts
     chosen = token_rows(fields)
-    square_work, scale_work = normalise(f, chosen, core.residual, sizes)
+    square_work, scale_work, changed = normalise(f, chosen, core.residual, sizes)
     rows, center = chosen.size, contract.digit_places(fields["elements"]) + 1
     counts[COUNT.residual_reads], counts[COUNT.residual_writes] = 4 * rows, 2 * rows
-    counts[COUNT.vector_rows] = 4 * rows + 2 * len(chosen)
+    counts[COUNT.vector_rows], counts[COUNT.changed_elements] = 4 * rows + 2 * len(chosen), changed
     counts[COUNT.vector_additions] = rows + rows * center + square_work + scale_work
     counts[COUNT.vector_steps] = len(chosen) * (division + vector.root_cycles(unit.sum_bits))
     return contract.normalise_cycles(fields, unit, square_work, scale_work), counts

@@ -49,6 +49,11 @@ SPREAD = 40
 """Words from one to the next of those whose counts are added: tokens all over a map."""
 
 
+EMPTY = {0.0: (0.0, 0.0), 0.05: (0.0, 0.75), 0.2: (0.5, 0.5), 0.5: (0.75, 0.0)}
+"""Share of the groups of the neurons whose sums are all 0, by window, for every other point of their grid: what a block takes and
+what its sums take could not be told apart if no window had other shares than the rest."""
+
+
 def paired(chip: ChipParams) -> Stimulus:
     """Blocks of M words of K and V, each when the one before has left.
 
@@ -173,19 +178,21 @@ def summed(chip: ChipParams) -> Stimulus:
 def fired(chip: ChipParams) -> Stimulus:
     """Blocks of sums, none below 0, for LIF neurons, offered with the chance of the window. Counted: granules.
 
-    Sums are normal with an eighth of the range, or of recorded spikes with random weights; a group is a time step of its position.
+    Sums are normal with an eighth of the range, of some groups 0 (`EMPTY`), or of recorded spikes with random weights; a group is a
+    time step of its position.
     """
     rng = np.random.default_rng(17)
     params = AttentionParams(chip).neuron
     half, payload = 1 << (params.membrane_bits - 1), block_layout(params)
     group = params.blocks * STEPS
     size = (-(-WINDOW // group), params.blocks, STEPS, params.neurons)
+    place = (params.membrane_bits // 4 + params.neurons.bit_length()) % 2
     items: list[list[int]] = [[]]
     for window in WINDOWS:
         if isinstance(window, str):
             found = recorded.sums(size[0] * group, STEPS, params.blocks, params.neurons).reshape(size)
         else:
-            found = rng.normal(0, 1, size)
+            found = rng.normal(0, 1, size) * (rng.random((size[0], 1, STEPS, 1)) >= EMPTY[window][place])
         whole = np.minimum(np.rint(np.abs(found) * half / 8), half - 1).astype(int).transpose(0, 2, 1, 3)
         items.append([
             payload.pack({"sums": sums, "block": index % params.blocks, "last": int(index % params.blocks == params.blocks - 1)})

@@ -193,9 +193,11 @@ def _common(chip: ChipParams, base: int) -> dict[str, int]:
 
 def _windows(chip: ChipParams, fraction: int, base: int, words: Words) -> Iterator[Made]:
     """ATTEND_SOFTMAX of a token of Q and the keys of a window, with more and more steps."""
-    blocks = min(SEGMENT, chip.columns) // chip.neurons
+    segment = min(max(SEGMENT, chip.neurons), chip.columns)
+    blocks = segment // chip.neurons
     fields = _common(chip, base) | dict.fromkeys(PAIRS.by_name, 0) | {
-        "tile": 1, "tokens": TOKENS, "blocks": blocks, "score_threshold": 2, "seed": 1, "keep": KEEP, "fraction": fraction,
+        "tile": 1, "tokens": TOKENS, "segment": segment, "blocks": blocks, "score_threshold": 2, "seed": 1, "keep": KEEP,
+        "fraction": fraction,
     }  # fmt: skip
     added = int(words[BANKS.index(V), :, :, : fields["segment"]].sum())
     for rounds in range(1, 256 // chip.lanes):

@@ -20,8 +20,9 @@ KEEP = 192
 Levels = dict[str, int | Sequence[int]]
 """Inputs that are no stream."""
 
-PACKET = 4
-"""Flits of a packet."""
+PACKET, WIDE = 4, 64
+"""Flits of a packet, but of data wider than `WIDE` bits one: the end of a window cuts packets, and outputs that wait for the rest
+of one can wait for each other; with eight ports they did, and nothing moved."""
 
 SHIFT = 6
 """Right shift of a scaled row."""
@@ -74,20 +75,21 @@ def routed(params: RouterParams) -> Stimulus:
 
 
 def packets(params: CrossbarParams) -> Stimulus:
-    """Packets of `PACKET` flits from every input to random outputs, a flit offered with the chance of the window.
+    """Packets of `PACKET` flits (or one) from every input to random outputs, a flit offered with the chance of the window.
 
     Data of the rates are random bits at 0.2, of the last window recorded spikes. Counted: flits.
     """
     rng = np.random.default_rng(8)
     warm_up, streams = 8, {}
+    packet = PACKET if params.data_bits <= WIDE else 1
     for port in range(params.ports):
         items: list[list[int]] = [[]]
         for window in WINDOWS:
             size = (WINDOW, params.data_bits)
-            bits = recorded.words(WINDOW, 1, params.data_bits)[:, 0] if isinstance(window, str) else rng.random(size) < 0.2
+            bits = recorded.wide_words(*size) if isinstance(window, str) else rng.random(size) < 0.2
             data = [int("".join("1" if bit else "0" for bit in row), 2) for row in bits]
-            goals = np.repeat(rng.integers(0, params.ports, -(-WINDOW // PACKET)), PACKET).tolist()
-            ends = [int(index % PACKET == PACKET - 1) for index in range(WINDOW)]
+            goals = np.repeat(rng.integers(0, params.ports, -(-WINDOW // packet)), packet).tolist()
+            ends = [int(index % packet == packet - 1) for index in range(WINDOW)]
             flits = zip(data, goals[:WINDOW], ends, strict=True)
             items.append([params.i.pack({"data": own, "destination": goal, "last": last}) for own, goal, last in flits])
         streams[f"i__{port}"] = (offers(rng, warm_up, [*RATES, RECORDED_BLOCKS]), items)

@@ -10,11 +10,14 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from archsim.contracts.attention import AttentionParams
 from archsim.contracts.common.chip import ChipParams
 from archsim.contracts.dma import row_beats
 from archsim.contracts.neuron import GROUP_GAP, NeuronParams
+from archsim.contracts.normaliser import changed_elements
 from archsim.contracts.synapse_array import SynapseArrayParams
-from rtl.characterize import stimuli, transfers
+from rtl.characterize import attended, normalising, stimuli, transfers
+from rtl.characterize.stimuli import Stimulus
 from rtl.units.dma import row_bits
 from rtl.units.neuron import block_layout
 
@@ -66,15 +69,48 @@ def blocks(params: NeuronParams, windows: Counts) -> list[dict[str, int]]:
 @cache
 def _runs(params: NeuronParams) -> list[int]:
     """Ends of runs in each window of `stimuli.neurons`."""
-    return [int((window[:-1] & ~window[1:]).sum()) for window in accepted(params)]
+    return _ends_of(params, stimuli.neurons(params))
 
 
-def accepted(params: NeuronParams) -> list[NDArray[np.bool_]]:
-    """Whether a block is accepted in each cycle of each window of `stimuli.neurons`, and in the cycle behind it.
+def _ends_of(params: NeuronParams, stimulus: Stimulus) -> list[int]:
+    """Ends of runs in each window."""
+    return [int((window[:-1] & ~window[1:]).sum()) for window in accepted(params, stimulus)]
+
+
+def attended_blocks(chip: ChipParams, windows: Counts) -> list[dict[str, int]]:
+    """Of the attention unit's neurons: ``runs`` as of the neuron unit, and ``busy``, blocks of groups whose sums are not all 0."""
+    params, stimulus, found = AttentionParams(chip).neuron, attended.fired(chip), []
+    layout = block_layout(params)
+    for given, runs, counts in zip(stimulus.streams["i"][1][1:], _ends_of(params, stimulus), windows, strict=False):
+        blocks = list(map(layout.unpack, given))
+        groups = [blocks[first : first + params.blocks] for first in range(0, len(blocks), params.blocks)]
+        busy = [any(any(elements(block["sums"])) for block in group) for group in groups for _ in group]
+        found.append({"runs": runs, "busy": sum(busy[: counts["granules"]])})
+    return found
+
+
+def elements(value: int | Sequence[int]) -> Sequence[int]:
+    """The elements of a field, of which one alone is a number."""
+    return [value] if isinstance(value, int) else value
+
+
+def changed(chip: ChipParams, windows: Counts) -> list[dict[str, int]]:
+    """Of what is around the normaliser's vector unit: ``changes`` (`changed_elements`) of the rows of both instructions."""
+    bits, mask = chip.membrane_bits, (1 << chip.membrane_bits) - 1
+
+    def unpacked(row: int) -> list[int]:
+        return [row >> bits * number & mask for number in range(chip.neurons)]
+
+    rows = zip(*normalising.rows_read(chip), strict=True)
+    return [{"changes": sum(changed_elements(map(unpacked, own)) for own in both)} for both, _ in zip(rows, windows, strict=False)]
+
+
+def accepted(params: NeuronParams, stimulus: Stimulus) -> list[NDArray[np.bool_]]:
+    """Whether a neuron unit accepts a block in each cycle of each window of ``stimulus``, and in the cycle behind it.
 
     It is accepted as soon as it is offered, the first of a group not before the gap to the group before.
     """
-    stimulus, layout = stimuli.neurons(params), block_layout(params)
+    layout = block_layout(params)
     offers, items = stimulus.streams["i"]
     begins = dict(zip(stimulus.edges, items[1:], strict=False))
     taken = np.zeros(stimulus.cycles + 1, bool)

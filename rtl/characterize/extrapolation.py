@@ -50,10 +50,9 @@ def _unit(unit: str, small: Sequence[Mapping[str, Any]], larger: Sequence[Mappin
             whole.append(pj / sum(window["pj"].values()) - 1)
             if window["rate"]:
                 data.append(events / (window["pj"]["switching"] + window["pj"]["internal"]) - 1)
-        point = ", ".join(f"{name} {row['parameters'][name]}" for name in GRIDS[unit].names())
         preset = "yes" if GRIDS[unit].held(row["parameters"]) else "no"
         size = f"{laws.area_of(unit, row, area) / row['area_um2'] - 1:+.1%}"
-        lines.append(f"| {unit} | {point} | {preset} | {_ends(whole)} | {_ends(data)} | {size} |")
+        lines.append(f"| {unit} | {laws.point_text(unit, row)} | {preset} | {_ends(whole)} | {_ends(data)} | {size} |")
     return lines
 
 

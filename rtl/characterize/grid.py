@@ -140,6 +140,10 @@ GRIDS = {
     "crossbar": Grid(
         {"ports": (2, 3, 4), "data_bits": (8, 16, 32)}, choices.packets, lambda point: point["data_bits"] == 16,
         lambda point: {"depth": 4},
+        tests=(
+            {"ports": 4, "data_bits": 107}, {"ports": 8, "data_bits": 76, "depth": 2}, {"ports": 8, "data_bits": 396, "depth": 2},
+        ),
+        more=({"ports": 4, "data_bits": 128}, {"ports": 8, "data_bits": 128, "depth": 2}),
     ),
     "vector": Grid(
         {"elements": (1, 2, 4), "membrane_bits": (12, 16, 20)}, choices.scaled, lambda point: point["membrane_bits"] == 16,
@@ -201,6 +205,7 @@ GRIDS = {
         more=(
             {"neurons": 16, "membrane_bits": 12, "columns": 64}, {"neurons": 16, "membrane_bits": 20, "columns": 64},
         ),
+        derived=derived.attended_blocks,
     ),
     "sequencer": Grid(
         {"cores": (2, 8, 16, 32), "queue_rows": (64, 256, 1024)}, queued.queued, lambda point: point["cores"] == 8,
@@ -215,7 +220,10 @@ GRIDS = {
         {"columns": (8, 16, 32), "lanes": (1, 4), "attention_rows": (256, 4096)}, attending.attended,
         lambda point: point["columns"] == 16,
         lambda point: {"count_rows": 256 if (point["lanes"] == 1) == (point["attention_rows"] == 256) else 4096, "neurons": 4},
-        tests=({"columns": 64, "lanes": 1, "attention_rows": 1024, "count_rows": 512, "neurons": 16},),
+        tests=(
+            {"columns": 64, "lanes": 1, "attention_rows": 1024, "count_rows": 512, "neurons": 16},
+            {"columns": 64, "lanes": 1, "attention_rows": 8192, "count_rows": 2048, "neurons": 16},
+        ),
         part=r"(walk|fifo|bank\d+|writer(\..*)?)?",
     ),
     "attention_softmax": Grid(
@@ -224,6 +232,8 @@ GRIDS = {
             "lanes": 1, "membrane_bits": 20 if point["neurons"] == 2 else 24,
             "softmax_tokens": 16 if (point["columns"] == 8) == (point["neurons"] == 2) else 64,
         },
+        tests=({"columns": 64, "neurons": 16, "membrane_bits": 24, "softmax_tokens": 49},),
+        more=({"columns": 32, "neurons": 16, "membrane_bits": 24, "softmax_tokens": 64},),
         part=r"softmax(\..*)?|divider|array",
     ),
     "normaliser_control": Grid(
@@ -232,13 +242,23 @@ GRIDS = {
         lambda point: dict.fromkeys(
             ("residual_rows", "psum_rows"), 1024 if (point["cores"] == 2) == (point["membrane_bits"] == 16) else 16384
         ),
-        part=r"(tokens|rows)?",
+        tests=({"cores": 8, "neurons": 16, "membrane_bits": 24, "columns": 64, "residual_rows": 3200, "psum_rows": 512},),
+        more=(
+            {"cores": 2, "neurons": 16, "membrane_bits": 24, "columns": 64},
+            {"cores": 8, "neurons": 16, "membrane_bits": 16, "columns": 64},
+        ),
+        derived=derived.changed, part=r"(tokens|rows)?",
     ),
     "experts_control": Grid(
         {"cores": (2, 3, 4), "neurons": (2, 8)}, routing.routed, lambda point: point["cores"] == 3,
         lambda point: {
             "lanes": 1, "crossbar_depth": 2, "residual_rows": 1024 if (point["cores"] == 2) == (point["neurons"] == 2) else 16384,
         },
+        tests=(
+            {"cores": 8, "neurons": 16, "columns": 64, "membrane_bits": 24, "residual_rows": 3200},
+            {"cores": 4, "neurons": 4, "columns": 16, "membrane_bits": 24, "crossbar_depth": 4, "residual_rows": 2048},
+        ),
+        more=({"cores": 8, "neurons": 8, "columns": 64, "membrane_bits": 24, "residual_rows": 1024},),
         part=r"(topk|reader\d+|routes\d+|replies\d+)?",
     ),
 }  # fmt: skip

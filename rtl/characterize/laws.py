@@ -108,7 +108,7 @@ def energy(unit: str, rows: Sequence[Mapping[str, Any]]) -> Fit:
     points = (
         Point(
             numbers, sum(window["pj"].values()), clock * numbers[CYCLES] * numbers[KNOWN_BITS], _held(unit, row, window), BOUND,
-            f"{_text(unit, row)} at {label(window['rate'])}",
+            f"{point_text(unit, row)} at {label(window['rate'])}",
         )
         for row, window, numbers in _windows(unit, rows)
     )  # fmt: skip
@@ -184,7 +184,7 @@ def area(unit: str, rows: Sequence[Mapping[str, Any]]) -> Fit:
     points = (
         Point(
             sizes(unit, row), row["area_um2"], bit * sizes(unit, row)[KNOWN_BITS], GRIDS[unit].held(row["parameters"]),
-            BOUND_LARGE if row["nand2"] >= LARGE else BOUND, _text(unit, row),
+            BOUND_LARGE if row["nand2"] >= LARGE else BOUND, point_text(unit, row),
         )
         for row in rows
     )  # fmt: skip
@@ -207,5 +207,7 @@ def _params(unit: str, row: Mapping[str, Any]) -> Any:
     return DESIGNS[unit].parameters({name: str(value) for name, value in row["parameters"].items()})
 
 
-def _text(unit: str, row: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {row['parameters'][name]}" for name in GRIDS[unit].names())
+def point_text(unit: str, row: Mapping[str, Any]) -> str:
+    """A point in words; parameters that only further points name are those that every other has."""
+    given = sizes(unit, row)
+    return ", ".join(f"{name} {given[name]}" for name in GRIDS[unit].names())

@@ -1,6 +1,7 @@
 """Stimulus of the whole normaliser, of which what is around its vector unit is measured: NORMALISE and WEIGH in every window."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,20 @@ def normalised(chip: ChipParams) -> Stimulus:
     asked = {f"{port}__data": ([f"{port}__en"], items) for port, items in ports.items()}
     streams = {"write_table": (offers, [loads, *[[] for _ in WINDOWS]])}
     return Stimulus(warm_up, levels, streams, lambda taken: {}, asked, instructions=tuple(counts))
+
+
+def rows_read(chip: ChipParams) -> tuple[list[list[int]], list[list[int]]]:
+    """Rows that the banks answer in each window, in their order: those of NORMALISE, and those of WEIGH, of none in the first."""
+    answers = {name: items[1:] for name, (_, items) in normalised(chip).answers.items()}
+    residual, scores, results = (answers[f"read_{name}__data"] for name in ("residual__0", "residual__1", "psum__1"))
+    weighed: list[list[int]] = [[]]
+    for number, window in enumerate(WINDOWS[1:], 1):
+        weigh = _weigh(chip, ROOMS[window][1] - LEAD)
+        left, rows = iter(scores[number]), iter(results[number])
+        weighed.append([])
+        for _ in range(weigh["tokens"]):
+            weighed[-1] += [*islice(left, 2 * weigh["blocks"]), *islice(rows, weigh["rows"])]
+    return residual, weighed
 
 
 def _values(rng: np.random.Generator, chip: ChipParams, window: float | str, rows: int) -> Rows:

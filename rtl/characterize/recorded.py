@@ -38,6 +38,15 @@ def words(count: int, lanes: int, word_bits: int) -> NDArray[np.bool_]:
     return cut.transpose(0, 1, 3, 2, 4).reshape(-1, lanes, word_bits)[:count]
 
 
+def wide_words(count: int, word_bits: int) -> NDArray[np.bool_]:
+    """Words of one step, bool [count, word_bits], of any width.
+
+    Those that are wider than a position's channels are the words of several positions one behind the other, cut to the width.
+    """
+    parts = -(-word_bits // CHANNELS)
+    return words(count * parts, 1, min(word_bits, CHANNELS))[:, 0].reshape(count, -1)[:, :word_bits]
+
+
 def sums(count: int, steps: int, blocks: int, size: int) -> NDArray[np.float64]:
     """Sums of recorded spikes with random weights, deviation about 1: [count, size], of a position block by block, step by step."""
     every = spikes()[: -(-count // (steps * blocks)), :steps]

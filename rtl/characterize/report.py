@@ -86,5 +86,6 @@ def _points(unit: str, rows: Sequence[Mapping[str, Any]]) -> list[str]:
             str(row["critical_path_ns"] or "-"),
             f"{row['leakage_nw']:.1f}",
         ]
-        lines.append(f"| {' | '.join([*(str(row['parameters'][name]) for name in names), *figures, *energies])} |")
+        given = laws.sizes(unit, row)
+        lines.append(f"| {' | '.join([*(str(given[name]) for name in names), *figures, *energies])} |")
     return [*lines, ""]

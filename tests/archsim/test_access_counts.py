@@ -6,7 +6,7 @@ import pytest
 from archsim.contracts.attention import ATTEND_FIELDS
 from archsim.contracts.core import SYNAPSE_FIELDS
 from archsim.contracts.dma import RESIDUAL, TRANSFER_FIELDS
-from archsim.contracts.sequencer import ATTEND_KV, ATTEND_Q, LOAD, STORE
+from archsim.contracts.sequencer import ATTEND_GATE, ATTEND_KV, ATTEND_Q, ATTEND_SCORES, LOAD, STORE
 from archsim.contracts.spike_writer import emits, pool_accesses
 from archsim.results import COUNT
 from archsim.units import attention, core, dma
@@ -38,6 +38,25 @@ def test_groups_without_a_spike_are_counted(words, changes, empty):
     members = [stepped_core.tiny(*words) for _ in range(2)]
     for counts in core.synapse([fields, fields], stepped_core.CHIP, members)[1]:
         assert counts[COUNT.empty_groups] == empty and counts[COUNT.groups] == fields["out_width"]
+
+
+@pytest.mark.parametrize(
+    ("opcode", "words", "changes", "empty"),
+    [
+        # Rows of channels 0 and 1 have counts: of four words of Q one has no spike, one only such as are marked.
+        (ATTEND_Q, {"q": [1, 0, 0b100, 0b110]}, {"tile": 4}, 2),
+        (ATTEND_SCORES, {"q": [0b10, 0b100, 0, 0b11]}, {"tile": 4, "tokens": 2}, 2),
+        (ATTEND_SCORES, {"q": [0b11, 0b11], "v": [0, 0]}, {"tile": 2, "tokens": 2}, 2),  # scores, and nobody that takes them
+        (ATTEND_GATE, {"q": [1, 1]}, {"tile": 2, "tokens": 2}, 0),
+        (ATTEND_GATE, {"q": [1, 1], "v": [0b100, 0b100]}, {"tile": 2, "tokens": 2}, 1),  # the gate is one group
+    ],
+)
+def test_groups_of_the_attention_unit_without_an_addition_are_counted(opcode, words, changes, empty):
+    memory = tiny(**({"k": [0b11, 0b01], "v": [0b11, 0b11]} | words))
+    run(ATTEND_KV, memory, tokens=2)
+    for trace in (None, np.zeros((changes["tile"], 1), np.uint64)):
+        counts = attention.attend(opcode, FIELDS | changes, CHIP, memory, trace)[1]
+        assert counts[COUNT.empty_groups] == empty and counts[COUNT.groups] >= empty
 
 
 @pytest.mark.parametrize(

@@ -39,15 +39,11 @@ DATA_SCALE = 1.5 * SCALE
 
 AREA_SCALE = 0.0342765
 
-LEFT_OUT = {"empty_words", "empty_groups", "popcounts", "gates", "compared_rows", "division_steps"}
+LEFT_OUT = {"empty_words", "empty_groups", "popcounts", "gates", "division_steps"}
 """Counters whose own cost the fits have left out, beside that of the words and rows that they are of."""
 
 BY_LAW_UNCOSTED = LEFT_OUT | {"stall_cycles", "fill_cycles", "dropped", "flit_stalls"}
 """Counters without energy where laws are used."""
-
-BEYOND = {"normaliser_control": 0.12, "attention_neurons": 0.13}
-"""Laws whose worst energy is beyond the bound of a tenth, as their table says, and what it is below."""
-
 
 OPTIONAL = ("masker", "softmax_logic", "normaliser_logic")
 """Components that only some chips have."""
@@ -128,8 +124,9 @@ def test_units_in_the_way_of_a_row_and_experts_by_hand():
     own = units["masker"]  # eight words are two rows of four lanes
     wanted = 2 * (own["words"] + 64 * own["words lanes word_bits"]) + 8 * 1.6 * own["spikes"]
     assert energy["masker"] == pytest.approx(wanted * DATA_SCALE)
-    tokens, bits = 3 * 16 * 24 * units["router"]["tokens experts score_bits"], ExpertsParams(chip).reply.data_bits
-    moved = 9 * bits * (units["crossbar"]["flits data_bits"] + 2 * units["crossbar"]["flits ports data_bits"])
+    tokens, reply = 3 * 16 * 24 * units["router"]["tokens experts score_bits"], ExpertsParams(chip).reply
+    moved = 9 * reply.data_bits * units["crossbar"]["flits data_bits"]
+    assert moved == pytest.approx(by_hand("crossbar", reply, flits=9))
     around = by_hand("experts_control", chip, choices=6, flits=9)
     assert energy["expert_engine"] == pytest.approx((tokens + moved + around) * DATA_SCALE)
     around = by_hand("experts_control", chip, entries=4)
@@ -176,11 +173,12 @@ def test_a_softmax_by_hand():
 
 def test_a_normaliser_by_hand():
     chip = load_chip("small_normaliser")
-    energy = energy_pj(chip, {"vector_rows": 6, "vector_additions": 9, "compared_rows": 3, "exponential_reads": 2}, 0)
+    counts = {"vector_rows": 6, "vector_additions": 9, "changed_elements": 7, "compared_rows": 3, "exponential_reads": 2}
+    energy = energy_pj(chip, counts, 0)
     unit = vector_unit(chip)
     # An addition is made to four elements; three quarters of them change.
     wanted = by_hand("vector", unit, rows=6, additions=9 * 4 * 0.75)
-    wanted += by_hand("normaliser_control", chip, rows=6, compared=3, exponentials=2)
+    wanted += by_hand("normaliser_control", chip, rows=6, changes=7, compared=3, exponentials=2)
     assert energy["normaliser_logic"] == pytest.approx(wanted * DATA_SCALE)
 
 
@@ -303,6 +301,7 @@ def test_counts_of_units_are_parts_of_the_counters(make):
     assert (conv["writer.granules"], conv["writer.pooled"], conv["dma.loaded"]) == (32, 0, 512)
     assert (attention["kv.additions"], attention["sums.additions"], attention["softmax.additions"]) == (100, 0, 0)
     assert attention["attend.walked"] == 15  # of 30 rows half are of K
+    assert conv["attend.busy"] == attention["attend.busy"] == 0  # ATTEND_KV has no granules
     assert (attention["multicast.rows"], head["multicast.rows"], head["dma.sent"], head["dma.loaded"]) == (7, 7, 5, 0)
 
 
@@ -322,13 +321,15 @@ def test_a_pool_takes_what_comes_and_other_instructions_are_told_apart(make):
     assert attention["attend.walked"] == 10  # a row each of Q, K and V
     assert attention["multicast.rows"] == 0
     attends, planes = records["engine"] == sequencer.ATTENTION, records["opcode"] == sequencer.PLANES
+    records["groups"][attends], records["granules"][attends], records["empty_groups"][attends] = 6, 24, 4
     records["spike_writes"][planes] = 7
     for opcode, walked, sums, softmax in (
         (sequencer.ATTEND_Q, 30, 100, 0), (sequencer.ATTEND_GATE, 15, 100, 0), (sequencer.ATTEND_SOFTMAX, 10, 0, 100),
     ):  # fmt: skip
         records["opcode"][attends] = opcode
-        (_, attention, head) = tally(result, 3)
+        (conv, attention, head) = tally(result, 3)
         found = [attention[name] for name in ("attend.walked", "sums.additions", "softmax.additions", "scores.pairs")]
+        assert attention["attend.busy"] == 2 * 4 and conv["attend.busy"] == 0
         assert found == [walked, sums, softmax, 0] and head["planes.granules"] == 7 and head["writer.granules"] == 3
 
 
@@ -496,14 +497,17 @@ def test_every_law_is_whole_and_judged():
     for name, entry in entries().items():
         assert entry.least < entry.value < entry.most and len(entry.source) > 10, name
     for unit, laws in package().units.items():
-        assert laws.error_energy <= BEYOND.get(unit, 0.1) and laws.error_area <= 0.1 and laws.held_out >= 11, unit
-    assert all(package().units[unit].error_energy > 0.1 for unit in BEYOND)
+        assert laws.error_energy <= 0.1 and laws.error_area <= 0.1 and laws.held_out >= 11, unit
 
 
-@pytest.mark.parametrize("name", ["small", "small_t4", "adders_128", "adders_512", "adders_512_t4"])
+BEYOND = {"scale_out": {"dma"}}
+"""Laws of which a preset lies outside: a bus of 128 bytes was not measured."""
+
+
+@pytest.mark.parametrize("name", chip_names())
 def test_the_presets_lie_inside_of_what_was_measured(name):
-    beyond = {instance.law: outside(instance.law, instance.numbers) for instance in instances(load_chip(name))}
-    assert not any(beyond.values()), beyond
+    beyond = {instance.law for instance in instances(load_chip(name)) if outside(instance.law, instance.numbers)}
+    assert beyond == BEYOND.get(name, set())
 
 
 @pytest.mark.parametrize("name", chip_names())

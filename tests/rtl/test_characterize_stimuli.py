@@ -11,7 +11,19 @@ from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.layout import Layout
 from archsim.contracts.vector import signed_digits
 from rtl.build import verilog
-from rtl.characterize import attended, derived, energy, gates, grid, moved, recorded, transfers
+from rtl.characterize import (
+    attended,
+    choices,
+    derived,
+    energy,
+    gates,
+    grid,
+    moved,
+    normalising,
+    recorded,
+    stimuli,
+    transfers,
+)
 from rtl.characterize.__main__ import key_of, read
 from rtl.characterize.gates import Netlist
 from rtl.characterize.liberty import Power
@@ -137,7 +149,7 @@ def test_blocks_are_taken_when_the_verilog_took_them():
     for row, _ in measured("neuron"):
         params = parameters("neuron", **row["parameters"])
         windows = [window["counts"] for window in row["windows"]]
-        taken = derived.accepted(params)
+        taken = derived.accepted(params, stimuli.neurons(params))
         assert [int(window[:-1].sum()) for window in taken] == [counts["granules"] for counts in windows]
         runs = [counts["runs"] for counts in derived.blocks(params, windows)]
         # A block is followed by another with the chance of an offer, unless it ends its group of 16.
@@ -243,6 +255,78 @@ def test_a_group_of_the_attention_neurons_is_a_step():
     found = np.rint(np.abs(recorded.sums(63 * 16, 4, 4, 4).reshape(-1, 4, 4, 4) * 256)).astype(int)
     places = [(position, block, step) for position in range(63) for step in range(4) for block in range(4)]
     assert sums == [found[place].tolist() for place in places[:WINDOW]]
+
+
+def test_some_groups_of_the_attention_neurons_are_empty():
+    shares = []
+    for bits in (12, 24):
+        chip = parameters("attention_neurons", columns=16, neurons=1, membrane_bits=bits)
+        found = derived.attended_blocks(chip, [{"granules": count} for count in (0, 160, 160, 160, 160)])
+        assert found[0] == {"busy": 0, "runs": 0}
+        shares.append([counts["busy"] / 160 for counts in found[1:]])
+        assert all(counts["busy"] % 16 == 0 for counts in found)  # whole groups, of 16 blocks
+        # A part of a group: its blocks are busy or not as the group is.
+        assert {counts["busy"] for counts in derived.attended_blocks(chip, [{"granules": 3}] * 5)[1:]} <= {0, 3}
+    assert shares[0][0] == shares[1][2] == 1 and 0 < shares[0][2] < 0.7 and 0 < shares[1][0] < 0.7
+    assert shares[0][3] == shares[1][3] < 1  # of recorded spikes
+
+
+def test_counts_of_the_attention_neurons_are_those_of_the_verilog():
+    for row, _ in measured("attention_neurons"):
+        chip = parameters("attention_neurons", **row["parameters"])
+        windows = [window["counts"] for window in row["windows"]]
+        taken = derived.accepted(AttentionParams(chip).neuron, attended.fired(chip))
+        assert [int(window[:-1].sum()) for window in taken] == [counts["granules"] for counts in windows]
+        found = derived.attended_blocks(chip, windows)
+        assert all(0 <= one["busy"] <= counts["granules"] >= one["runs"] for one, counts in zip(found, windows, strict=True))
+
+
+def test_packets_of_wide_data_are_single_flits_of_recorded_words():
+    for bits, packet in ((32, 4), (64, 4), (65, 1), (396, 1)):
+        params = parameters("crossbar", ports=2, depth=1, data_bits=bits)
+        flits = list(map(params.i.unpack, choices.packets(params).items["i__1"][-1]))
+        assert [flit["last"] for flit in flits] == [int(number % packet == packet - 1) for number in range(WINDOW)]
+        for number, word in enumerate(recorded.wide_words(WINDOW, bits)[:50]):
+            assert format(flits[number]["data"], f"0{bits}b") == "".join("1" if bit else "0" for bit in word)
+
+
+def test_something_moves_in_every_window_of_a_wide_crossbar():
+    for row, _ in measured("crossbar"):
+        if row["parameters"]["data_bits"] > choices.WIDE:
+            flits = [window["counts"]["flits"] for window in row["windows"]]
+            assert flits[0] == 0 and min(flits[1:]) > 30 * row["parameters"]["ports"], row["parameters"]
+
+
+def test_a_softmax_has_a_block_whatever_the_neurons():
+    for row, _ in measured("attention_softmax"):
+        pairs = [window["counts"]["pairs"] for window in row["windows"][1:]]
+        assert min(pairs) > 0 and all(window["counts"]["steps"] > 0 for window in row["windows"][1:]), row["parameters"]
+
+
+def test_recorded_words_of_any_width():
+    assert (recorded.wide_words(9, 24) == recorded.words(9, 1, 24)[:, 0]).all()
+    words = recorded.words(12, 1, 64)[:, 0]
+    for number, word in enumerate(recorded.wide_words(6, 100)):
+        assert (word[:64] == words[2 * number]).all() and (word[64:] == words[2 * number + 1][:36]).all()
+
+
+def test_elements_that_change_in_a_window_of_the_normaliser():
+    chip = parameters("normaliser_control", neurons=2, membrane_bits=16)
+    norm, weighed = normalising.rows_read(chip)
+    answers = normalising.normalised(chip).answers
+    for index in range(len(WINDOWS)):
+        words = [items[index + 1] for _, items in answers.values()]
+        assert sorted([*norm[index], *weighed[index]]) == sorted(word for one in words for word in one)
+        found = 0
+        for rows in (norm[index], weighed[index]):
+            halves = np.array([[0, 0], *([row & 0xFFFF, row >> 16] for row in rows)])
+            found += int(np.count_nonzero(np.diff(halves, axis=0)))
+        assert derived.changed(chip, [{}] * len(WINDOWS))[index] == {"changes": found}
+    # Of WEIGH each token: its scores twice, then the rows of its result.
+    weigh = normalising._weigh(chip, normalising.ROOMS[0.5][1] - normalising.LEAD)
+    scores, size = answers["read_residual__1__data"][1][4], 2 * weigh["blocks"]
+    assert weighed[3][:size] == scores[:size] and weighed[3][size + weigh["rows"] :][:size] == scores[size : 2 * size]
+    assert scores[: weigh["blocks"]] == scores[weigh["blocks"] : size]
 
 
 def test_counts_of_a_scaled_row():
