@@ -7,7 +7,7 @@ from archsim.energy.model import ASSUMPTIONS, NOT_MODELLED, area_terms, energy_t
 
 LAW_ASSUMPTIONS = (
     "units with a law: energy and area by laws fitted to our own netlists at 180 nm (laws.json), times a factor to 45 nm that is "
-    "known to a factor of six; what follows of adders, registers and neurons holds for what has no law: shifts between bit "
+    "known to a factor of seven; what follows of adders, registers and neurons holds for what has no law: shifts between bit "
     "planes, comparisons of a maximum, roots and reciprocals of the normaliser, leakage",
     "a law's terms of the cycles are the clock of its unit's registers, gated where the chip says so; registers without a law have "
     "the table's price; half as much again for the tree",

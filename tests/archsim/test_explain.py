@@ -100,7 +100,7 @@ def test_command(folder, monkeypatch, capsys):
     assert run("digits", "energy_uj.synapse_adders") == 0
     printed = capsys.readouterr().out
     assert "180 nm, indicative; law of synapse_array, our netlists in osu018_stdcells" in " ".join(printed.split())
-    assert "native" in printed and "scale_energy: 0.0188445 1, 45 nm, indicative; 180 to 45 nm: Stillmaker and Baas" in printed
+    assert "native" in printed and "scale_energy: 0.018823 1, 45 nm, indicative; 180 to 45 nm: Stillmaker and Baas" in printed
     assert run("digits", "cycles", "--json") == 0
     assert json.loads(capsys.readouterr().out)["inputs"] == {"cycles_by_image": [190, 190]}
     assert run("digits", "energy_uj.drum") == 2

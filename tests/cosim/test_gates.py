@@ -104,7 +104,7 @@ def test_laws_by_unit_by_hand():
     a_cycle = own["cycles"] + 24 * own["cycles membrane_bits"] + 96 * own["cycles neurons membrane_bits"] + 5 * 96 * 0.211773
     assert home["attention neuron"]["clock"].value == pytest.approx(7 * a_cycle, rel=1e-4)
     away = simulator.logic(SMALL, {"granules": 5}, 7, ten, "sky130hd_tt")["neuron"]["data"]
-    assert away.value == pytest.approx(10 * wanted * 0.0188445)
+    assert away.value == pytest.approx(10 * wanted * 0.018823)
 
 
 def test_the_units_together_are_the_models_logic():

@@ -103,11 +103,11 @@ def test_an_addition_by_hand():
     own = package().units["synapse_array"].energy_pj
     row, add = own["channels lanes columns membrane_bits"], own["lane_events columns membrane_bits"]
     law = architect.addition(CHIP, 1.0)
-    assert law.parts["synapse_adders"] == pytest.approx(24 * (row + add) * 0.0188445 * 1.5)
+    assert law.parts["synapse_adders"] == pytest.approx(24 * (row + add) * 0.018823 * 1.5)
     assert law.parts["accumulator_registers"] == 0 and law.parts["weight_memory"] == cost.parts["weight_memory"]
     # Four lanes of which one has a spike: the row reaches the adders of all.
     assert architect.addition(CHIP.replace(lanes=4), 1.0).parts["synapse_adders"] == pytest.approx(
-        24 * (4 * row + add) * 0.0188445 * 1.5
+        24 * (4 * row + add) * 0.018823 * 1.5
     )
 
 
