@@ -7,7 +7,7 @@ from archsim.contracts.dma import RESIDUAL
 from archsim.contracts.sequencer import COLLECT, DISPATCH, DMA, EXPERTS, STORE, TOPK
 from archsim.stepped import sequencer as stepped
 from tests.mapping.conftest import EXPERT_CHIP, expert_chip, expert_network, map_experts
-from tests.system.test_experts import equals_the_reference, run
+from tests.system.test_experts import equals_the_reference, known_by_spikes, run
 from tests.system.test_stepped import same_memories
 
 CHIP = EXPERT_CHIP.replace(spike_in_rows=80, param_rows=32, queue_rows=64)
@@ -82,7 +82,7 @@ def test_a_replayed_trace_takes_the_same_time(case):
     mapped = map_experts(chip, expert_network(3, **sizes), placement)
     executed = run(mapped, 3)
     replayed = run(mapped, 3, executed.capture.words)
-    assert np.array_equal(executed.records, replayed.records)
+    assert np.array_equal(known_by_spikes(executed.records, sizes), known_by_spikes(replayed.records, sizes))
     for name, words in executed.capture.words.items():
         assert np.array_equal(words, replayed.capture.words[name]), name
 
