@@ -18,7 +18,8 @@ LAW_ASSUMPTIONS = (
     "bits are not counted: of those that DMA loads 0.45 are taken to be unlike the beat before (0.1 .. 0.5), of those in rows that "
     "multicast and AND-popcount engine take a tenth to be set (0.02 .. 0.5), of the counts K^T V and of scores that are added half "
     "not to be 0 (0.05 .. 1); an addition of the vector unit changes three quarters of a row's elements (a quarter to all); two "
-    "choices a token (1 .. 4); all blocks of neurons have sums unlike those before, and beats of LOAD follow each other",
+    "choices a token (1 .. 4); with given spikes the elements that change in rows of a token without room are those of older sums; "
+    "all blocks of neurons have sums unlike those before, and beats of LOAD follow each other",
     "outside of the sizes that were measured a law's error doubles with each doubling of a size; it is a warning of the report",
 )
 """What is taken for granted where laws are used, beside `archsim.energy.model.ASSUMPTIONS`."""

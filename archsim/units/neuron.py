@@ -59,9 +59,9 @@ class NeuronScratch(NamedTuple):
 
 
 @kernel
-def update(y, v, threshold, kind, bits, h, columns):
+def update(y, v, threshold, kind, bits, h):
     """Membranes of :func:`fire`; returns who fires, also of elements behind the columns in use."""
-    for p in range(columns):
+    for p in range(len(y)):
         h[p] = potential(v[p], y[p], kind, bits)
         v[p] = reset(h[p], threshold[p], kind, bits)
     return at_least(h, threshold)
@@ -83,13 +83,12 @@ def fire(y, v, threshold, kind, bits, h):
     """
     if kind == neuron.NONE:
         return np.uint64(0)
-    # Constants, so that the loops of the usual kind and width are made for them.
     if kind == neuron.LIF and len(y) == WIDTH:
         return lif_step(v, h, v, y, threshold, bits)
-    if kind == neuron.LIF:
-        fired = update(y, v, threshold, neuron.LIF, bits, h, len(y))
+    if kind == neuron.LIF:  # a constant, so that the loop of the usual kind is made for it
+        fired = update(y, v, threshold, neuron.LIF, bits, h)
     else:
-        fired = update(y, v, threshold, kind, bits, h, len(y))
+        fired = update(y, v, threshold, kind, bits, h)
     return fired & (np.uint64(0xFFFFFFFFFFFFFFFF) >> np.uint64(WIDTH - len(y)))
 
 
@@ -115,9 +114,9 @@ def add_partial(f, row, sums, bits, psum):
 
 
 @kernel
-def add_inputs(sums, psum, bias, shift, residual, bits, y, columns):
-    """Membrane inputs of so many columns into ``y``."""
-    for p in range(columns):
+def add_inputs(sums, psum, bias, shift, residual, bits, y):
+    """Membrane inputs of the columns of the sums into ``y``."""
+    for p in range(len(sums)):
         y[p] = membrane_input(sums[p], psum[p], bias[p], shift[p], residual[p], bits)
 
 
@@ -128,13 +127,13 @@ def form_inputs(f, psum_row, residual_row, first, sums, bits, banks, scratch):
     psum = banks.psum[psum_row:] if f.psum_in else scratch.zeros
     residual = banks.residual[residual_row:] if f.residual_in else scratch.zeros
     if f.maximum and f.residual_in:
-        add_inputs(sums, psum, bias, shift, scratch.zeros, bits, y, len(sums))
+        add_inputs(sums, psum, bias, shift, scratch.zeros, bits, y)
         for p in range(len(sums)):
             y[p] = membrane_maximum(y[p], residual[p])
     elif len(sums) == WIDTH:
         elementwise.form_inputs(y, sums, psum, bias, shift, residual, bits)
     else:
-        add_inputs(sums, psum, bias, shift, residual, bits, y, len(sums))
+        add_inputs(sums, psum, bias, shift, residual, bits, y)
 
 
 @kernel

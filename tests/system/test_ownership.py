@@ -9,7 +9,9 @@ from archsim import simulate
 from archsim.contracts import sequencer
 from archsim.contracts.common.errors import ArchsimError
 from archsim.contracts.common.ownership import banks
+from archsim.kernel import Simulation
 from archsim.ownership import check_intervals, prove
+from archsim.tensors import Capture
 
 
 @pytest.fixture
@@ -93,6 +95,22 @@ def test_the_interval_check_catches_an_overlap(mapped):
     records["end"][core[0]] = records["end"][core[-1]]
     with pytest.raises(ArchsimError, match="owned"):
         check_intervals(workload.program.chip, workload.queues, records)
+    # The compiled check that every run makes, before the one that names the bank.
+    prepared = workload.queues.prepare(workload.program.chip, workload.program.notes)
+    assert prepared.conflicts(records) and not prepared.conflicts(image.records)
+
+
+def test_a_semaphore_beyond_its_bits_is_named(mapped):
+    """An instruction that posts once more than anybody takes, over and over: harmless to the order, not to the counter."""
+    workload = mapped("small")
+    queues = copy.deepcopy(workload.queues)
+    dma = queues[sequencer.DMA]
+    dma += [dict(dma[0], wait=0, post=1 << sequencer.CORE0) for _ in range(1 << sequencer.SEMAPHORE_BITS)]
+    notes = copy.deepcopy(workload.program.notes)
+    own = notes["instructions"][str(sequencer.DMA)]
+    own += [dict(own[0]) for _ in range(1 << sequencer.SEMAPHORE_BITS)]
+    with pytest.raises(ArchsimError, match=r"semaphore dma -> core 0 exceeds \d+ bits"), workload.memories.take() as memories:
+        Simulation(workload.program.chip, queues, memories, Capture(workload.program.chip, notes)).run()
 
 
 def test_a_deadlock_is_named(mapped):
